@@ -1,0 +1,36 @@
+/** What a disk device talks to. Offsets and lengths are bytes; devices deal in sectors and convert at their edge. */
+
+export const SECTOR_BYTES = 512;
+
+/** Guest memory to move data to or from, in order: gpa, length pairs as the engine's bulk I/O takes them. */
+export type GuestRanges = Float64Array;
+
+/** A host-side failure; becomes an I/O error in the guest and an event for the user. */
+export class HostIoError extends Error {
+  override readonly name = 'HostIoError';
+  constructor(
+    message: string,
+    readonly kind: 'noSpace' | 'io' | 'readOnly' | 'outOfRange',
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+export interface BlockBackend {
+  readonly bytes: number;
+  readonly readOnly: boolean;
+  /** Preferred alignment of requests, a power of two ≥ 512. */
+  readonly blockBytes: number;
+  /** Returns void when done at once, else a promise; rejects or throws HostIoError. Ranges must lie inside the disk. */
+  read(offset: number, ranges: GuestRanges): void | Promise<void>;
+  write(offset: number, ranges: GuestRanges): void | Promise<void>;
+  /** Everything written before is durable when this is done. */
+  flush(): Promise<void>;
+  /** The range's contents may be dropped; reads give zeroes (discard) or must give zeroes (writeZeroes). */
+  discard(offset: number, bytes: number): Promise<void>;
+  writeZeroes(offset: number, bytes: number): Promise<void>;
+  /** For firmware and inspection: copies into or from host memory. */
+  readBytes(offset: number, into: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}

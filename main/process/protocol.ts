@@ -1,0 +1,76 @@
+/**
+ * Messages between the main process (or the headless server, or the CLI) and one VM process. JSON over the fork channel
+ * (child_process) or parentPort (Electron utilityProcess). The VM process is not trusted: everything it says is validated.
+ */
+import { z } from 'zod';
+import { acceleratorChoiceSchema, engineInfoSchema, lodgeErrorSchema, stopReasonSchema, tierChoiceSchema } from '../../preload/contract';
+
+/** What the VM process needs to build the machine: resolved paths, nothing from the inventory. */
+export const machineSpecSchema = z.object({
+  name: z.string(),
+  cpus: z.int().min(1),
+  memoryBytes: z.int().min(1 << 20),
+  accelerator: acceleratorChoiceSchema,
+  tier: tierChoiceSchema,
+  boot: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('linux'), kernel: z.string(), initrd: z.string().optional(), commandLine: z.string() }),
+    z.object({ kind: z.literal('firmware') }),
+  ]),
+  disks: z.array(
+    z.object({ id: z.string(), path: z.string(), bus: z.enum(['virtio', 'ide']), format: z.enum(['raw']), readOnly: z.boolean(), kind: z.enum(['disk', 'disc']) }),
+  ),
+  serial: z.array(
+    z.discriminatedUnion('kind', [
+      /** Shown in viewers; the last 64 KiB are kept for those that attach later. */
+      z.object({ kind: z.literal('terminal') }),
+      /** The VM process's own stdin and stdout. */
+      z.object({ kind: z.literal('stdio') }),
+      z.object({ kind: z.literal('file'), path: z.string() }),
+      z.object({ kind: z.literal('none') }),
+    ]),
+  ),
+  /** isa-debug-exit at port 0xf4. */
+  debugExit: z.boolean(),
+  /** Addon file; the VM process never guesses. */
+  addonPath: z.string(),
+});
+export type MachineSpec = z.infer<typeof machineSpecSchema>;
+
+export const toVmSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('start'), spec: machineSpecSchema }),
+  z.object({ type: z.literal('request'), id: z.int(), call: z.discriminatedUnion('name', [
+    z.object({ name: z.literal('pause') }),
+    z.object({ name: z.literal('resume') }),
+    z.object({ name: z.literal('powerButton') }),
+    z.object({ name: z.literal('reset') }),
+    /** PNG of the screen, base64; with `maxWidth`, scaled down to a thumbnail. null: the screen is off. */
+    z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
+    z.object({ name: z.literal('text') }),
+    z.object({ name: z.literal('keys'), keys: z.string() }),
+    z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
+    z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
+    z.object({ name: z.literal('detachDisk'), diskId: z.string() }),
+  ]) }),
+  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here). */
+  z.object({ type: z.literal('viewer'), request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional() }),
+  /** Flush disks and end. */
+  z.object({ type: z.literal('stop') }),
+]);
+export type ToVm = z.infer<typeof toVmSchema>;
+export type VmCall = Extract<ToVm, { type: 'request' }>['call'];
+
+export const fromVmSchema = z.discriminatedUnion('type', [
+  /** Sent once when the process is up and waits for 'start'. */
+  z.object({ type: z.literal('ready') }),
+  /** The guest runs. */
+  z.object({ type: z.literal('started'), engine: engineInfoSchema }),
+  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
+  /** Once a second while something changes. */
+  z.object({ type: z.literal('stats'), stats: z.object({ cpuPercent: z.number(), residentBytes: z.number(), diskReadBytes: z.number(), diskWrittenBytes: z.number(), netReceivedBytes: z.number(), netSentBytes: z.number(), uptimeSeconds: z.number() }) }),
+  /** The picture changed since the last request for a thumbnail (at most once in two seconds). */
+  z.object({ type: z.literal('screenChanged') }),
+  z.object({ type: z.literal('notice'), level: z.enum(['info', 'warning', 'error']), message: z.string() }),
+  /** The machine ended; disks are closed; the process exits with 0 after this. */
+  z.object({ type: z.literal('stopped'), reason: stopReasonSchema }),
+]);
+export type FromVm = z.infer<typeof fromVmSchema>;

@@ -1,0 +1,227 @@
+/**
+ * The engine as TypeScript sees it: the shape of lodge.node (Node-API, one per platform).
+ *
+ * Guest-physical addresses and byte counts are JS numbers (safe integers); only CPU state uses bigint. No call here
+ * hands out guest RAM itself: an external ArrayBuffer is not possible in Electron, so RAM is copied or moved natively.
+ * Every call throws a plain Error whose message is one clear sentence when its arguments are wrong or the host fails;
+ * what the guest does never throws.
+ */
+
+export interface NativeAddon {
+  /** Bumped whenever anything in this file changes; the loader refuses another number. */
+  readonly abiVersion: number;
+  hostInfo(): HostInfo;
+  /** Best first. `reason` is a sentence for the user when `available` is false. */
+  probeAccelerators(): AcceleratorProbe[];
+  createMachine(options: MachineOptions): NativeMachine;
+}
+
+export const ABI_VERSION = 1;
+
+export type AcceleratorKind = 'kvm' | 'software';
+export type Tier = 'interpreter' | 'translator';
+
+export interface HostInfo {
+  cpuModel: string;
+  cpuVendor: string;
+  logicalCpus: number;
+  memoryBytes: number;
+  /** MemAvailable of /proc/meminfo. */
+  availableBytes: number;
+}
+
+export interface AcceleratorProbe {
+  kind: AcceleratorKind;
+  available: boolean;
+  reason: string;
+  tiers: Tier[];
+}
+
+export interface MachineOptions {
+  accelerator: AcceleratorKind;
+  /** Ignored by kvm. 'auto' is the fastest tier this build has. */
+  tier: 'auto' | Tier;
+  cpus: number;
+  /**
+   * Exit records, allocated by JS and written by the vCPU threads: EXIT_STRIDE bytes a vCPU. See `Exit`.
+   * Kept alive by the machine until `destroy`.
+   */
+  exitBuffer: ArrayBuffer;
+  /**
+   * Called on the JS thread when `serve` has something to report and no serve call is running. It must call `serve`
+   * (in a loop) before the event loop goes idle again.
+   */
+  onWake: () => void;
+}
+
+/** Byte layout of one vCPU's exit record in `exitBuffer`. All little-endian, all written before `serve` returns. */
+export const Exit = {
+  STRIDE: 8192,
+  /** u32: EXIT_KIND. */
+  KIND: 0,
+  /** u32: bytes an element, 1, 2, 4 or 8. */
+  WIDTH: 4,
+  /** u32: elements in DATA (string I/O is one exit; 1 otherwise). count * width <= DATA_BYTES. */
+  COUNT: 8,
+  /** u32: port number, or low half of the guest-physical address. */
+  ADDRESS_LOW: 16,
+  ADDRESS_HIGH: 20,
+  /** In: the bytes the guest wrote. Out: the bytes to give it. `count` elements of `width` bytes, packed. */
+  DATA: 4096,
+  DATA_BYTES: 4096,
+} as const;
+
+export const ExitKind = { PORT_IN: 1, PORT_OUT: 2, MMIO_READ: 3, MMIO_WRITE: 4 } as const;
+
+/** Results of `serve` below zero. */
+export const Serve = { IDLE: -1, EVENTS: -2 } as const;
+
+export type RegionId = number;
+
+export interface NativeMachine {
+  // ---- guest-physical memory --------------------------------------------------------------------------------
+  /**
+   * Allocates a memfd-backed region, zero-filled lazily. 'ram' is what the guest gets; 'vram' is the same with dirty
+   * tracking in pages of 4096 bytes; 'rom' ignores guest writes (`memWrite` still fills it).
+   */
+  addRegion(kind: 'ram' | 'rom' | 'vram', bytes: number): RegionId;
+  /** Maps part of a region at a guest-physical address; page-granular; replaces what was mapped there. */
+  mapRegion(region: RegionId, regionOffset: number, gpa: number, bytes: number): void;
+  /** Accesses to unmapped addresses become MMIO exits. */
+  unmap(gpa: number, bytes: number): void;
+
+  /** DMA: false (and nothing copied) when any byte is not backed by RAM or ROM. Writes reach ROM too. */
+  memRead(gpa: number, into: Uint8Array): boolean;
+  memWrite(gpa: number, from: Uint8Array): boolean;
+  /** One aligned or unaligned little-endian value; undefined when not backed. For rings and descriptors. */
+  memReadU16(gpa: number): number | undefined;
+  memReadU32(gpa: number): number | undefined;
+  /** 64-bit as a number; addresses above 2^53 come back as Infinity, which no range check passes. */
+  memReadU64(gpa: number): number | undefined;
+  memWriteU16(gpa: number, value: number): boolean;
+  memWriteU32(gpa: number, value: number): boolean;
+  memFill(gpa: number, bytes: number, value: number): boolean;
+  /** Region contents, whether mapped or not. */
+  regionRead(region: RegionId, offset: number, into: Uint8Array): boolean;
+  regionWrite(region: RegionId, offset: number, from: Uint8Array): boolean;
+
+  /**
+   * Moves pages dirtied since the last call into `bitmap` (bit n of byte n>>3 is page n of the region), true if any.
+   * A page being written while this runs is reported now or by the next call, never lost.
+   */
+  takeDirty(region: RegionId, bitmap: Uint8Array): boolean;
+  /** Pixels of a linear framebuffer inside a region → RGBA bytes (alpha 255), rows packed, into `out`. */
+  convertPixels(options: PixelRect, out: Uint8Array): void;
+
+  // ---- bulk I/O -----------------------------------------------------------------------------------------------
+  /**
+   * preadv into guest memory. `ranges` holds gpa, length pairs. The byte count (short only at end of file), at once if the
+   * host had it cached, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
+   * with code 'EFAULT' if a range is not RAM.
+   */
+  fileRead(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;
+  fileWrite(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;
+
+  // ---- interrupts ---------------------------------------------------------------------------------------------
+  /** Level of a global system interrupt, 0–23. Lines below 16 drive the 8259s as well. */
+  setIrq(gsi: number, level: boolean): void;
+  /** MSI: a write of `data` to `address` in the LAPIC window. */
+  sendMsi(address: number, data: number): void;
+  nmi(): void;
+
+  /**
+   * Guest writes that do not wait for JS: matching writes become a 'doorbell' event and the vCPU goes on. Reads of the same
+   * address are ordinary exits.
+   */
+  addDoorbell(kind: 'mmio' | 'port', address: number, width: 1 | 2 | 4, id: number): void;
+  removeDoorbell(id: number): void;
+
+  // ---- run control --------------------------------------------------------------------------------------------
+  /** Spawns the vCPU threads; all start parked as after `pause`. */
+  start(): void;
+  /** Asks every vCPU to park at an instruction boundary; a 'paused' event follows. Idempotent. */
+  pause(): void;
+  /** Lets parked vCPUs run. Guest TSC and timers continue from where they were paused. */
+  resume(): void;
+  /** Only while paused or before start: every vCPU and native device back to its reset state. RAM is untouched. */
+  reset(): void;
+  /** Ends the threads (waits for them, at most milliseconds; a vCPU waiting on an exit is abandoned) and frees all. */
+  destroy(): void;
+
+  /** Only while paused. Unknown or impossible values throw and change nothing. */
+  getCpuState(vcpu: number): CpuState;
+  setCpuState(vcpu: number, state: CpuState): void;
+
+  /**
+   * Says that the exit of vCPU `completed` has been answered in its record (-1: none), then waits up to `spinMicros` for
+   * the next thing to do. Returns a vCPU number whose exit record waits, Serve.EVENTS, or Serve.IDLE.
+   */
+  serve(completed: number, spinMicros: number): number;
+  takeEvents(): NativeEvent[];
+  stats(): MachineStats;
+}
+
+export interface PixelRect {
+  region: RegionId;
+  /** Byte offset of pixel (0, 0) of the whole framebuffer. */
+  offset: number;
+  /** Bytes from one line to the next. */
+  stride: number;
+  format: 'pal8' | 'rgb555' | 'rgb565' | 'rgb888' | 'xrgb8888';
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  /** 256 entries 0x00RRGGBB; only for pal8. */
+  palette?: Uint32Array;
+}
+
+export type NativeEvent =
+  | { type: 'doorbell'; id: number; value: number }
+  | { type: 'paused' }
+  /** A vCPU cannot go on; all vCPUs are parked. Triple fault: `state` is the state at the fault. */
+  | { type: 'stopped'; vcpu: number; reason: 'tripleFault' | 'internalError'; message: string; state: CpuState };
+
+export interface MachineStats {
+  vcpus: {
+    /** CPU time of the thread, seconds. */
+    cpuSeconds: number;
+    /** Guest instructions retired, where the tier counts them. */
+    instructions: number;
+    halted: boolean;
+    exits: number;
+  }[];
+}
+
+export interface SegmentState {
+  selector: number;
+  base: bigint;
+  limit: number;
+  /** Bits 8–23 of the descriptor's second dword shifted right by 8: type, S, DPL, P, AVL, L, D/B, G. */
+  attributes: number;
+}
+
+/** Architectural state of one vCPU; the same schema for every accelerator. */
+export interface CpuState {
+  rip: bigint;
+  rflags: bigint;
+  /** rax rcx rdx rbx rsp rbp rsi rdi r8 … r15 */
+  gpr: bigint[];
+  segments: Record<'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'ldtr' | 'tr', SegmentState>;
+  gdtr: { base: bigint; limit: number };
+  idtr: { base: bigint; limit: number };
+  cr0: bigint;
+  cr2: bigint;
+  cr3: bigint;
+  cr4: bigint;
+  cr8: bigint;
+  /** dr0–dr3, dr6, dr7 */
+  dr: bigint[];
+  efer: bigint;
+  /** XSAVE-less: the 512-byte FXSAVE64 image. */
+  fxsave: Uint8Array;
+  /** Every other MSR the engine stores, by decimal index. */
+  msrs: Record<string, bigint>;
+  /** 'runnable', 'halted', or an AP still waiting for SIPI. */
+  activity: 'runnable' | 'halted' | 'waitForSipi';
+}

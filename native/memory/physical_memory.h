@@ -1,0 +1,84 @@
+// Guest-physical memory: memfd-backed regions, the map from guest-physical pages to them, dirty tracking of regions that
+// ask for it, and the tracking of pages that hold translated or decoded code.
+//
+// Threads: map() and unmap() only while every vCPU is parked or before they start, or under the stop-the-world that the
+// accelerator provides; page(), read(), write() from any thread at any time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lodge {
+
+using Gpa = uint64_t;
+constexpr uint64_t kPageBytes = 4096;
+constexpr uint64_t kPageMask = kPageBytes - 1;
+/** Guest-physical address width offered to guests (CPUID 8000_0008h). */
+constexpr unsigned kPhysicalAddressBits = 40;
+
+enum class RegionKind : uint8_t { Ram, Rom, Vram };
+using RegionId = uint32_t;
+
+/** What one guest-physical page is. Copied by value; valid until the next map()/unmap(). */
+struct PageEntry {
+  uint8_t* host = nullptr;  ///< first byte of the page; nullptr: not backed, accesses are MMIO
+  bool writable = false;    ///< false for ROM: guest writes are dropped
+  bool tracked = false;     ///< writes must be reported with markDirty() (once until the next takeDirty())
+};
+
+/** Told when bytes of a page that was marked as code change, from the thread that changes them. */
+class CodeObserver {
+ public:
+  virtual ~CodeObserver() = default;
+  virtual void onCodePageWritten(Gpa page) noexcept = 0;
+  /** takeDirty() ran: cached permission to write tracked pages without markDirty() must be dropped. */
+  virtual void onDirtyTaken() noexcept = 0;
+};
+
+class PhysicalMemory {
+ public:
+  PhysicalMemory();
+  ~PhysicalMemory();
+  PhysicalMemory(const PhysicalMemory&) = delete;
+  PhysicalMemory& operator=(const PhysicalMemory&) = delete;
+
+  /** Errors are one sentence; empty means success. */
+  std::string addRegion(RegionKind kind, uint64_t bytes, RegionId& out);
+  std::string map(RegionId region, uint64_t regionOffset, Gpa gpa, uint64_t bytes);
+  std::string unmap(Gpa gpa, uint64_t bytes);
+
+  /** Lock-free, wait-free: a two-level table indexed by page number. Never faults, whatever the address. */
+  PageEntry page(Gpa gpa) const noexcept;
+
+  /** DMA. All or nothing; false when any byte is not backed. write() fills ROM, marks dirty and reports code pages. */
+  bool read(Gpa gpa, void* into, uint64_t bytes) const noexcept;
+  bool write(Gpa gpa, const void* from, uint64_t bytes) noexcept;
+  /** Host address of [gpa, gpa + bytes) when contiguous in one region, else nullptr. Caller reports writes with wrote(). */
+  uint8_t* range(Gpa gpa, uint64_t bytes) const noexcept;
+  void wrote(Gpa gpa, uint64_t bytes) noexcept;
+
+  uint8_t* regionHost(RegionId region) const noexcept;
+  uint64_t regionBytes(RegionId region) const noexcept;
+
+  // Dirty tracking (regions of kind Vram), one bit a page, set atomically.
+  void markDirty(Gpa page) noexcept;
+  /** Moves the bits into `bitmap`; true if any was set. Calls onDirtyTaken() on every observer. */
+  bool takeDirty(RegionId region, uint8_t* bitmap, uint64_t bitmapBytes) noexcept;
+
+  // Code tracking: one flag a page of RAM, shared by all vCPUs.
+  void markCode(Gpa page) noexcept;
+  bool isCode(Gpa page) const noexcept;
+  /** A vCPU is about to let its guest write this page: every observer hears of it, and the flag is cleared. */
+  void codeWritten(Gpa page) noexcept;
+  void addObserver(CodeObserver* observer);
+  void removeObserver(CodeObserver* observer);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lodge

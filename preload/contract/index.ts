@@ -1,0 +1,5 @@
+export * from './bridge';
+export * from './contract';
+export * from './errors';
+export * from './viewer';
+export * from './vm';

@@ -1,0 +1,160 @@
+/** The nouns: a VM's definition (what is stored), its state (what is true now), the host, preferences. */
+import { z } from 'zod';
+import { lodgeErrorSchema } from './errors';
+
+export const vmIdSchema = z.uuid();
+export type VmId = z.infer<typeof vmIdSchema>;
+
+const absolutePath = z.string().min(1).max(4096);
+
+export const diskBusSchema = z.enum(['virtio', 'ide']);
+export const diskSchema = z.object({
+  id: z.string().min(1).max(64),
+  path: absolutePath,
+  bus: diskBusSchema,
+  format: z.enum(['raw']),
+  readOnly: z.boolean(),
+  /** 'disc': an ISO image, always read-only, ejectable. */
+  kind: z.enum(['disk', 'disc']),
+});
+export type Disk = z.infer<typeof diskSchema>;
+
+/** What the VM starts from. */
+export const bootSchema = z.discriminatedUnion('kind', [
+  /** Linux boot protocol: the bzImage is loaded directly. */
+  z.object({ kind: z.literal('linux'), kernel: absolutePath, initrd: absolutePath.optional(), commandLine: z.string().max(2047) }),
+  /** The guest that ships with Lodge. */
+  z.object({ kind: z.literal('builtin') }),
+  /** Built-in BIOS: disks and discs in order. */
+  z.object({ kind: z.literal('firmware') }),
+]);
+export type Boot = z.infer<typeof bootSchema>;
+
+export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
+export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
+
+export const CONFIG_SCHEMA_VERSION = 1;
+export const MEMORY_MIN_MIB = 16;
+export const MEMORY_MAX_MIB = 1024 * 1024;
+export const CPUS_MAX = 64;
+
+/** The user's part of a definition: what the wizard and the settings edit. */
+export const vmConfigSchema = z.object({
+  name: z.string().trim().min(1, 'A machine needs a name').max(80),
+  /** An id of resources/catalogue/os.json ('other' when unknown). */
+  os: z.string().min(1).max(64),
+  notes: z.string().max(10_000),
+  cpus: z.int().min(1).max(CPUS_MAX),
+  memoryMiB: z.int().min(MEMORY_MIN_MIB).max(MEMORY_MAX_MIB),
+  boot: bootSchema,
+  disks: z.array(diskSchema).max(24),
+  /** One entry a serial port, COM1 first. All are shown as terminal tabs. */
+  serialPorts: z.int().min(0).max(2),
+  accelerator: acceleratorChoiceSchema,
+  tier: tierChoiceSchema,
+});
+export type VmConfig = z.infer<typeof vmConfigSchema>;
+
+/** Stored as machine.json in the VM's folder. */
+export const vmDefinitionSchema = vmConfigSchema.extend({
+  schema: z.literal(CONFIG_SCHEMA_VERSION),
+  id: vmIdSchema,
+  createdAt: z.iso.datetime(),
+});
+export type VmDefinition = z.infer<typeof vmDefinitionSchema>;
+
+export const VM_STATES = ['stopped', 'starting', 'running', 'pausing', 'paused', 'resuming', 'stopping'] as const;
+export const vmStateSchema = z.enum(VM_STATES);
+export type VmState = z.infer<typeof vmStateSchema>;
+
+/** Why a VM is stopped. Shown in the details pane; 'crashed' and 'failed' as alerts. */
+export const stopReasonSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('powerOff') }), // the guest powered itself off
+  z.object({ kind: z.literal('stopped') }), // the user pulled the plug
+  z.object({ kind: z.literal('debugExit'), code: z.int() }), // isa-debug-exit was written
+  z.object({ kind: z.literal('guestFault'), message: z.string(), report: z.string() }), // triple fault; CPU state as text
+  z.object({ kind: z.literal('failed'), error: lodgeErrorSchema }), // could not start, or a host error ended it
+  z.object({ kind: z.literal('crashed'), message: z.string(), detail: z.string() }), // the VM process died
+]);
+export type StopReason = z.infer<typeof stopReasonSchema>;
+
+/** What the engine chose for a running VM, in one sentence too. */
+export const engineInfoSchema = z.object({
+  accelerator: z.enum(['kvm', 'software']),
+  tier: z.enum(['interpreter', 'translator']).optional(),
+  reason: z.string(),
+});
+export type EngineInfo = z.infer<typeof engineInfoSchema>;
+
+export const vmStatsSchema = z.object({
+  /** Host CPU used by the VM process, percent of one core. */
+  cpuPercent: z.number(),
+  residentBytes: z.number(),
+  diskReadBytes: z.number(),
+  diskWrittenBytes: z.number(),
+  netReceivedBytes: z.number(),
+  netSentBytes: z.number(),
+  uptimeSeconds: z.number(),
+});
+export type VmStats = z.infer<typeof vmStatsSchema>;
+
+export const vmSchema = z.object({
+  definition: vmDefinitionSchema,
+  state: vmStateSchema,
+  /** Only when stopped and it ran before in this session. */
+  lastStop: stopReasonSchema.optional(),
+  engine: engineInfoSchema.optional(),
+  stats: vmStatsSchema.optional(),
+  /** Increases when a new thumbnail can be fetched; 0: none. */
+  thumbnail: z.int(),
+  /** Not in the inventory; gone when it stops (lodge run). */
+  ephemeral: z.boolean(),
+});
+export type Vm = z.infer<typeof vmSchema>;
+
+/** A VM folder whose definition could not be read; the file was set aside, not deleted. */
+export const brokenVmSchema = z.object({ folder: z.string(), setAside: z.string(), message: z.string() });
+export type BrokenVm = z.infer<typeof brokenVmSchema>;
+
+export const hostSchema = z.object({
+  cpuModel: z.string(),
+  logicalCpus: z.int(),
+  memoryMiB: z.int(),
+  /** Free now, without swapping others out. */
+  availableMiB: z.int(),
+  accelerators: z.array(
+    z.object({ kind: z.enum(['kvm', 'software']), available: z.boolean(), reason: z.string(), tiers: z.array(z.enum(['interpreter', 'translator'])) }),
+  ),
+  /** How this Lodge runs; the browser has no native file dialogs. */
+  mode: z.enum(['electron', 'server']),
+  version: z.string(),
+});
+export type Host = z.infer<typeof hostSchema>;
+
+export const preferencesSchema = z.object({
+  theme: z.enum(['auto', 'light', 'dark']),
+  /** Held to leave the guest: a KeyboardEvent.code. */
+  hostKey: z.enum(['ControlRight', 'AltRight', 'MetaRight', 'ShiftRight', 'ScrollLock', 'Pause', 'F12']),
+  vmFolder: absolutePath,
+  libraryView: z.enum(['list', 'grid']),
+  /** What closing a running VM's window does. */
+  closeAction: z.enum(['ask', 'keepRunning', 'shutdown', 'powerOff']),
+});
+export type Preferences = z.infer<typeof preferencesSchema>;
+
+/** What an image file on the host is, as far as its first bytes tell. */
+export const imageInfoSchema = z.object({
+  path: absolutePath,
+  kind: z.enum(['disk', 'disc', 'linuxKernel', 'archive', 'unknown']),
+  format: z.string(),
+  bytes: z.number(),
+  /** ISO volume id, kernel version string… */
+  label: z.string().optional(),
+  /** Guess for the wizard: name and catalogue id. */
+  suggestedName: z.string(),
+  suggestedOs: z.string(),
+  bootable: z.boolean(),
+  /** Why it cannot be used, when it cannot. */
+  problem: z.string().optional(),
+});
+export type ImageInfo = z.infer<typeof imageInfoSchema>;
