@@ -60,7 +60,10 @@ bool acpi_power_button(void) {
 }
 
 void power_off(void) {
-	if (fadt) outw(pm1_control, sleep_type_s5 << 10 | SLP_EN);
+	if (fadt) {
+		outw(pm1_control, sleep_type_s5 << 10 | SLP_EN);
+		for (;;) __asm__ volatile("cli; hlt"); /* the power goes while this waits */
+	}
 	print("This machine offers no way to power off.\n");
 }
 
