@@ -2,7 +2,15 @@
 /** `npm run lint`: ESLint over everything (with the import boundaries), then the formatting of what is kept formatted. */
 import { at, filesUnder, main, runShown } from './lib/common.mjs';
 
-const FORMATTED = ['resources/tools', 'main/app', 'main/index.ts', 'preload', 'tests/e2e', 'tests/guest', 'eslint.config.js'];
+const FORMATTED = [
+  'resources/tools',
+  'main/app',
+  'main/index.ts',
+  'preload/index.ts',
+  'tests/e2e',
+  'tests/guest',
+  'eslint.config.js',
+];
 
 main(async () => {
   const eslint = await runShown(process.execPath, [
