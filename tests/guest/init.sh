@@ -24,7 +24,8 @@ end() { echo "LODGE-END $1"; }
 case "$mode" in
   report)
     load_modules
-    wait_for /dev/input/mice 20
+    # The mouse is probed in the background.
+    if [ -d /sys/module/psmouse ]; then wait_for /sys/class/input/mouse0 30 || wait_for /sys/class/input/event1 1; fi
     # Errors and warnings of the kernel; busybox prints the level in front with -r.
     section dmesg; dmesg -r | sed -n 's/^<[0-4]>//p'; end dmesg
     section tty; cat /proc/tty/driver/serial; end tty
