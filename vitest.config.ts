@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   define: { __LODGE_VERSION__: JSON.stringify('0.0.0-test') },
   test: {
-    include: ['{main,renderer,preload,native,resources}/**/*.test.{ts,tsx}', 'tests/conformance/**/*.test.ts'],
+    include: ['{main,renderer,preload,native,resources}/**/*.test.{ts,tsx}', 'tests/{conformance,guest}/**/*.test.ts'],
     environment: 'node',
     testTimeout: 20_000,
     maxWorkers: Math.max(1, Math.min(4, availableParallelism())),

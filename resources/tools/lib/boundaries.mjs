@@ -72,7 +72,7 @@ export const ELEMENTS = [
     path: 'main/app',
     may: ['contract', 'services', 'lib'],
     types: ['process', 'protocol', 'rpc'],
-    packages: ['node', 'electron'],
+    packages: ['node', 'electron', 'zod'],
   },
   {
     name: 'rpc',
@@ -118,7 +118,7 @@ export const ELEMENTS = [
   { name: 'backend', path: 'main/backend', may: ['lib'], packages: [] },
   { name: 'storage', path: 'main/storage', may: ['backend', 'lib', 'catalogue'], types: ['contract'], packages: ['node'] },
   { name: 'network', path: 'main/network', may: ['backend', 'lib'], packages: ['node'] },
-  { name: 'lib', path: 'main/lib', may: [], packages: ['node', 'pino'] },
+  { name: 'lib', path: 'main/lib', may: [], packages: ['node', 'pino', 'write-file-atomic'] },
 
   { name: 'addon-types', path: 'native/addon/types.ts', may: [], packages: [] },
   { name: 'catalogue', path: 'resources/catalogue', may: [], packages: [] },
