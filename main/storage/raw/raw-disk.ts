@@ -7,11 +7,15 @@
  */
 import { constants } from 'node:fs';
 import { open, unlink, type FileHandle } from 'node:fs/promises';
-import type { NativeMachine } from '../../../native/addon/types';
 import { HostIoError, SECTOR_BYTES, type BlockBackend, type GuestRanges } from '../../backend/block';
 import { ImageError, imageErrorOf } from '../image-error';
 
-export type BulkIo = Pick<NativeMachine, 'fileRead' | 'fileWrite' | 'memFill'>;
+/** The part of the engine that moves bytes between a file and guest memory; see NativeMachine. */
+export interface BulkIo {
+  fileRead(fd: number, fileOffset: number, ranges: GuestRanges): number | Promise<number>;
+  fileWrite(fd: number, fileOffset: number, ranges: GuestRanges): number | Promise<number>;
+  memFill(gpa: number, bytes: number, value: number): boolean;
+}
 
 export interface RawDiskOptions {
   readonly path: string;
