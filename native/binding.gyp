@@ -5,12 +5,12 @@
     "sanitize%": "<!(node -p \"process.env.LODGE_SANITIZE || ''\")",
   },
   "target_defaults": {
-    "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-fno-strict-aliasing", "-fno-omit-frame-pointer", "-O3"],
+    "cflags_cc!": ["-std=gnu++17", "-fno-exceptions", "-fno-rtti", "-fno-strict-aliasing", "-fno-omit-frame-pointer", "-O3"],
     "cflags_cc": [
       "-std=gnu++20", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-pthread",
       "-fstack-protector-strong", "-fcf-protection=full", "-fno-plt", "-fPIC"
     ],
-    "cflags!": ["-O3"],
+    "cflags!": ["-O3", "-fno-omit-frame-pointer"],
     "defines": ["_GNU_SOURCE"],
     "include_dirs": ["."],
     "conditions": [
