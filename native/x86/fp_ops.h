@@ -81,6 +81,8 @@ enum FpAttribute : uint32_t {
   kFpNoRexW = 1u << 9,       ///< unused
   kFpReadsFlags = 1u << 10,  ///< FCMOVcc: FpOperands::flags holds the arithmetic flags
   kFpVariableStore = 1u << 11,  ///< FpOperands::storeBytes says how much to store
+  kX87NoWait = 1u << 16,     ///< FNxxx: a pending exception does not stop it
+  kX87Control = 1u << 17,    ///< instruction and data pointers are not updated
 };
 
 enum class FpPrefix : uint8_t { None, P66, PF3, PF2 };
@@ -121,10 +123,6 @@ struct X87Row {
   uint16_t memoryBytes; ///< 2, 4, 8, 10, kX87Environment or kX87Image
   uint32_t attributes;  ///< kFpStore, kFpVariableStore, kFpWritesFlags, kFpReadsFlags, kX87*
   FpFn function;        ///< imm = ModRM byte; never faults
-};
-enum X87Attribute : uint32_t {
-  kX87NoWait = 1u << 16,   ///< FNxxx: a pending exception does not stop it
-  kX87Control = 1u << 17,  ///< instruction and data pointers are not updated
 };
 constexpr uint16_t kX87Environment = 0xfffe;  ///< FLDENV/FNSTENV: 14 bytes with operandSize 2, else 28
 constexpr uint16_t kX87Image = 0xffff;        ///< FRSTOR/FNSAVE: 94 or 108
