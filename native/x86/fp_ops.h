@@ -75,7 +75,8 @@ enum FpAttribute : uint32_t {
   kFpWritesFlags = 1u << 3,
   kFpNoMemory = 1u << 4,     ///< mod != 3 is #UD
   kFpNoRegister = 1u << 5,   ///< mod == 3 is #UD
-  kFpMmx = 1u << 6,          ///< MMX instruction: #MF if an x87 exception is pending. TOP and tags are the function's business
+  kFpMmx = 1u << 6,          ///< MMX instruction: #MF if an x87 exception is pending, but not in form XmmMmx with a memory
+                             ///< operand. TOP and tags are the function's business
   kFpNoTaskSwitchCheck = 1u << 7,  ///< neither CR0.TS, CR0.EM nor CR4.OSFXSR matter (fences, MOVNTI)
   kFpRexWOnly = 1u << 8,     ///< unused
   kFpNoRexW = 1u << 9,       ///< unused
