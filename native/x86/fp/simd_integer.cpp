@@ -178,9 +178,9 @@ int blendpd(FpOperands& o) {
 // XMM0 is an operand of these.
 #define WITH_XMM0(name)                                                                         \
   int name(FpOperands& o) {                                                                     \
-    register __m128i zero asm("xmm0") = load16(o.state.vec[0].bytes);                           \
     __m128i d = load16(o.dst);                                                                  \
     const __m128i s = load16(o.src);                                                            \
+    register __m128i zero asm("xmm0") = load16(o.state.vec[0].bytes);                           \
     asm(#name " %%xmm0, %1, %0" : "+x"(d) : "x"(s), "x"(zero));                                 \
     store16(o.dst, d);                                                                          \
     return -1;                                                                                  \
