@@ -81,7 +81,7 @@ export function planLinuxBoot(input: LinuxBootInput): Result<LinuxBootPlan, Linu
   const zeroTerminated = new Uint8Array(commandLine.length + 1);
   zeroTerminated.set(commandLine);
   const writes = [
-    { at: GDT, bytes: globalDescriptorTable() },
+    { at: GDT, bytes: globalDescriptorTable(header.entry64) },
     { at: BOOT_PARAMS, bytes: bootParams(input, header, kernelAt, initrdAt) },
     { at: COMMAND_LINE, bytes: zeroTerminated },
   ];
@@ -112,10 +112,10 @@ function kernelAddress(header: SetupHeader, needed: number, lowRam: number): num
   return fits(lowest) ? lowest : undefined;
 }
 
-/** Null, unused, flat code (64-bit and 32-bit share what is cached; this is the 32-bit one reloads would see), flat data. */
-function globalDescriptorTable(): Uint8Array {
+/** Null, unused, flat code, flat data. */
+function globalDescriptorTable(longMode: boolean): Uint8Array {
   const view = new DataView(new ArrayBuffer(4 * 8));
-  view.setBigUint64(BOOT_CS, 0x00af9b000000ffffn, true);
+  view.setBigUint64(BOOT_CS, longMode ? 0x00af9b000000ffffn : 0x00cf9b000000ffffn, true);
   view.setBigUint64(BOOT_DS, 0x00cf93000000ffffn, true);
   return new Uint8Array(view.buffer);
 }
