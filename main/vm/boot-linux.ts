@@ -9,6 +9,9 @@ import type { MachineSpec } from '../process/protocol';
 type LinuxBoot = Extract<MachineSpec['boot'], { kind: 'linux' }>;
 type BootCalls = Pick<NativeMachine, 'memWrite' | 'fileRead' | 'getCpuState' | 'setCpuState'>;
 
+/** One system call reads less than 2 GiB. */
+const READ_BYTES = 1 << 30;
+
 const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 
 export async function bootLinux(native: BootCalls, boot: LinuxBoot, ram: RamLayout, rsdp: number): Promise<void> {
@@ -62,9 +65,11 @@ async function openFile(path: string, what: 'kernel' | 'initrd'): Promise<OpenFi
 }
 
 async function load(native: BootCalls, source: OpenFile, from: number, at: number, bytes: number, path: string): Promise<void> {
-  let done: number;
+  let done = 0;
   try {
-    done = await native.fileRead(source.file.fd, from, Float64Array.of(at, bytes));
+    for (let part = 1; done < bytes && part > 0; done += part) {
+      part = await native.fileRead(source.file.fd, from + done, Float64Array.of(at + done, Math.min(bytes - done, READ_BYTES)));
+    }
   } catch (cause) {
     throw new LodgeError({ code: 'fileInvalid', message: `${path} could not be read to its end.`, fix: 'Check the disk it is on.', detail: String(cause) }, { cause });
   }
