@@ -104,6 +104,7 @@ export class Vga implements Device, DisplaySource {
     );
     this.mmio = { read: (offset, width) => this.readMmio(offset, width), write: (o, w, v) => this.writeMmio(o, w, v) };
     this.reset();
+    this.updateMode();
   }
 
   /** Leaves the adapter as a BIOS does: mode 3, its font, an empty screen. */
