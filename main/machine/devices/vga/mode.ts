@@ -40,9 +40,7 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): 
   // PAS and the sequencer's screen-off bit blank every mode, DISPI ones too (drivers blank the DISPI screen this way).
   const blanked = (regs.attributeIndex & 0x20) === 0 || (regs.sequencer[1]! & 0x20) !== 0;
   if (linear) {
-    return blanked
-      ? { kind: 'off', width: linear.width, height: linear.height, why: 'blanked' }
-      : { kind: 'linear', ...linear };
+    return blanked ? { kind: 'off', width: linear.width, height: linear.height, why: 'blanked' } : { kind: 'linear', ...linear };
   }
   const { crtc, sequencer } = regs;
   const columns = Math.min(crtc[1]! + 1, MAX_TEXT_COLUMNS);

@@ -28,7 +28,13 @@ function keep(name: string, { width, height, rgba }: { width: number; height: nu
 const setCrtc = (t: TestVga, index: number, value: number): void => t.out(0x3d4, index | (value << 8), 2);
 
 function setLinear(t: TestVga, width: number, height: number, bpp: number, enable = 0x41): void {
-  const values: [number, number][] = [[4, 0], [3, bpp], [1, width], [2, height], [4, enable]];
+  const values: [number, number][] = [
+    [4, 0],
+    [3, bpp],
+    [1, width],
+    [2, height],
+    [4, enable],
+  ];
   for (const [index, value] of values) {
     t.out(0x1ce, index, 2);
     t.out(0x1cf, value, 2);
@@ -181,11 +187,25 @@ describe('text mode', () => {
     const t = createTestVga();
     print(t, 0, 0, 'A');
     expect(t.windows).toHaveLength(1);
-    for (const [port, value] of [[0x3c4, 0x0402], [0x3c4, 0x0704], [0x3ce, 0x0005], [0x3ce, 0x0006], [0x3ce, 0x0204]] as const) t.out(port, value, 2);
+    for (const [port, value] of [
+      [0x3c4, 0x0402],
+      [0x3c4, 0x0704],
+      [0x3ce, 0x0005],
+      [0x3ce, 0x0006],
+      [0x3ce, 0x0204],
+    ] as const)
+      t.out(port, value, 2);
     expect(t.windows).toHaveLength(0);
     expect(t.peek(0xa0000 + 65 * 32 + 4)).toBe(ROM_FONTS.get(16)![65 * 16 + 4]);
     for (let line = 0; line < 16; line++) t.poke(0xa0000 + 65 * 32 + line, 0xff);
-    for (const [port, value] of [[0x3c4, 0x0302], [0x3c4, 0x0304], [0x3ce, 0x1005], [0x3ce, 0x0e06], [0x3ce, 0x0004]] as const) t.out(port, value, 2);
+    for (const [port, value] of [
+      [0x3c4, 0x0302],
+      [0x3c4, 0x0304],
+      [0x3ce, 0x1005],
+      [0x3ce, 0x0e06],
+      [0x3ce, 0x0004],
+    ] as const)
+      t.out(port, value, 2);
     expect(t.windows).toEqual([{ regionOffset: 0, at: 0xb8000, bytes: 0x8000 }]);
     expect(t.peek(0xb8000)).toBe(65);
     t.vga.takeDirty();
@@ -249,7 +269,11 @@ describe('DISPI', () => {
   it('pans with virtual width and offsets, never out of VRAM', () => {
     const t = createTestVga();
     setLinear(t, 640, 480, 8);
-    for (const [index, value] of [[6, 1024], [8, 100], [9, 20]] as const) {
+    for (const [index, value] of [
+      [6, 1024],
+      [8, 100],
+      [9, 20],
+    ] as const) {
       t.out(0x1ce, index, 2);
       t.out(0x1cf, value, 2);
     }
@@ -290,7 +314,12 @@ describe('DISPI', () => {
 describe('hostile guests', () => {
   it('no register or memory access throws, and every picture fits its screen', () => {
     const ports = fc.oneof(fc.integer({ min: 0x3b0, max: 0x3df }), fc.constantFrom(0x1ce, 0x1cf, 0x3c0, 0x3c4, 0x3ce, 0x3d4));
-    const step = fc.tuple(ports, fc.constantFrom(1, 2), fc.integer({ min: 0, max: 0xffff }), fc.integer({ min: 0xa0000, max: 0xbffff }));
+    const step = fc.tuple(
+      ports,
+      fc.constantFrom(1, 2),
+      fc.integer({ min: 0, max: 0xffff }),
+      fc.integer({ min: 0xa0000, max: 0xbffff }),
+    );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
         const t = createTestVga();
@@ -318,16 +347,21 @@ describe('hostile guests', () => {
 
   it('a mode is decided for any register file', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 25, maxLength: 25 }), fc.uint8Array({ minLength: 5, maxLength: 5 }), fc.uint8Array({ minLength: 21, maxLength: 21 }), (crtc, sequencer, attribute) => {
-        const regs = createRegisters();
-        loadTextMode(regs);
-        regs.crtc.set(crtc);
-        regs.sequencer.set(sequencer);
-        regs.attribute.set(attribute);
-        const mode = decideMode(regs, undefined);
-        expect(mode.width).toBeGreaterThan(0);
-        expect(mode.height).toBeGreaterThan(0);
-      }),
+      fc.property(
+        fc.uint8Array({ minLength: 25, maxLength: 25 }),
+        fc.uint8Array({ minLength: 5, maxLength: 5 }),
+        fc.uint8Array({ minLength: 21, maxLength: 21 }),
+        (crtc, sequencer, attribute) => {
+          const regs = createRegisters();
+          loadTextMode(regs);
+          regs.crtc.set(crtc);
+          regs.sequencer.set(sequencer);
+          regs.attribute.set(attribute);
+          const mode = decideMode(regs, undefined);
+          expect(mode.width).toBeGreaterThan(0);
+          expect(mode.height).toBeGreaterThan(0);
+        },
+      ),
     );
   });
 
@@ -341,6 +375,8 @@ describe('hostile guests', () => {
     pages[0] = 0b1;
     expect(dirtyLines({ width: 100, height: 50, stride: 100, offset: 4096 }, pages)).toEqual([]);
     pages[0] = 0b10;
-    expect(dirtyLines({ width: 100, height: 50, stride: 100, offset: 4096 }, pages)).toEqual([{ x: 0, y: 0, width: 100, height: 41 }]);
+    expect(dirtyLines({ width: 100, height: 50, stride: 100, offset: 4096 }, pages)).toEqual([
+      { x: 0, y: 0, width: 100, height: 41 },
+    ]);
   });
 });

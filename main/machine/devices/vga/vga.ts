@@ -171,8 +171,14 @@ export class Vga implements Device, DisplaySource {
     const { mode } = this;
     if (mode.kind === 'linear') {
       const pixels: PixelRect = {
-        region: this.region, offset: mode.offset, stride: mode.stride, format: FORMATS[mode.bpp],
-        x: rect.x, y: rect.y, width: rect.width, height: rect.height,
+        region: this.region,
+        offset: mode.offset,
+        stride: mode.stride,
+        format: FORMATS[mode.bpp],
+        x: rect.x,
+        y: rect.y,
+        width: rect.width,
+        height: rect.height,
       };
       if (mode.bpp === 8) {
         for (let i = 0; i < 256; i++) this.palette[i] = dacColour(this.regs, i & this.regs.dacMask, this.dispi.dac8Bit);
@@ -235,12 +241,18 @@ export class Vga implements Device, DisplaySource {
     const linear = this.dispi.mode();
     const next = { ...decideWindow(this.regs, linear), bank: linear ? this.dispi.bankBytes : 0 };
     const { mapped } = this;
-    if (next.access === mapped.access && next.start === mapped.start && next.bytes === mapped.bytes && next.bank === mapped.bank) {
+    if (
+      next.access === mapped.access &&
+      next.start === mapped.start &&
+      next.bytes === mapped.bytes &&
+      next.bank === mapped.bank
+    ) {
       return;
     }
     this.window?.dispose();
     this.window = undefined;
-    if (mapped.access === 'text' && this.native.regionRead(this.region, 0, this.textWindow)) this.planes.fromText(this.textWindow);
+    if (mapped.access === 'text' && this.native.regionRead(this.region, 0, this.textWindow))
+      this.planes.fromText(this.textWindow);
     if (next.access === 'text') {
       this.planes.toText(this.textWindow);
       this.native.regionWrite(this.region, 0, this.textWindow);
@@ -325,7 +337,9 @@ export class Vga implements Device, DisplaySource {
       if (index >= 0) drawn[index] = ~frame.cells[index]! & 0xffff;
     };
     const cursorMoved =
-      before.cursorIndex !== frame.cursorIndex || before.cursor.first !== frame.cursor.first || before.cursor.last !== frame.cursor.last;
+      before.cursorIndex !== frame.cursorIndex ||
+      before.cursor.first !== frame.cursor.first ||
+      before.cursor.last !== frame.cursor.last;
     if (mode.blink && before.blinkOn !== frame.blinkOn) {
       for (let i = 0; i < frame.cells.length; i++) if (frame.cells[i]! & 0x8000) mark(i);
     }
@@ -354,7 +368,10 @@ export class Vga implements Device, DisplaySource {
       cursor,
       cursorIndex: visible && lit ? row * mode.columns + column : -1,
       blinkOn: Math.floor(now / BLINK_PHASE_NS) % 2 === 0,
-      fonts: known?.fonts ?? [plane.subarray(plain, plain + 256 * GLYPH_BYTES), plane.subarray(bright, bright + 256 * GLYPH_BYTES)],
+      fonts: known?.fonts ?? [
+        plane.subarray(plain, plain + 256 * GLYPH_BYTES),
+        plane.subarray(bright, bright + 256 * GLYPH_BYTES),
+      ],
       colours: known?.colours ?? this.textColours(),
     };
   }
@@ -400,10 +417,7 @@ function touchesText(pages: Uint8Array): boolean {
 }
 
 /** Dirty pages → rectangles of whole lines of the visible picture. */
-export function dirtyLines(
-  mode: { width: number; height: number; stride: number; offset: number },
-  pages: Uint8Array,
-): Rect[] {
+export function dirtyLines(mode: { width: number; height: number; stride: number; offset: number }, pages: Uint8Array): Rect[] {
   const rects: Rect[] = [];
   const firstByte = mode.offset;
   const lastByte = mode.offset + mode.stride * mode.height - 1;

@@ -23,7 +23,11 @@ class MemoryDisk implements BlockBackend {
   later = false;
   failure: Error | undefined;
   constructor(private readonly mem: ReturnType<typeof flatMemory>) {}
-  private move(offset: number, ranges: Float64Array, move: (at: number, gpa: number, bytes: number) => void): void | Promise<void> {
+  private move(
+    offset: number,
+    ranges: Float64Array,
+    move: (at: number, gpa: number, bytes: number) => void,
+  ): void | Promise<void> {
     if (this.failure) throw this.failure;
     const run = (): void => {
       let at = offset;
@@ -85,7 +89,7 @@ function start(pci: VirtioPci, features = 0xffffffffffn) {
     bar.write(0x00, 4, word);
     const offered = bar.read(0x04, 4);
     bar.write(0x08, 4, word);
-    bar.write(0x0c, 4, Number((BigInt(offered) & (features >> BigInt(word * 32))) & 0xffffffffn));
+    bar.write(0x0c, 4, Number(BigInt(offered) & (features >> BigInt(word * 32)) & 0xffffffffn));
   }
   bar.write(0x14, 1, 0x0b);
   bar.write(0x16, 2, 0);
@@ -125,7 +129,11 @@ describe('virtio over PCI', () => {
     deferred = [];
     hostErrors = [];
     pci = createVirtioBlk({
-      backend: disk, mem, serial: 'lodge-disk-0', defer: (f) => deferred.push(f), onHostError: (e) => hostErrors.push(e),
+      backend: disk,
+      mem,
+      serial: 'lodge-disk-0',
+      defer: (f) => deferred.push(f),
+      onHostError: (e) => hostErrors.push(e),
     }).pci;
   });
 
@@ -293,12 +301,23 @@ describe('virtio over PCI', () => {
   });
 
   it('survives any sequence of register accesses', () => {
-    const access = fc.tuple(fc.integer({ min: 0, max: 0x3fff }), fc.constantFrom(1, 2, 4), fc.integer({ min: 0, max: 0xffffffff }), fc.boolean());
+    const access = fc.tuple(
+      fc.integer({ min: 0, max: 0x3fff }),
+      fc.constantFrom(1, 2, 4),
+      fc.integer({ min: 0, max: 0xffffffff }),
+      fc.boolean(),
+    );
     fc.assert(
       fc.property(fc.array(access, { maxLength: 60 }), fc.uint8Array({ minLength: 256, maxLength: 256 }), (accesses, rings) => {
         const fresh = flatMemory(0x10000);
         for (let at = 0; at < 0x4000; at += 256) fresh.data.set(rings, at);
-        const d = createVirtioBlk({ backend: new MemoryDisk(fresh), mem: fresh, serial: '', defer: () => undefined, onHostError: () => undefined });
+        const d = createVirtioBlk({
+          backend: new MemoryDisk(fresh),
+          mem: fresh,
+          serial: '',
+          defer: () => undefined,
+          onHostError: () => undefined,
+        });
         const { bar, doorbells } = start(d.pci);
         for (const [offset, width, value, isWrite] of accesses) {
           // Most of the space is empty: fold the offsets onto where the registers are.

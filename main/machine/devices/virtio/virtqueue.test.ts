@@ -14,12 +14,22 @@ function setup(features = { indirect: true, eventIndex: false }) {
 describe('split virtqueue', () => {
   it('yields readable and writable parts in order, and gives chains back', () => {
     const { driver, queue } = setup();
-    driver.chain(2, [{ at: DATA, bytes: 16 }, { at: DATA + 0x100, bytes: 512, write: true }, { at: DATA + 0x400, bytes: 1, write: true }]);
+    driver.chain(2, [
+      { at: DATA, bytes: 16 },
+      { at: DATA + 0x100, bytes: 512, write: true },
+      { at: DATA + 0x400, bytes: 1, write: true },
+    ]);
     driver.offer(2);
     const chain = queue.pop();
     expect(chain).toEqual({
       ok: true,
-      value: { head: 2, readable: [DATA, 16], writable: [DATA + 0x100, 512, DATA + 0x400, 1], readableBytes: 16, writableBytes: 513 },
+      value: {
+        head: 2,
+        readable: [DATA, 16],
+        writable: [DATA + 0x100, 512, DATA + 0x400, 1],
+        readableBytes: 16,
+        writableBytes: 513,
+      },
     });
     expect(queue.pop()).toEqual({ ok: true, value: undefined });
     expect(queue.outstanding).toBe(1);
@@ -30,7 +40,14 @@ describe('split virtqueue', () => {
 
   it('follows an indirect table', () => {
     const { driver, queue } = setup();
-    driver.chain(0, [{ at: DATA, bytes: 4 }, { at: DATA + 4, bytes: 8, write: true }], 0x6000);
+    driver.chain(
+      0,
+      [
+        { at: DATA, bytes: 4 },
+        { at: DATA + 4, bytes: 8, write: true },
+      ],
+      0x6000,
+    );
     driver.describe(layout.descriptors, 5, { at: 0x6000, bytes: 32, indirect: true });
     driver.offer(5);
     expect(queue.pop()).toMatchObject({ ok: true, value: { head: 5, readableBytes: 4, writableBytes: 8 } });
@@ -50,18 +67,61 @@ describe('split virtqueue', () => {
 
   const faults: [string, (s: ReturnType<typeof setup>) => void, string][] = [
     ['a head outside the table', ({ driver }) => driver.offer(8), 'headOutOfRange'],
-    ['a loop', ({ driver }) => (driver.describe(layout.descriptors, 0, { at: DATA, bytes: 1, next: 0 }), driver.offer(0)), 'chainTooLong'],
-    ['a next outside the table', ({ driver }) => (driver.describe(layout.descriptors, 0, { at: DATA, bytes: 1, next: 99 }), driver.offer(0)), 'nextOutOfRange'],
-    ['readable after writable', ({ driver }) => (driver.chain(0, [{ at: DATA, bytes: 1, write: true }, { at: DATA, bytes: 1 }]), driver.offer(0)), 'readableAfterWritable'],
+    [
+      'a loop',
+      ({ driver }) => (driver.describe(layout.descriptors, 0, { at: DATA, bytes: 1, next: 0 }), driver.offer(0)),
+      'chainTooLong',
+    ],
+    [
+      'a next outside the table',
+      ({ driver }) => (driver.describe(layout.descriptors, 0, { at: DATA, bytes: 1, next: 99 }), driver.offer(0)),
+      'nextOutOfRange',
+    ],
+    [
+      'readable after writable',
+      ({ driver }) => (
+        driver.chain(0, [
+          { at: DATA, bytes: 1, write: true },
+          { at: DATA, bytes: 1 },
+        ]),
+        driver.offer(0)
+      ),
+      'readableAfterWritable',
+    ],
     ['an avail index that jumped', ({ mem }) => mem.view.setUint16(layout.driver + 2, 9, true), 'availIndexJumped'],
-    ['a chain over 4 GiB', ({ driver }) => (driver.chain(0, [{ at: 0, bytes: 0xffffffff }, { at: 0, bytes: 2 }]), driver.offer(0)), 'chainTooBig'],
-    ['an indirect table in an indirect table', ({ driver }) => {
-      driver.describe(0x6000, 0, { at: 0x6000, bytes: 16, indirect: true });
-      driver.describe(layout.descriptors, 0, { at: 0x6000, bytes: 16, indirect: true });
-      driver.offer(0);
-    }, 'nestedIndirect'],
-    ['a ragged indirect table', ({ driver }) => (driver.describe(layout.descriptors, 0, { at: 0x6000, bytes: 17, indirect: true }), driver.offer(0)), 'badIndirectTable'],
-    ['an indirect table outside RAM', ({ driver }) => (driver.describe(layout.descriptors, 0, { at: 0x7fff_ffff_0000, bytes: 16, indirect: true }), driver.offer(0)), 'ringNotInMemory'],
+    [
+      'a chain over 4 GiB',
+      ({ driver }) => (
+        driver.chain(0, [
+          { at: 0, bytes: 0xffffffff },
+          { at: 0, bytes: 2 },
+        ]),
+        driver.offer(0)
+      ),
+      'chainTooBig',
+    ],
+    [
+      'an indirect table in an indirect table',
+      ({ driver }) => {
+        driver.describe(0x6000, 0, { at: 0x6000, bytes: 16, indirect: true });
+        driver.describe(layout.descriptors, 0, { at: 0x6000, bytes: 16, indirect: true });
+        driver.offer(0);
+      },
+      'nestedIndirect',
+    ],
+    [
+      'a ragged indirect table',
+      ({ driver }) => (driver.describe(layout.descriptors, 0, { at: 0x6000, bytes: 17, indirect: true }), driver.offer(0)),
+      'badIndirectTable',
+    ],
+    [
+      'an indirect table outside RAM',
+      ({ driver }) => (
+        driver.describe(layout.descriptors, 0, { at: 0x7fff_ffff_0000, bytes: 16, indirect: true }),
+        driver.offer(0)
+      ),
+      'ringNotInMemory',
+    ],
   ];
   it.each(faults)('refuses %s', (_, prepare, fault) => {
     const s = setup();

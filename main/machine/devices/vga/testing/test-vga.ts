@@ -28,7 +28,8 @@ export function createTestVga() {
             const to = (row * width + column) * 4;
             let rgb: number;
             if (format === 'pal8') rgb = palette![vram[offset + (y + row) * stride + x + column]!]!;
-            else if (format === 'xrgb8888') rgb = new DataView(vram.buffer).getUint32(offset + (y + row) * stride + (x + column) * 4, true);
+            else if (format === 'xrgb8888')
+              rgb = new DataView(vram.buffer).getUint32(offset + (y + row) * stride + (x + column) * 4, true);
             else throw new Error(`${format} is the engine's to test`);
             out.set([(rgb >> 16) & 0xff, (rgb >> 8) & 0xff, rgb & 0xff, 255], to);
           }
@@ -55,7 +56,9 @@ export function createTestVga() {
     windows,
     clock,
     out: (port: number, value: number, width = 1) =>
-      port === 0x1ce || port === 0x1cf ? vga.dispiPorts.write(port - 0x1ce, width, value) : vga.legacyPorts.write(port - 0x3b0, width, value),
+      port === 0x1ce || port === 0x1cf
+        ? vga.dispiPorts.write(port - 0x1ce, width, value)
+        : vga.legacyPorts.write(port - 0x3b0, width, value),
     in: (port: number, width = 1) =>
       port === 0x1ce || port === 0x1cf ? vga.dispiPorts.read(port - 0x1ce, width) : vga.legacyPorts.read(port - 0x3b0, width),
     poke: (address: number, value: number) => {
