@@ -226,6 +226,82 @@ describe('text mode', () => {
   });
 });
 
+describe('legacy graphics modes', () => {
+  /** BIOS mode 12h (640×480, 16 colours) and 13h (320×200, 256 colours) as register values. */
+  const set = (t: TestVga, misc: number, sequencer: number[], crtc: number[], graphics: number[], mode: number): void => {
+    t.out(0x3c2, misc);
+    sequencer.forEach((v, i) => t.out(0x3c4, i | (v << 8), 2));
+    setCrtc(t, 0x11, 0x0c);
+    crtc.forEach((v, i) => setCrtc(t, i, v));
+    graphics.forEach((v, i) => t.out(0x3ce, i | (v << 8), 2));
+    t.in(0x3da);
+    t.out(0x3c0, 0x30);
+    t.out(0x3c0, mode);
+  };
+  const mode12 = (t: TestVga): void =>
+    set(
+      t,
+      0xe3,
+      [3, 1, 15, 0, 6],
+      [
+        0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0x0b, 0x3e, 0, 0x40, 0, 0, 0, 0, 0, 0, 0xea, 0x8c, 0xdf, 0x28, 0, 0xe7, 0x04, 0xe3,
+        0xff,
+      ],
+      [0, 0, 0, 0, 0, 0, 5, 15, 0xff],
+      1,
+    );
+  const mode13 = (t: TestVga): void =>
+    set(
+      t,
+      0x63,
+      [3, 1, 15, 0, 14],
+      [
+        0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0xbf, 0x1f, 0, 0x41, 0, 0, 0, 0, 0, 0, 0x9c, 0x8e, 0x8f, 0x28, 0x40, 0x96, 0xb9, 0xa3,
+        0xff,
+      ],
+      [0, 0, 0, 0, 0, 0x40, 5, 15, 0xff],
+      0x41,
+    );
+  const pixel = (t: TestVga, x: number, y: number): number[] => {
+    const out = new Uint8Array(4);
+    t.vga.render({ x, y, width: 1, height: 1 }, out);
+    return [...out.subarray(0, 3)];
+  };
+
+  it('640×480 in 16 colours: map mask and bit mask reach the planes, only the touched lines are dirty', () => {
+    const t = createTestVga();
+    mode12(t);
+    expect(t.vga.screen).toEqual({ width: 640, height: 480, mode: 'graphics' });
+    t.vga.takeDirty();
+    t.out(0x3c4, 0x0402, 2); // plane 2: red
+    t.out(0x3ce, 0x4008, 2); // second pixel of eight
+    t.peek(0xa0000 + 10 * 80 + 5);
+    t.poke(0xa0000 + 10 * 80 + 5, 0xff);
+    expect(pixel(t, 41, 10)).toEqual([0xaa, 0, 0]);
+    expect(pixel(t, 40, 10)).toEqual([0, 0, 0]);
+    const [rect, ...more] = t.vga.takeDirty();
+    expect(more).toEqual([]);
+    expect(rect!.y <= 10 && rect!.y + rect!.height > 10 && rect!.height <= 8).toBe(true);
+    expect(t.vga.takeDirty()).toEqual([]);
+  });
+
+  it('320×200 in 256 colours, each pixel twice as wide and high as the signal', () => {
+    const t = createTestVga();
+    mode13(t);
+    expect(t.vga.screen).toEqual({ width: 640, height: 400, mode: 'graphics' });
+    t.out(0x3c8, 200);
+    for (const v of [63, 32, 0]) t.out(0x3c9, v);
+    t.poke(0xa0000 + 7 * 320 + 13, 200);
+    expect(t.peek(0xa0000 + 7 * 320 + 13)).toBe(200);
+    for (const [x, y] of [
+      [26, 14],
+      [27, 15],
+    ] as const)
+      expect(pixel(t, x, y)).toEqual([255, 130, 0]);
+    expect(pixel(t, 28, 14)).toEqual([0, 0, 0]);
+  });
+});
+
 describe('DISPI', () => {
   it('identifies itself, tells its limits, and refuses modes that do not fit', () => {
     const t = createTestVga();

@@ -1,7 +1,8 @@
 /**
  * VGA with the Bochs DISPI extension: text modes and linear framebuffer, as a display source.
  * Offered: the whole register file, text of any geometry with fonts in plane 2, blink, cursor; DISPI up to 2560×1600; EDID.
- * Not offered: pictures of the legacy graphics modes (their memory works, the screen is off), split screen, smooth scrolling.
+ * Planar 16-colour and 256-colour modes too. Not offered: the CGA-compatible graphics modes (the screen is off), split screen, smooth
+ * scrolling.
  * All register and memory input is hostile; every value is legal and nothing here throws because of one.
  */
 import type { Clock } from '../../../backend/clock';
@@ -12,9 +13,10 @@ import type { Device, IoHandler, MmioHandler } from '../../bus/types';
 import { DispiEnable, Dispi, DispiRegisters, type DispiEffect } from './dispi';
 import { createEdid } from './edid';
 import { ROM_FONTS } from './font';
+import { CHUNK_BYTES, dirtyGraphicsLines, renderGraphics } from './graphics';
 import { attributeToDac, cursorShape, dacColour, decideMode, decideWindow, fontOffsets, startAddress } from './mode';
 import type { LegacyWindow, TextMode, VgaMode } from './mode';
-import { Planes, TEXT_WINDOW_BYTES } from './planes';
+import { PLANE_BYTES, Planes, TEXT_WINDOW_BYTES } from './planes';
 import { createRegisters, loadTextMode, readRegister, writeRegister } from './registers';
 import { changedCells, GLYPH_BYTES, renderText, textLines, type TextFrame } from './text';
 
@@ -81,6 +83,8 @@ export class Vga implements Device, DisplaySource {
   private readonly textWindow = new Uint8Array(TEXT_WINDOW_BYTES);
   private frame: TextFrame | undefined;
   private readonly palette = new Uint32Array(256);
+  /** Non-zero: a chunk of the planes was written. */
+  private readonly dirtyChunks = new Uint8Array(PLANE_BYTES / CHUNK_BYTES);
 
   constructor(deps: VgaDeps) {
     this.native = deps.native;
@@ -157,11 +161,14 @@ export class Vga implements Device, DisplaySource {
     if (mode.kind === 'text') {
       rects = this.takeDirtyText(mode, touched);
     } else {
-      const paletteShows = mode.kind === 'linear' && mode.bpp === 8 && this.paletteDirty;
-      if (this.allDirty || paletteShows) rects = [{ x: 0, y: 0, width: mode.width, height: mode.height }];
+      const paletteShows = this.paletteDirty && (mode.kind === 'planar' || (mode.kind === 'linear' && mode.bpp === 8));
+      const startMoved = mode.kind === 'planar' && this.cellsDirty;
+      if (this.allDirty || paletteShows || startMoved) rects = [{ x: 0, y: 0, width: mode.width, height: mode.height }];
+      else if (mode.kind === 'planar') rects = dirtyGraphicsLines(mode, startAddress(this.regs), this.dirtyChunks);
       else rects = mode.kind === 'linear' && touched ? dirtyLines(mode, this.dirtyPages) : [];
-      this.paletteDirty = false;
+      this.paletteDirty = this.cellsDirty = false;
     }
+    this.dirtyChunks.fill(0);
     this.allDirty = false;
     return rects;
   }
@@ -185,6 +192,9 @@ export class Vga implements Device, DisplaySource {
         pixels.palette = this.palette;
       }
       this.native.convertPixels(pixels, out);
+    } else if (mode.kind === 'planar') {
+      const colours = this.colours(mode.colours);
+      renderGraphics({ mode, planes: this.planes.data, start: startAddress(this.regs), colours }, rect, out);
     } else if (mode.kind === 'text') {
       renderText(this.frame ?? this.currentFrame(mode), rect, out);
     } else {
@@ -273,6 +283,10 @@ export class Vga implements Device, DisplaySource {
     const at = this.windowAddress(offset);
     if (at === undefined) return;
     const planes = this.planes.write(this.regs, at, value & 0xff);
+    if (this.mode.kind === 'planar') {
+      if (planes !== 0) this.dirtyChunks[((at & 0xffff) / CHUNK_BYTES) | 0] = 1;
+      return;
+    }
     if (planes & 0x03) this.cellsDirty = true;
     if (planes & 0x04) this.fontDirty = true;
   }
@@ -372,14 +386,16 @@ export class Vga implements Device, DisplaySource {
         plane.subarray(plain, plain + 256 * GLYPH_BYTES),
         plane.subarray(bright, bright + 256 * GLYPH_BYTES),
       ],
-      colours: known?.colours ?? this.textColours(),
+      colours: known?.colours ?? this.colours(16),
     };
   }
 
-  private textColours(): Uint32Array {
-    const colours = new Uint32Array(16);
-    for (let i = 0; i < 16; i++) {
-      const rgb = dacColour(this.regs, attributeToDac(this.regs, i), this.dispi.dac8Bit);
+  /** Colours as RGBA little-endian words: the 16 behind the attribute controller, or the DAC's 256. */
+  private colours(count: 16 | 256): Uint32Array {
+    const colours = new Uint32Array(count);
+    for (let i = 0; i < count; i++) {
+      const index = count === 256 ? i & this.regs.dacMask : attributeToDac(this.regs, i);
+      const rgb = dacColour(this.regs, index, this.dispi.dac8Bit);
       colours[i] = (0xff000000 | ((rgb & 0xff) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
     }
     return colours;
@@ -402,7 +418,11 @@ export class Vga implements Device, DisplaySource {
 }
 
 function screenOf(mode: VgaMode): ScreenInfo {
-  return { width: mode.width, height: mode.height, mode: mode.kind === 'linear' ? 'graphics' : mode.kind };
+  return {
+    width: mode.width,
+    height: mode.height,
+    mode: mode.kind === 'linear' || mode.kind === 'planar' ? 'graphics' : mode.kind,
+  };
 }
 
 function sameMode(a: VgaMode, b: VgaMode): boolean {
