@@ -1,7 +1,7 @@
 /** What firmware leaves in memory for any OS: ACPI, SMBIOS, the BIOS data area. */
+import { COM_PORTS } from '../bus/pc';
 import { gpa, type GuestMemory } from '../memory/guest-memory';
 import { type AcpiConfig, buildAcpi } from './acpi/tables';
-import { COM_PORTS } from './acpi/dsdt';
 import { ACPI_START, BIOS_DATA_AREA, EBDA_START, SMBIOS_START } from './layout';
 import { buildSmbios, type SmbiosConfig } from './smbios';
 

@@ -4,7 +4,8 @@ import { Doorbells } from '../../bus/doorbells';
 import { IrqWires } from '../../bus/irq';
 import { FakeClock } from '../../testing/fake-clock';
 import { PciBus, PciFunction } from '../pci';
-import { I440fx, Piix3, Piix4Pm, PM_BASE, PM_TIMER_HZ, ResetControl } from '.';
+import { PM_BASE } from '../../bus/pc';
+import { I440fx, Piix3, Piix4Pm, PM_TIMER_HZ, ResetControl } from '.';
 
 function setUp() {
   const native = { addDoorbell: vi.fn(), removeDoorbell: vi.fn(), sendMsi: vi.fn() };

@@ -5,19 +5,14 @@
  */
 import type { Clock } from '../../../backend/clock';
 import type { Disposable } from '../../../lib/disposable';
+import { Pm, PM_BASE, PM_PORTS, SCI_IRQ, SLEEP_TYPE_S5 } from '../../bus/pc';
 import type { IoHandler, IrqLine } from '../../bus/types';
 import { PciFunction } from '../pci';
 
 export const PM_TIMER_HZ = 3579545;
-export const PM_BASE = 0x600;
-export const PM_PORTS = 64;
-export const SCI_IRQ = 9;
-/** SLP_TYP that switches the machine off. */
-export const SLEEP_TYPE_S5 = 0;
 
 const PMBA = 0x40;
 const PMREGMISC = 0x80;
-export const Pm = { STATUS: 0x00, ENABLE: 0x02, CONTROL: 0x04, TIMER: 0x08, GPE_STATUS: 0x0c, GPE_ENABLE: 0x0e } as const;
 const Pm1 = { TIMER: 0x0001, GLOBAL: 0x0020, POWER_BUTTON: 0x0100, RTC: 0x0400, WAKE: 0x8000 } as const;
 const STATUS_BITS = Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.RTC | Pm1.WAKE;
 const ENABLE_BITS = Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.RTC;

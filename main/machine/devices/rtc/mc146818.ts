@@ -7,13 +7,13 @@
  */
 import type { Clock } from '../../../backend/clock';
 import type { Disposable } from '../../../lib/disposable';
+import { RTC_CENTURY_REGISTER } from '../../bus/pc';
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 
 const Reg = {
   SECONDS: 0, SECONDS_ALARM: 1, MINUTES: 2, MINUTES_ALARM: 3, HOURS: 4, HOURS_ALARM: 5, WEEKDAY: 6, DAY: 7, MONTH: 8, YEAR: 9,
-  A: 0x0a, B: 0x0b, C: 0x0c, D: 0x0d, CENTURY: 0x32,
+  A: 0x0a, B: 0x0b, C: 0x0c, D: 0x0d, CENTURY: RTC_CENTURY_REGISTER,
 } as const; // prettier-ignore
-export const RTC_CENTURY_REGISTER = Reg.CENTURY;
 const A_UPDATE_IN_PROGRESS = 0x80;
 const B = { SET: 0x80, PERIODIC: 0x40, ALARM: 0x20, UPDATE: 0x10, BINARY: 0x04, HOURS_24: 0x02 } as const;
 const C = { IRQ: 0x80, PERIODIC: 0x40, ALARM: 0x20, UPDATE: 0x10 } as const;

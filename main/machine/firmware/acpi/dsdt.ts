@@ -1,6 +1,5 @@
 /** The machine's devices in AML: processors, the PCI root with its windows and interrupt routing, link devices, legacy devices. */
-import { PM_BASE, PM_PORTS, SLEEP_TYPE_S5 } from '../../devices/chipset';
-import { pirqOf } from '../../devices/pci';
+import { COM_PORTS, PM_BASE, PM_PORTS, pirqOf, SLEEP_TYPE_S5 } from '../../bus/pc';
 import { PCI_MEMORY_END, PCI_MEMORY_START } from '../../memory/address-space';
 import * as aml from './aml';
 
@@ -9,11 +8,6 @@ export interface AcpiConfig {
   /** COM ports that exist. */
   readonly serialPorts: number;
 }
-
-export const COM_PORTS = [
-  { port: 0x3f8, irq: 4 },
-  { port: 0x2f8, irq: 3 },
-] as const;
 
 const LINKS = ['LNKA', 'LNKB', 'LNKC', 'LNKD'] as const;
 /** Interrupts an OS may choose for a link. */

@@ -2,8 +2,7 @@
  * ACPI tables (ACPI 6.4 §5.2; the layouts here are those of revision 2.0, which every OS reads): RSDP, RSDT, XSDT, FADT, FACS, MADT,
  * DSDT. Built as one image for one address, because they point at each other.
  */
-import { Pm, PM_BASE, SCI_IRQ } from '../../devices/chipset';
-import { RTC_CENTURY_REGISTER } from '../../devices/rtc/mc146818';
+import { Pm, PM_BASE, RTC_CENTURY_REGISTER, SCI_IRQ } from '../../bus/pc';
 import { type AcpiConfig, dsdtBody } from './dsdt';
 
 export type { AcpiConfig } from './dsdt';

@@ -29,7 +29,7 @@ const input = (change: Partial<LinuxBootInput> = {}): LinuxBootInput => ({
   kernelHead: kernelHead(),
   kernelBytes: 28 * 512 + 8 * MIB,
   initrdBytes: 5 * MIB + 123,
-  commandLine: 'console=ttyS0',
+  commandLine: new TextEncoder().encode('console=ttyS0'),
   ram: { low: 256 * MIB, high: 0 },
   rsdp: 0xe0000,
   ...change,
@@ -93,7 +93,7 @@ describe('direct boot of Linux', () => {
     expect(fault({ kernelBytes: 2 * MIB })).toBe('truncated');
     expect(fault({ ram: { low: 32 * MIB, high: 0 } })).toBe('kernelTooBig');
     expect(fault({ initrdBytes: 230 * MIB })).toBe('initrdTooBig');
-    expect(fault({ commandLine: 'x'.repeat(2048) })).toBe('commandLineTooLong');
+    expect(fault({ commandLine: new Uint8Array(2048).fill(120) })).toBe('commandLineTooLong');
     expect(fault({})).toBe('ok');
   });
 

@@ -25,7 +25,8 @@ export interface LinuxBootInput {
   readonly kernelHead: Uint8Array;
   readonly kernelBytes: number;
   readonly initrdBytes: number;
-  readonly commandLine: string;
+  /** Without the terminating zero. */
+  readonly commandLine: Uint8Array;
   readonly ram: RamLayout;
   readonly rsdp: number;
 }
@@ -70,7 +71,7 @@ export function planLinuxBoot(input: LinuxBootInput): Result<LinuxBootPlan, Linu
   const kernelAt = kernelAddress(header, needed, input.ram.low);
   if (kernelAt === undefined) return err({ kind: 'kernelTooBig', needed });
 
-  const commandLine = new TextEncoder().encode(input.commandLine);
+  const { commandLine } = input;
   const limit = Math.min(header.commandLineLimit, COMMAND_LINE_MAX - 1);
   if (commandLine.length > limit) return err({ kind: 'commandLineTooLong', limit });
 
