@@ -7,7 +7,7 @@ import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
 import { CONFIG_SCHEMA_VERSION, LodgeError, type BrokenVm, type VmConfig, type VmDefinition, type VmId } from '../../preload/contract';
-import { readJsonFile, setAside, writeJsonAtomic } from '../lib/atomic-file';
+import { readJsonFile, setAside, writeJsonAtomic } from './json-file';
 import { parseDefinition } from './migrations';
 
 export const DEFINITION_FILE = 'machine.json';

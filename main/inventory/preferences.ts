@@ -1,6 +1,6 @@
 /** The user's preferences: one versioned JSON file. A broken one is set aside; what could be read of it is kept. */
 import { preferencesSchema, type Preferences } from '../../preload/contract';
-import { readJsonFile, setAside, writeJsonAtomic } from '../lib/atomic-file';
+import { readJsonFile, setAside, writeJsonAtomic } from './json-file';
 
 const SCHEMA = 1;
 

@@ -53,7 +53,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
     z.object({ name: z.literal('detachDisk'), diskId: z.string() }),
   ]) }),
-  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here). */
+  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here;
+   *  `head`: what followed the request already, base64). */
   z.object({ type: z.literal('viewer'), request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional() }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),

@@ -15,7 +15,7 @@ export const TRANSITIONS: Readonly<Record<LifecycleEvent, Partial<Readonly<Recor
   resume: { paused: 'resuming' },
   // The power button only asks; the guest may take its time or refuse, so it goes on running.
   shutdown: { running: 'running' },
-  reset: { running: 'running' },
+  reset: { running: 'running', paused: 'paused' },
   // Also while it is stopping already: then it is killed.
   powerOff: { starting: 'stopping', running: 'stopping', pausing: 'stopping', paused: 'stopping', resuming: 'stopping', stopping: 'stopping' },
 
@@ -42,7 +42,7 @@ const STATE_WORDS: Readonly<Record<VmState, string>> = {
 
 export function refusal(name: string, state: VmState, action: UserAction): LodgeError {
   const fix =
-    state === 'paused' && (action === 'shutdown' || action === 'reset') ? 'Resume it first.'
+    state === 'paused' && action === 'shutdown' ? 'Resume it first.'
     : state === 'stopped' ? 'Start it first.'
     : state === 'starting' || state === 'pausing' || state === 'resuming' || state === 'stopping' ? 'Wait a moment and try again.'
     : undefined;
