@@ -10,7 +10,8 @@ import type { LockWish } from './file-locks';
 export interface RunOptions {
   readonly serial?: MachineSpec['serial'];
   readonly debugExit?: boolean;
-  readonly lastScreen?: MachineSpec['lastScreen'];
+  /** Undefined: a thumbnail; null: none. */
+  readonly lastScreen?: MachineSpec['lastScreen'] | null;
 }
 
 /** Wide enough for the library's cards on a dense screen. */
@@ -39,7 +40,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
     addonPath: layout.addon,
-    lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH },
+    ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
   };
 }
 

@@ -25,7 +25,7 @@ import { admit } from '../memory-manager/admission';
 import type { Spawner } from '../process/channel';
 import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
-import { createRawDisk } from './disks';
+import { createRawDisk } from '../storage/raw';
 import type { EventHub } from './events';
 import { FileLocks } from './file-locks';
 import { hostMemory } from './host';
@@ -128,7 +128,7 @@ export class Machines {
     const stored = await inventory.create(config, async (folder, draft) => {
       if (!newDisk) return draft;
       const path = join(folder, 'disk.img');
-      await createRawDisk(path, newDisk.bytes);
+      await createRawDisk(path, Math.ceil(newDisk.bytes / 512) * 512);
       const disk: Disk = { id: freeDiskId(draft.disks), path, bus: 'virtio', format: 'raw', readOnly: false, kind: 'disk' };
       return { ...draft, disks: [disk, ...draft.disks] };
     });

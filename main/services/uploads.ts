@@ -1,13 +1,12 @@
 /** Image files that arrive from a browser: streamed to the VM folder, complete or not there at all. */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { link, mkdir, rename, unlink } from 'node:fs/promises';
+import { link, mkdir, rename, statfs, unlink } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { LodgeError } from '../../preload/contract';
 import { refuse } from '../inventory/inventory';
-import { freeBytes } from './disks';
 
 export const MEDIA_FOLDER = 'media';
 /** Left on the disk for what runs there. */
@@ -79,4 +78,10 @@ async function publish(part: string, folder: string, name: string): Promise<stri
       return unique;
     }
   }
+}
+
+/** What the file system can still take from this user. */
+async function freeBytes(folder: string): Promise<number> {
+  const info = await statfs(folder);
+  return info.bavail * info.bsize;
 }
