@@ -16,22 +16,46 @@ const TOKEN = 'test-token';
 let at: Place;
 let serving: Serving | undefined;
 const start = async (change: Partial<Parameters<typeof serve>[0]> = {}) =>
-  (serving = await serve({ host: '127.0.0.1', port: 0, paths: at.paths, layout: at.layout, spawn: spawner(at), token: TOKEN, log: silentLogger, ...change }));
-beforeEach(async () => { at = await place(); });
+  (serving = await serve({
+    host: '127.0.0.1',
+    port: 0,
+    paths: at.paths,
+    layout: at.layout,
+    spawn: spawner(at),
+    token: TOKEN,
+    log: silentLogger,
+    ...change,
+  }));
+beforeEach(async () => {
+  at = await place();
+});
 afterEach(async () => {
   await serving?.close();
   serving = undefined;
   await at.clean();
 });
 
-interface Answer { status: number; headers: IncomingHttpHeaders; body: string }
+interface Answer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
 /** fetch() forbids Host and normalizes paths. */
-const http = (path: string, options: { method?: string; headers?: Record<string, string>; body?: string } = {}): Promise<Answer> =>
+const http = (
+  path: string,
+  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+): Promise<Answer> =>
   new Promise((resolve, reject) => {
-    const request = httpRequest({ port: serving!.port, host: '127.0.0.1', path, method: options.method ?? 'GET', headers: options.headers }, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (d) => (body += d)).on('end', () => resolve({ status: response.statusCode!, headers: response.headers, body }));
-    });
+    const request = httpRequest(
+      { port: serving!.port, host: '127.0.0.1', path, method: options.method ?? 'GET', headers: options.headers },
+      (response) => {
+        let body = '';
+        response
+          .setEncoding('utf8')
+          .on('data', (d) => (body += d))
+          .on('end', () => resolve({ status: response.statusCode!, headers: response.headers, body }));
+      },
+    );
     request.on('error', reject);
     request.end(options.body);
   });
@@ -39,17 +63,31 @@ const cookie = async () => (await http(`/?token=${TOKEN}`)).headers['set-cookie'
 const upgrade = (path: string, headers: Record<string, string>): Promise<number | 'open'> =>
   new Promise((resolve) => {
     const ws = new WebSocket(`ws://127.0.0.1:${serving!.port}${path}`, { headers });
-    ws.on('open', () => { ws.close(); resolve('open'); });
-    ws.on('unexpected-response', (_, response) => { response.destroy(); resolve(response.statusCode!); });
+    ws.on('open', () => {
+      ws.close();
+      resolve('open');
+    });
+    ws.on('unexpected-response', (_, response) => {
+      response.destroy();
+      resolve(response.statusCode!);
+    });
     ws.on('error', () => {});
   });
 async function client(headers: Record<string, string>) {
   const ws = new WebSocket(`ws://127.0.0.1:${serving!.port}/api`, { headers });
-  await new Promise((resolve, reject) => { ws.once('open', resolve); ws.once('error', reject); });
+  await new Promise((resolve, reject) => {
+    ws.once('open', resolve);
+    ws.once('error', reject);
+  });
   const events: LodgeEvent[] = [];
   const rpc = createBirpc<{ call(name: string, input?: unknown): Promise<CallResult<unknown>> }, { event(e: LodgeEvent): void }>(
     { event: (e) => void events.push(e) },
-    { post: (d: string) => ws.send(d), on: (f) => void ws.on('message', (d) => f(String(d))), serialize: JSON.stringify, deserialize: JSON.parse },
+    {
+      post: (d: string) => ws.send(d),
+      on: (f) => void ws.on('message', (d) => f(String(d))),
+      serialize: JSON.stringify,
+      deserialize: JSON.parse,
+    },
   );
   return { ws, rpc, events };
 }
@@ -90,7 +128,15 @@ describe('the served app', () => {
     expect((await http('/', { headers: { host: 'evil.example' } })).status).toBe(421);
     expect((await http('/', { headers: { host: 'localhost:1' } })).status).toBe(200);
     expect((await http('/upload?name=x.iso', { method: 'PUT', body: 'x' })).status).toBe(401);
-    expect((await http('/upload?name=x.iso', { method: 'PUT', body: 'x', headers: { cookie: session, origin: 'http://evil.example' } })).status).toBe(403);
+    expect(
+      (
+        await http('/upload?name=x.iso', {
+          method: 'PUT',
+          body: 'x',
+          headers: { cookie: session, origin: 'http://evil.example' },
+        })
+      ).status,
+    ).toBe(403);
     expect(await readdir(at.paths.defaultVmFolder)).not.toContain('media');
   });
 
@@ -98,7 +144,16 @@ describe('the served app', () => {
     await start();
     await writeFile(join(at.layout.renderer, '..', 'secret.txt'), 'secret');
     await writeFile(join(at.layout.renderer, '.env'), 'secret');
-    for (const path of ['/../secret.txt', '/%2e%2e/secret.txt', '/..%2fsecret.txt', '/assets/../../secret.txt', '/.env', '//etc/passwd', '/%00', '/%']) {
+    for (const path of [
+      '/../secret.txt',
+      '/%2e%2e/secret.txt',
+      '/..%2fsecret.txt',
+      '/assets/../../secret.txt',
+      '/.env',
+      '//etc/passwd',
+      '/%00',
+      '/%',
+    ]) {
       const answer = await http(path);
       expect(answer.body).not.toContain('secret');
       expect(answer.status).toBeGreaterThanOrEqual(400);
@@ -109,9 +164,14 @@ describe('the served app', () => {
     await start();
     const { ws, rpc, events } = await client({ cookie: await cookie(), origin: `http://127.0.0.1:${serving!.port}` });
     const snapshot = await rpc.call('app.snapshot');
-    expect(snapshot).toMatchObject({ ok: true, value: { host: { mode: 'server' }, vms: [{ definition: { name: 'Lodge Demo' } }] } });
+    expect(snapshot).toMatchObject({
+      ok: true,
+      value: { host: { mode: 'server' }, vms: [{ definition: { name: 'Lodge Demo' } }] },
+    });
     const seq = (snapshot as { value: { seq: number } }).value.seq;
-    const created = (await rpc.call('vm.create', { config: await linuxConfig(at, 'Box') })) as { value: { definition: { id: string } } };
+    const created = (await rpc.call('vm.create', { config: await linuxConfig(at, 'Box') })) as {
+      value: { definition: { id: string } };
+    };
     await rpc.call('vm.start', { id: created.value.definition.id });
     expect(events[0]!.seq).toBe(seq + 1);
     expect(events.some((e) => e.type === 'vm' && e.vm.state === 'running')).toBe(true);
@@ -121,7 +181,15 @@ describe('the served app', () => {
 
   it('survives clients that send rubbish', async () => {
     await start();
-    for (const rubbish of ['null', '[]', 'x', '{"t":"q","m":"call","a":5,"i":"1"}', '{"t":"q","m":"constructor","a":[],"i":"1"}', '{"t":"q","m":"call","a":[{}],"i":"1"}', '{"t":"s","i":"9"}']) {
+    for (const rubbish of [
+      'null',
+      '[]',
+      'x',
+      '{"t":"q","m":"call","a":5,"i":"1"}',
+      '{"t":"q","m":"constructor","a":[],"i":"1"}',
+      '{"t":"q","m":"call","a":[{}],"i":"1"}',
+      '{"t":"s","i":"9"}',
+    ]) {
       const { ws } = await client({ cookie: await cookie() });
       ws.send(rubbish);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -141,8 +209,15 @@ describe('the served app', () => {
     await serving!.lodge.machines.start(id);
     const socket = connect(serving!.port, '127.0.0.1');
     let answer = '';
-    const ended = new Promise((resolve) => socket.setEncoding('utf8').on('data', (d) => (answer += d)).on('end', resolve));
-    socket.write(`GET /viewer/${id} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: abc\r\nSec-WebSocket-Version: 13\r\nCookie: ${session}\r\n\r\n`);
+    const ended = new Promise((resolve) =>
+      socket
+        .setEncoding('utf8')
+        .on('data', (d) => (answer += d))
+        .on('end', resolve),
+    );
+    socket.write(
+      `GET /viewer/${id} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: abc\r\nSec-WebSocket-Version: 13\r\nCookie: ${session}\r\n\r\n`,
+    );
     await ended;
     expect(answer).toContain(`VM ${at.pids.at(-1)}`);
     expect(answer).toContain('X-Key: abc');
@@ -151,7 +226,8 @@ describe('the served app', () => {
   it('takes an image file from a browser', async () => {
     await start();
     const headers = { cookie: await cookie(), origin: `http://127.0.0.1:${serving!.port}` };
-    const put = (name: string, body: string) => http(`/upload?name=${encodeURIComponent(name)}`, { method: 'PUT', headers, body });
+    const put = (name: string, body: string) =>
+      http(`/upload?name=${encodeURIComponent(name)}`, { method: 'PUT', headers, body });
     const done = await put('debian 12.iso', 'image');
     expect(done.status).toBe(201);
     const { path } = JSON.parse(done.body) as { path: string };
@@ -161,7 +237,9 @@ describe('the served app', () => {
     expect((await http('/upload?name=x.iso', { method: 'POST', headers, body: 'x' })).status).toBe(405);
     // A browser tab that is closed in the middle.
     const half = connect(serving!.port, '127.0.0.1');
-    half.write(`PUT /upload?name=half.iso HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: ${headers.cookie}\r\nContent-Length: 1000\r\n\r\nabc`);
+    half.write(
+      `PUT /upload?name=half.iso HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: ${headers.cookie}\r\nContent-Length: 1000\r\n\r\nabc`,
+    );
     const media = join(at.paths.defaultVmFolder, 'media');
     await vi.waitFor(async () => expect((await readdir(media)).some((n) => n.startsWith('.half.iso'))).toBe(true));
     half.destroy();
@@ -172,7 +250,11 @@ describe('the served app', () => {
     const other = createServer().listen(0, '127.0.0.1');
     await new Promise((resolve) => other.once('listening', resolve));
     const { port } = other.address() as AddressInfo;
-    await expect(start({ port })).rejects.toMatchObject({ code: 'portInUse', message: expect.stringContaining(String(port)) as string, fix: expect.stringContaining('--port 0') as string });
+    await expect(start({ port })).rejects.toMatchObject({
+      code: 'portInUse',
+      message: expect.stringContaining(String(port)) as string,
+      fix: expect.stringContaining('--port 0') as string,
+    });
     // Nothing is left that would refuse the next attempt.
     await start({ port: 0 });
     expect(serving!.port).not.toBe(port);
@@ -185,7 +267,9 @@ describe('the served app', () => {
     await serving!.lodge.machines.start(vm.definition.id);
     const [found] = await connectAll(at.paths.instanceDir);
     expect(await found!.call('vm.list', null)).toHaveLength(2);
-    await expect(serve({ host: '127.0.0.1', port: 0, paths: at.paths, layout: at.layout, log: silentLogger })).rejects.toMatchObject({ code: 'portInUse' });
+    await expect(
+      serve({ host: '127.0.0.1', port: 0, paths: at.paths, layout: at.layout, log: silentLogger }),
+    ).rejects.toMatchObject({ code: 'portInUse' });
     await serving!.close();
     serving = undefined;
     expect(await connectAll(at.paths.instanceDir)).toEqual([]);
@@ -194,6 +278,9 @@ describe('the served app', () => {
 
   it('explains itself when the page is not built', async () => {
     await mkdir(join(at.dir, 'empty'));
-    await expect(start({ layout: { ...at.layout, renderer: join(at.dir, 'empty') } })).rejects.toMatchObject({ code: 'fileMissing', fix: expect.stringContaining('npm') as string });
+    await expect(start({ layout: { ...at.layout, renderer: join(at.dir, 'empty') } })).rejects.toMatchObject({
+      code: 'fileMissing',
+      fix: expect.stringContaining('npm') as string,
+    });
   });
 });

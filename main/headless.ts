@@ -44,7 +44,12 @@ export interface Serving {
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { paths, layout } = options;
   if (!existsSync(join(layout.renderer, 'index.html'))) {
-    throw new LodgeError({ code: 'fileMissing', message: 'Lodge’s pages are not built.', fix: 'Run `npm run build` (or `npm start`) first.', detail: layout.renderer });
+    throw new LodgeError({
+      code: 'fileMissing',
+      message: 'Lodge’s pages are not built.',
+      fix: 'Run `npm run build` (or `npm start`) first.',
+      detail: layout.renderer,
+    });
   }
   const log = options.log ?? (await createLogger({ file: paths.logFile }));
 
@@ -53,7 +58,14 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   const opened = new Promise<ReturnType<typeof bind>>((resolve) => (open = resolve));
   const local = await listenLocal(paths.instanceDir, { kind: 'server' }, async (name, input) => (await opened)(name, input));
   try {
-    const lodge = await Lodge.open({ paths, layout, mode: 'server', spawn: options.spawn ?? nodeSpawner(layout.vmEntry), inspectImage, log });
+    const lodge = await Lodge.open({
+      paths,
+      layout,
+      mode: 'server',
+      spawn: options.spawn ?? nodeSpawner(layout.vmEntry),
+      inspectImage,
+      log,
+    });
     const call = bind(lodgeHandlers(lodge), log);
     open(call);
     const web = await startWebServer({

@@ -2,7 +2,10 @@
 import type { StdinMode } from '../process/node-spawner';
 
 /** Undefined: this is no run. Errors in the rest of the line are found later, by the real parser. */
-export function runStdio(argv: readonly string[], terminal: boolean): { stdin: StdinMode; stdout: 'ignore' | 'inherit' } | undefined {
+export function runStdio(
+  argv: readonly string[],
+  terminal: boolean,
+): { stdin: StdinMode; stdout: 'ignore' | 'inherit' } | undefined {
   if (argv[0] !== 'run' || argv.includes('--help') || argv.includes('-h')) return undefined;
   let serial = 'stdio';
   argv.forEach((arg, i) => {

@@ -17,7 +17,8 @@ const integer =
   (min: number, max: number) =>
   (text: string): number => {
     const value = Number(text);
-    if (!Number.isInteger(value) || value < min || value > max) throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
+    if (!Number.isInteger(value) || value < min || value > max)
+      throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
     return value;
   };
 const seconds = (text: string): number => {
@@ -57,11 +58,19 @@ const machineOptions = (command: Command): Command =>
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
     .option('--disk <file[,bus=virtio|ide][,readonly]>', 'disk image; may be repeated', collect, [])
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
-    .addOption(new Option('--tier <tier>', 'how the software accelerator runs it').choices(['auto', 'interpreter', 'translator']).default('auto'));
+    .addOption(
+      new Option('--tier <tier>', 'how the software accelerator runs it')
+        .choices(['auto', 'interpreter', 'translator'])
+        .default('auto'),
+    );
 
 function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig {
   if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined)) {
-    throw new LodgeError({ code: 'invalidInput', message: '--initrd and --append belong to a kernel.', fix: 'Add --kernel FILE.' });
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: '--initrd and --append belong to a kernel.',
+      fix: 'Add --kernel FILE.',
+    });
   }
   const boot: Boot = builtin
     ? { kind: 'builtin' }
@@ -107,14 +116,22 @@ export async function main(argv: readonly string[], layout: AppLayout, child: Ch
 
 function program(context: Context): Command {
   const { layout, child } = context;
-  const lodge = new Command('lodge').version(layout.version).description('Virtual machines with their own hypervisor engine').exitOverride().showHelpAfterError('(lodge --help lists what there is)');
+  const lodge = new Command('lodge')
+    .version(layout.version)
+    .description('Virtual machines with their own hypervisor engine')
+    .exitOverride()
+    .showHelpAfterError('(lodge --help lists what there is)');
   lodge.configureOutput({ outputError: (text, write) => write(`lodge: ${text.replace(/^error: /, '')}`) });
 
   const data = (command: Command): Command => command.option('--data <dir>', 'data folder of the Lodge meant');
-  const verb = (usage: string, description: string): Command => data(lodge.command(usage).description(description)).option('--json', 'print JSON');
-  const print = (value: unknown, text: string): void => void process.stdout.write(context.json ? JSON.stringify(value, null, 2) + '\n' : text === '' ? '' : text + '\n');
+  const verb = (usage: string, description: string): Command =>
+    data(lodge.command(usage).description(description)).option('--json', 'print JSON');
+  const print = (value: unknown, text: string): void =>
+    void process.stdout.write(context.json ? JSON.stringify(value, null, 2) + '\n' : text === '' ? '' : text + '\n');
 
-  machineOptions(data(lodge.command('run').description('run a machine that is gone when it stops; its serial line is on the terminal')))
+  machineOptions(
+    data(lodge.command('run').description('run a machine that is gone when it stops; its serial line is on the terminal')),
+  )
     .option('--builtin', 'the guest that comes with Lodge')
     .option('--name <name>', 'lets screenshot, text, keys and stop reach it from another shell')
     .option('--serial <stdio|none|file>', 'where the first serial port goes', 'stdio')
@@ -122,26 +139,42 @@ function program(context: Context): Command {
     .option('--screenshot <file.png>', 'save the last picture')
     .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
     .option('--debug-exit', 'add isa-debug-exit at port 0xf4; its code becomes the exit code')
-    .action(async (flags: MachineFlags & { data?: string; builtin?: boolean; name?: string; serial: string; screenshot?: string; timeout?: number; debugExit?: boolean }) => {
-      if (!child) throw new Error('the VM process was not forked');
-      if (flags.kernel === undefined && !flags.builtin && flags.disk.length === 0) {
-        throw new LodgeError({ code: 'invalidInput', message: 'There is nothing to run.', fix: 'Give --kernel FILE, --disk FILE or --builtin.' });
-      }
-      const { serial } = flags;
-      context.exitCode = await run(
-        {
-          config: configOf(flags, flags.name ?? 'run', flags.builtin === true),
-          name: flags.name,
-          serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
-          debugExit: flags.debugExit === true,
-          screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
-          timeoutSeconds: flags.timeout,
+    .action(
+      async (
+        flags: MachineFlags & {
+          data?: string;
+          builtin?: boolean;
+          name?: string;
+          serial: string;
+          screenshot?: string;
+          timeout?: number;
+          debugExit?: boolean;
         },
-        child,
-        layout,
-        dataPaths({ dataDir: flags.data }),
-      );
-    });
+      ) => {
+        if (!child) throw new Error('the VM process was not forked');
+        if (flags.kernel === undefined && !flags.builtin && flags.disk.length === 0) {
+          throw new LodgeError({
+            code: 'invalidInput',
+            message: 'There is nothing to run.',
+            fix: 'Give --kernel FILE, --disk FILE or --builtin.',
+          });
+        }
+        const { serial } = flags;
+        context.exitCode = await run(
+          {
+            config: configOf(flags, flags.name ?? 'run', flags.builtin === true),
+            name: flags.name,
+            serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
+            debugExit: flags.debugExit === true,
+            screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
+            timeoutSeconds: flags.timeout,
+          },
+          child,
+          layout,
+          dataPaths({ dataDir: flags.data }),
+        );
+      },
+    );
 
   data(lodge.command('serve').description('serve the app to a browser'))
     .option('--port <n>', 'port; 0 is any free one', integer(0, 65535))
@@ -149,7 +182,10 @@ function program(context: Context): Command {
     .option('--json', 'print the address as JSON')
     .action(async (flags: { port?: number; host: string; data?: string }) => {
       const { serveUntilSignal } = await import('./serve');
-      await serveUntilSignal({ host: flags.host, port: flags.port, paths: dataPaths({ dataDir: flags.data }), layout }, context.json);
+      await serveUntilSignal(
+        { host: flags.host, port: flags.port, paths: dataPaths({ dataDir: flags.data }), layout },
+        context.json,
+      );
     });
 
   machineOptions(verb('create <name>', 'add a machine to the library'))
@@ -157,7 +193,12 @@ function program(context: Context): Command {
     .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
     .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number }) => {
       const { create } = await import('./verbs');
-      const vm = await create(dataPaths({ dataDir: flags.data }), layout, configOf(flags, name, flags.builtin === true), flags.newDisk);
+      const vm = await create(
+        dataPaths({ dataDir: flags.data }),
+        layout,
+        configOf(flags, name, flags.builtin === true),
+        flags.newDisk,
+      );
       print(vm, vm.definition.id);
     });
 
@@ -196,44 +237,69 @@ function program(context: Context): Command {
     .option('--delete-files', 'delete its folder for good')
     .action(async (vm: string, flags: { data?: string; deleteFiles?: boolean }) => {
       const { withMachine } = await import('./verbs');
-      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.remove', { id, deleteFiles: flags.deleteFiles === true }));
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.remove', { id, deleteFiles: flags.deleteFiles === true }),
+      );
       print({}, '');
     });
 
   verb('attach <vm> <file>', 'attach a disk or ISO image').action(async (vm: string, file: string, flags: { data?: string }) => {
     const { withMachine } = await import('./verbs');
-    print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.attach', { id, path: resolve(file) })), '');
+    print(
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.attach', { id, path: resolve(file) }),
+      ),
+      '',
+    );
   });
 
   verb('detach <vm> <disk>', 'detach a disk by its id').action(async (vm: string, diskId: string, flags: { data?: string }) => {
     const { withMachine } = await import('./verbs');
-    print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.detach', { id, diskId })), '');
+    print(
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.detach', { id, diskId })),
+      '',
+    );
   });
 
-  verb('screenshot <vm> <file.png>', 'save the screen as a PNG').action(async (vm: string, file: string, flags: { data?: string }) => {
-    const { withMachine, savePicture } = await import('./verbs');
-    const { png } = await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.screenshot', { id }));
-    print(await savePicture(resolve(file), png), '');
-  });
+  verb('screenshot <vm> <file.png>', 'save the screen as a PNG').action(
+    async (vm: string, file: string, flags: { data?: string }) => {
+      const { withMachine, savePicture } = await import('./verbs');
+      const { png } = await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.screenshot', { id }),
+      );
+      print(await savePicture(resolve(file), png), '');
+    },
+  );
 
   verb('text <vm>', 'the text screen as characters').action(async (vm: string, flags: { data?: string }) => {
     const { withMachine } = await import('./verbs');
     const { lines } = await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.text', { id }));
-    if (lines === null && !context.json) throw new LodgeError({ code: 'invalidState', message: 'The guest’s screen is in a graphics mode.', fix: 'Use `lodge screenshot`.' });
+    if (lines === null && !context.json)
+      throw new LodgeError({
+        code: 'invalidState',
+        message: 'The guest’s screen is in a graphics mode.',
+        fix: 'Use `lodge screenshot`.',
+      });
     print({ lines }, lines?.map((line) => line.trimEnd()).join('\n') ?? '');
   });
 
-  verb('keys <vm> <keys>', "type: text, '\\n' for Enter, named keys as <ctrl+alt+delete>").action(async (vm: string, keys: string, flags: { data?: string }) => {
-    const { withMachine, unescape } = await import('./verbs');
-    await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.keys', { id, keys: unescape(keys) }));
-    print({}, '');
-  });
+  verb('keys <vm> <keys>', "type: text, '\\n' for Enter, named keys as <ctrl+alt+delete>").action(
+    async (vm: string, keys: string, flags: { data?: string }) => {
+      const { withMachine, unescape } = await import('./verbs');
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.keys', { id, keys: unescape(keys) }),
+      );
+      print({}, '');
+    },
+  );
 
   verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")
     .option('--port <n>', 'which port', integer(0, 3), 0)
     .action(async (vm: string, text: string, flags: { data?: string; port: number }) => {
       const { withMachine, unescape } = await import('./verbs');
-      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.serialWrite', { id, port: flags.port, data: unescape(text) }));
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.serialWrite', { id, port: flags.port, data: unescape(text) }),
+      );
       print({}, '');
     });
 

@@ -44,7 +44,8 @@ export function exitOf(reason: StopReason): { code: number; message?: string } {
   }
 }
 
-export const errorText = (error: LodgeError): string => [error.message, error.fix, error.code === 'internal' ? error.detail : undefined].filter(Boolean).join('\n');
+export const errorText = (error: LodgeError): string =>
+  [error.message, error.fix, error.code === 'internal' ? error.detail : undefined].filter(Boolean).join('\n');
 
 export async function run(options: RunOptions, child: ChildProcess, layout: AppLayout, paths: DataPaths): Promise<number> {
   const { config } = options;
@@ -63,7 +64,9 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
     lastScreen: options.screenshot !== undefined ? {} : null,
   });
   const { id } = vm.definition;
-  const ended = new Promise<{ reason: StopReason; screen: Buffer | null }>((done) => machines.onceEnded(id, (reason, screen) => done({ reason, screen })));
+  const ended = new Promise<{ reason: StopReason; screen: Buffer | null }>((done) =>
+    machines.onceEnded(id, (reason, screen) => done({ reason, screen })),
+  );
 
   /** The first cause decides the exit code. */
   let override: { code: number; message?: string } | undefined;
@@ -81,7 +84,13 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
   const restoreTerminal = child.stdin ? attachTerminal(child.stdin, () => end({ code: 0 })) : undefined;
-  const timer = options.timeoutSeconds === undefined ? undefined : setTimeout(() => end({ code: EXIT_TIMEOUT, message: `the time limit of ${options.timeoutSeconds} s has passed` }), options.timeoutSeconds * 1000);
+  const timer =
+    options.timeoutSeconds === undefined
+      ? undefined
+      : setTimeout(
+          () => end({ code: EXIT_TIMEOUT, message: `the time limit of ${options.timeoutSeconds} s has passed` }),
+          options.timeoutSeconds * 1000,
+        );
   const control = options.name === undefined ? undefined : listen(options.name, machines, layout, paths);
   // A machine that was to be reachable must not run unreachable.
   control?.catch((e: unknown) => end({ code: 1, message: errorText(LodgeError.from(e)) }));
@@ -103,7 +112,12 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   return exit.code;
 }
 
-async function listen(name: string, machines: Machines, layout: AppLayout, paths: DataPaths): Promise<{ close(): Promise<void> }> {
+async function listen(
+  name: string,
+  machines: Machines,
+  layout: AppLayout,
+  paths: DataPaths,
+): Promise<{ close(): Promise<void> }> {
   const [{ bind }, { ephemeralHandlers }, { listenLocal, connectAll }, { HostService }] = await Promise.all([
     import('../rpc/bind'),
     import('../rpc/handlers'),
@@ -113,7 +127,12 @@ async function listen(name: string, machines: Machines, layout: AppLayout, paths
   const others = await connectAll(paths.instanceDir);
   const taken = others.some((client) => client.note.kind === 'run' && client.note.name === name);
   for (const client of others) client.close();
-  if (taken) throw new LodgeError({ code: 'nameTaken', message: `A machine called “${name}” is running already.`, fix: 'Choose another --name, or stop that one.' });
+  if (taken)
+    throw new LodgeError({
+      code: 'nameTaken',
+      message: `A machine called “${name}” is running already.`,
+      fix: 'Choose another --name, or stop that one.',
+    });
   const host = new HostService({ mode: 'server', version: layout.version, addon: layout.addon });
   return listenLocal(paths.instanceDir, { kind: 'run', name }, bind(ephemeralHandlers(machines, host)));
 }
@@ -151,7 +170,12 @@ export function parseDisk(text: string, index: number): Disk {
     path = match[1]!;
     if (match[2] === 'readonly') readOnly = true;
     else if (match[3] === 'virtio' || match[3] === 'ide') bus = match[3];
-    else throw new LodgeError({ code: 'invalidInput', message: `There is no disk bus "${match[3]}".`, fix: 'Use bus=virtio or bus=ide.' });
+    else
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: `There is no disk bus "${match[3]}".`,
+        fix: 'Use bus=virtio or bus=ide.',
+      });
   }
   const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
   return { id: `disk${index}`, path: resolve(path), bus, format: 'raw', readOnly: readOnly || kind === 'disc', kind };

@@ -8,7 +8,10 @@ export async function serveUntilSignal(options: ServeOptions, json: boolean): Pr
   process.stdout.write(json ? JSON.stringify({ url: serving.url, port: serving.port }) + '\n' : `Lodge is at ${serving.url}\n`);
   if (!json) process.stdout.write('Ctrl-C ends it, and the machines that run in it.\n');
   for (const notice of serving.notices) process.stderr.write(`lodge: ${notice}\n`);
-  if (!loopback(options.host)) process.stderr.write('lodge: others on the network can reach this address; what is sent is not encrypted. An SSH tunnel to 127.0.0.1 is safer.\n');
+  if (!loopback(options.host))
+    process.stderr.write(
+      'lodge: others on the network can reach this address; what is sent is not encrypted. An SSH tunnel to 127.0.0.1 is safer.\n',
+    );
 
   await new Promise<void>((resolve, reject) => {
     let asked = false;
@@ -24,4 +27,5 @@ export async function serveUntilSignal(options: ServeOptions, json: boolean): Pr
   });
 }
 
-const loopback = (host: string): boolean => host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+const loopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));

@@ -53,12 +53,18 @@ export function create(paths: DataPaths, layout: AppLayout, config: VmConfig, ne
 export function host(paths: DataPaths, layout: AppLayout): Promise<Host> {
   return withClients(paths, async (clients) => {
     const [first] = clients;
-    return first ? first.call('host.get', null) : new HostService({ mode: 'server', version: layout.version, addon: layout.addon }).get();
+    return first
+      ? first.call('host.get', null)
+      : new HostService({ mode: 'server', version: layout.version, addon: layout.addon }).get();
   });
 }
 
 /** By name, id or the beginning of an id, in every Lodge that runs for this data folder. */
-export function withMachine<T>(paths: DataPaths, wanted: string, work: (client: LocalClient, id: string) => Promise<T>): Promise<T> {
+export function withMachine<T>(
+  paths: DataPaths,
+  wanted: string,
+  work: (client: LocalClient, id: string) => Promise<T>,
+): Promise<T> {
   return withClients(paths, async (clients) => {
     if (clients.length === 0) {
       throw new LodgeError({
@@ -67,7 +73,9 @@ export function withMachine<T>(paths: DataPaths, wanted: string, work: (client: 
         fix: 'Open Lodge, or run `lodge serve` in another terminal; `lodge run` starts a machine by itself.',
       });
     }
-    const all = (await Promise.all(clients.map(async (client) => (await client.call('vm.list', null)).map((vm) => ({ client, vm }))))).flat();
+    const all = (
+      await Promise.all(clients.map(async (client) => (await client.call('vm.list', null)).map((vm) => ({ client, vm }))))
+    ).flat();
     const found = pick(all, wanted, ({ vm }) => vm.definition);
     return work(found.client, found.vm.definition.id);
   });
@@ -76,10 +84,25 @@ export function withMachine<T>(paths: DataPaths, wanted: string, work: (client: 
 export function pick<T>(all: readonly T[], wanted: string, of: (item: T) => { id: string; name: string }): T {
   const exact = all.filter((item) => of(item).id === wanted || of(item).name === wanted);
   const fold = (text: string): string => text.toLocaleLowerCase();
-  const loose = exact.length > 0 ? exact : all.filter((item) => fold(of(item).name) === fold(wanted) || (wanted.length >= 4 && of(item).id.startsWith(fold(wanted))));
+  const loose =
+    exact.length > 0
+      ? exact
+      : all.filter(
+          (item) => fold(of(item).name) === fold(wanted) || (wanted.length >= 4 && of(item).id.startsWith(fold(wanted))),
+        );
   const [first, second] = loose;
-  if (first === undefined) throw new LodgeError({ code: 'notFound', message: `There is no machine called “${wanted}”.`, fix: '`lodge list` shows them all.' });
-  if (second !== undefined) throw new LodgeError({ code: 'invalidInput', message: `“${wanted}” is the name of several machines.`, fix: 'Give the id of one (`lodge list`).' });
+  if (first === undefined)
+    throw new LodgeError({
+      code: 'notFound',
+      message: `There is no machine called “${wanted}”.`,
+      fix: '`lodge list` shows them all.',
+    });
+  if (second !== undefined)
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: `“${wanted}” is the name of several machines.`,
+      fix: 'Give the id of one (`lodge list`).',
+    });
   return first;
 }
 
@@ -99,13 +122,23 @@ export async function savePicture(file: string, base64: string): Promise<{ file:
 }
 
 export function listText(vms: readonly Vm[]): string {
-  const rows = vms.map((vm) => [vm.definition.id.slice(0, 8), vm.state, `${vm.definition.cpus} CPU`, `${vm.definition.memoryMiB} MiB`, vm.definition.name + (vm.ephemeral ? ' (run)' : '')]);
+  const rows = vms.map((vm) => [
+    vm.definition.id.slice(0, 8),
+    vm.state,
+    `${vm.definition.cpus} CPU`,
+    `${vm.definition.memoryMiB} MiB`,
+    vm.definition.name + (vm.ephemeral ? ' (run)' : ''),
+  ]);
   const widths = [0, 1, 2, 3].map((i) => Math.max(0, ...rows.map((row) => row[i]!.length)));
   return rows.map((row) => row.map((cell, i) => (i < 4 ? cell.padEnd(widths[i]!) : cell)).join('  ')).join('\n');
 }
 
 export function hostText(host: Host): string {
-  const lines = [`${host.cpuModel}, ${host.logicalCpus} logical processors`, `${host.memoryMiB} MiB of memory, ${host.availableMiB} MiB free`];
-  for (const a of host.accelerators) lines.push(`${a.kind}: ${a.available ? 'available' : 'not available'}${a.reason ? ` (${a.reason})` : ''}`);
+  const lines = [
+    `${host.cpuModel}, ${host.logicalCpus} logical processors`,
+    `${host.memoryMiB} MiB of memory, ${host.availableMiB} MiB free`,
+  ];
+  for (const a of host.accelerators)
+    lines.push(`${a.kind}: ${a.available ? 'available' : 'not available'}${a.reason ? ` (${a.reason})` : ''}`);
   return lines.join('\n');
 }

@@ -5,7 +5,11 @@ import { appLayout, dataPaths } from './paths';
 describe('dataPaths', () => {
   const home = '/home/ada';
   it('follows XDG and ignores relative values', () => {
-    const p = dataPaths({ env: { XDG_CONFIG_HOME: '/x/cfg', XDG_DATA_HOME: 'relative', XDG_RUNTIME_DIR: '/run/user/7' }, platform: 'linux', home });
+    const p = dataPaths({
+      env: { XDG_CONFIG_HOME: '/x/cfg', XDG_DATA_HOME: 'relative', XDG_RUNTIME_DIR: '/run/user/7' },
+      platform: 'linux',
+      home,
+    });
     expect(p.dataDir).toBe('/x/cfg/lodge');
     expect(p.defaultVmFolder).toBe('/home/ada/.local/share/lodge/machines');
     expect(p.runtimeDir).toBe('/run/user/7/lodge');

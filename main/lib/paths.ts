@@ -57,7 +57,8 @@ export function dataPaths(inputs: PathInputs = {}): DataPaths {
 
   // Socket paths are limited to about 100 bytes, so the data folder enters as a short hash.
   const user = platform === 'win32' ? userInfo().username : String(process.getuid?.() ?? 0);
-  const runtimeDir = absolute(env['XDG_RUNTIME_DIR']) !== undefined ? join(env['XDG_RUNTIME_DIR']!, 'lodge') : join(tmpdir(), `lodge-${user}`);
+  const runtimeDir =
+    absolute(env['XDG_RUNTIME_DIR']) !== undefined ? join(env['XDG_RUNTIME_DIR']!, 'lodge') : join(tmpdir(), `lodge-${user}`);
   return {
     dataDir,
     preferencesFile: join(dataDir, 'preferences.json'),

@@ -67,7 +67,7 @@ export const fromVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
   /** The guest runs. */
   z.object({ type: z.literal('started'), engine: engineInfoSchema }),
-  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
+  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown().optional() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
   /** Once a second while something changes. */
   z.object({ type: z.literal('stats'), stats: z.object({ cpuPercent: z.number(), residentBytes: z.number(), diskReadBytes: z.number(), diskWrittenBytes: z.number(), netReceivedBytes: z.number(), netSentBytes: z.number(), uptimeSeconds: z.number() }) }),
   /** The picture changed since the last request for a thumbnail (at most once in two seconds). */

@@ -4,7 +4,10 @@ import { bind } from './bind';
 
 const id = '6f1c6dd0-5a07-4b5e-9d2f-1b6f3a1c2d3e';
 const handlers = (some: Partial<Handlers>): Handlers =>
-  ({ ...Object.fromEntries(Object.keys(contract).map((n) => [n, () => Promise.reject(new Error('not in this test'))])), ...some }) as Handlers;
+  ({
+    ...Object.fromEntries(Object.keys(contract).map((n) => [n, () => Promise.reject(new Error('not in this test'))])),
+    ...some,
+  }) as Handlers;
 
 describe('bind', () => {
   it('passes validated input and output', async () => {
@@ -19,20 +22,31 @@ describe('bind', () => {
     for (const nothing of [undefined, null]) expect(await call('vm.list', nothing)).toEqual({ ok: true, value: [] });
   });
 
-  it.each([['nope'], ['constructor'], ['__proto__'], [1], [undefined], [{ toString: () => 'vm.list' }]])('refuses the call %j', async (name) => {
-    expect(await bind(handlers({}))(name, {})).toMatchObject({ ok: false, error: { code: 'invalidInput' } });
-  });
+  it.each([['nope'], ['constructor'], ['__proto__'], [1], [undefined], [{ toString: () => 'vm.list' }]])(
+    'refuses the call %j',
+    async (name) => {
+      expect(await bind(handlers({}))(name, {})).toMatchObject({ ok: false, error: { code: 'invalidInput' } });
+    },
+  );
 
   it('says which field is wrong', async () => {
-    expect(await bind(handlers({}))('vm.keys', { id, keys: '' })).toMatchObject({ ok: false, error: { code: 'invalidInput', message: expect.stringMatching(/^keys: /) as string } });
+    expect(await bind(handlers({}))('vm.keys', { id, keys: '' })).toMatchObject({
+      ok: false,
+      error: { code: 'invalidInput', message: expect.stringMatching(/^keys: /) as string },
+    });
   });
 
   it('passes errors on, and keeps the stack of a bug in the detail alone', async () => {
     const known = new LodgeError({ code: 'fileInUse', message: 'In use.', fix: 'Stop it.' });
-    expect(await bind(handlers({ 'vm.start': () => Promise.reject(known) }))('vm.start', { id })).toEqual({ ok: false, error: known.toData() });
+    expect(await bind(handlers({ 'vm.start': () => Promise.reject(known) }))('vm.start', { id })).toEqual({
+      ok: false,
+      error: known.toData(),
+    });
     const error = vi.fn();
     const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error };
-    const bug = await bind(handlers({ 'vm.start': () => Promise.reject(new TypeError('x is undefined')) }), log)('vm.start', { id });
+    const bug = await bind(handlers({ 'vm.start': () => Promise.reject(new TypeError('x is undefined')) }), log)('vm.start', {
+      id,
+    });
     expect(bug).toMatchObject({ ok: false, error: { code: 'internal', message: 'x is undefined' } });
     expect(error).toHaveBeenCalledOnce();
   });

@@ -13,14 +13,24 @@ export function bind(handlers: Handlers, log: Logger = silentLogger): Call {
   return async (name, input) => {
     try {
       if (typeof name !== 'string' || !Object.hasOwn(contract, name)) {
-        throw new LodgeError({ code: 'invalidInput', message: `There is no call named ${JSON.stringify(name)?.slice(0, 80)}.`, fix: 'Both sides must be of the same version of Lodge. Reload the page.' });
+        throw new LodgeError({
+          code: 'invalidInput',
+          message: `There is no call named ${JSON.stringify(name)?.slice(0, 80)}.`,
+          fix: 'Both sides must be of the same version of Lodge. Reload the page.',
+        });
       }
       const procedure = contract[name as ProcedureName];
       const parsed = procedure.input.safeParse(input);
-      if (!parsed.success) throw new LodgeError({ code: 'invalidInput', message: firstProblem(parsed.error), detail: `${name}\n${z.prettifyError(parsed.error)}` });
+      if (!parsed.success)
+        throw new LodgeError({
+          code: 'invalidInput',
+          message: firstProblem(parsed.error),
+          detail: `${name}\n${z.prettifyError(parsed.error)}`,
+        });
       const handler = handlers[name as ProcedureName] as (input: unknown) => Promise<unknown>;
       const output = procedure.output.safeParse(await handler(parsed.data));
-      if (!output.success) throw new Error(`${name} gave an answer that does not fit the contract: ${z.prettifyError(output.error)}`);
+      if (!output.success)
+        throw new Error(`${name} gave an answer that does not fit the contract: ${z.prettifyError(output.error)}`);
       return { ok: true, value: output.data };
     } catch (e) {
       const error = LodgeError.from(e);

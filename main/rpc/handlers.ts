@@ -26,9 +26,19 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
       const image = await lodge.inspectImage(path);
       if (image.problem !== undefined || (image.kind !== 'disk' && image.kind !== 'disc')) {
         const problem = image.problem ?? 'it is neither a disk image nor a disc image';
-        throw new LodgeError({ code: 'fileInvalid', message: `${path} cannot be attached: ${problem.replace(/\.$/, '')}.`, fix: 'Choose a raw disk image or an ISO image.' });
+        throw new LodgeError({
+          code: 'fileInvalid',
+          message: `${path} cannot be attached: ${problem.replace(/\.$/, '')}.`,
+          fix: 'Choose a raw disk image or an ISO image.',
+        });
       }
-      return machines.attach(id, { path, bus: bus ?? 'virtio', format: 'raw', readOnly: image.kind === 'disc', kind: image.kind });
+      return machines.attach(id, {
+        path,
+        bus: bus ?? 'virtio',
+        format: 'raw',
+        readOnly: image.kind === 'disc',
+        kind: image.kind,
+      });
     },
     'vm.detach': ({ id, diskId }) => machines.detach(id, diskId),
     'image.inspect': ({ path }) => lodge.inspectImage(path),
@@ -39,7 +49,13 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
 /** For `lodge run --name`: what one machine answers without a library. */
 export function ephemeralHandlers(machines: Machines, host: HostService): Handlers {
   const refused = (): Promise<never> =>
-    Promise.reject(new LodgeError({ code: 'unsupported', message: 'This Lodge runs one machine from the command line and has no library.', fix: 'Use `lodge serve` or the app.' }));
+    Promise.reject(
+      new LodgeError({
+        code: 'unsupported',
+        message: 'This Lodge runs one machine from the command line and has no library.',
+        fix: 'Use `lodge serve` or the app.',
+      }),
+    );
   const nothing = Object.fromEntries(Object.keys(contract).map((name) => [name, refused])) as unknown as Handlers;
   return { ...nothing, ...machineHandlers(machines), 'host.get': async () => host.get() };
 }

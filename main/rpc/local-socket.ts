@@ -7,7 +7,14 @@ import { readdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import { connect as netConnect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { LodgeError, lodgeErrorSchema, type CallResult, type Input, type Output, type ProcedureName } from '../../preload/contract';
+import {
+  LodgeError,
+  lodgeErrorSchema,
+  type CallResult,
+  type Input,
+  type Output,
+  type ProcedureName,
+} from '../../preload/contract';
 import { LineSplitter } from '../lib/lines';
 import { ensurePrivateDir } from '../services/runtime-dir';
 import type { Call } from './bind';
@@ -17,13 +24,21 @@ const MAX_LINE = 96 << 20;
 const MAX_REQUEST = 1 << 20;
 const CONNECT_TIMEOUT_MS = 2000;
 
-const noteSchema = z.object({ kind: z.enum(['server', 'run']), pid: z.int().positive(), name: z.string().optional(), socket: z.string() });
+const noteSchema = z.object({
+  kind: z.enum(['server', 'run']),
+  pid: z.int().positive(),
+  name: z.string().optional(),
+  socket: z.string(),
+});
 export type InstanceNote = z.infer<typeof noteSchema>;
 
 const requestSchema = z.object({ id: z.int(), call: z.string(), input: z.unknown() });
 const replySchema = z.object({
   id: z.int(),
-  result: z.union([z.object({ ok: z.literal(true), value: z.unknown() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]),
+  result: z.union([
+    z.object({ ok: z.literal(true), value: z.unknown().optional() }),
+    z.object({ ok: z.literal(false), error: lodgeErrorSchema }),
+  ]),
 });
 
 export interface LocalServer {
@@ -32,11 +47,16 @@ export interface LocalServer {
 }
 
 /** A server refuses to start beside another one for the same data folder; runs are named and many. */
-export async function listenLocal(instanceDir: string, who: { kind: 'server' } | { kind: 'run'; name: string }, call: Call): Promise<LocalServer> {
+export async function listenLocal(
+  instanceDir: string,
+  who: { kind: 'server' } | { kind: 'run'; name: string },
+  call: Call,
+): Promise<LocalServer> {
   await ensurePrivateDir(join(instanceDir, '..'));
   await ensurePrivateDir(instanceDir);
   const key = who.kind === 'server' ? 'server' : `run-${process.pid}`;
-  const socket = process.platform === 'win32' ? `\\\\.\\pipe\\lodge-${instanceDir.slice(-12)}-${key}` : join(instanceDir, `${key}.sock`);
+  const socket =
+    process.platform === 'win32' ? `\\\\.\\pipe\\lodge-${instanceDir.slice(-12)}-${key}` : join(instanceDir, `${key}.sock`);
   const note: InstanceNote = { kind: who.kind, pid: process.pid, socket, ...(who.kind === 'run' && { name: who.name }) };
   const noteFile = join(instanceDir, `${key}.json`);
 
@@ -64,7 +84,11 @@ export async function listenLocal(instanceDir: string, who: { kind: 'server' } |
     server.listen(socket, resolve);
     if (before !== undefined) process.umask(before);
   }).catch((e: NodeJS.ErrnoException) => {
-    throw new LodgeError({ code: e.code === 'EADDRINUSE' ? 'portInUse' : 'permissionDenied', message: `The control socket cannot be made: ${socket}`, detail: e.message });
+    throw new LodgeError({
+      code: e.code === 'EADDRINUSE' ? 'portInUse' : 'permissionDenied',
+      message: `The control socket cannot be made: ${socket}`,
+      detail: e.message,
+    });
   });
   await writeFile(noteFile, JSON.stringify(note), { mode: 0o600 });
 
@@ -91,7 +115,10 @@ function serveConnection(connection: Socket, call: Call): void {
       try {
         request = requestSchema.parse(JSON.parse(line));
       } catch {
-        answer(-1, { ok: false, error: { code: 'invalidInput', message: 'Not a request: one JSON object {id, call, input} a line.' } });
+        answer(-1, {
+          ok: false,
+          error: { code: 'invalidInput', message: 'Not a request: one JSON object {id, call, input} a line.' },
+        });
         return;
       }
       const { id } = request;
@@ -124,11 +151,16 @@ export class LocalClient {
     private readonly socket: Socket,
   ) {
     socket.setEncoding('utf8');
-    const lines = new LineSplitter((line) => this.receive(line), MAX_LINE, () => socket.destroy());
+    const lines = new LineSplitter(
+      (line) => this.receive(line),
+      MAX_LINE,
+      () => socket.destroy(),
+    );
     socket.on('data', (text: string) => lines.push(text));
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
-      for (const { reject } of this.pending.values()) reject(new LodgeError({ code: 'internal', message: 'Lodge ended while it was asked.' }));
+      for (const { reject } of this.pending.values())
+        reject(new LodgeError({ code: 'internal', message: 'Lodge ended while it was asked.' }));
       this.pending.clear();
     });
   }

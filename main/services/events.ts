@@ -14,7 +14,6 @@ export class EventHub {
 
   constructor(private readonly log: Logger = silentLogger) {}
 
-
   /** Of the last event that went out. */
   get seq(): number {
     return this.lastSeq;

@@ -53,7 +53,8 @@ export class FileLocks {
     for (let attempt = 0; !(await this.place(dir, mine, owner)); attempt++) {
       const other = await ownerOf(mine);
       if (other && (await alive(other))) throw inUse(path, other, true);
-      if (attempt === 10) throw new LodgeError({ code: 'internal', message: `The lock of ${path} could not be taken.`, detail: mine });
+      if (attempt === 10)
+        throw new LodgeError({ code: 'internal', message: `The lock of ${path} could not be taken.`, detail: mine });
       await clearStale(mine);
     }
     this.held.push(mine);

@@ -10,16 +10,29 @@ const MAX_ENTRIES = 2000;
 
 export async function listFiles(wanted: string | undefined): Promise<Output<'files.list'>> {
   const path = normalize(wanted ?? homedir());
-  if (!isAbsolute(path) || path.includes('\0')) throw new LodgeError({ code: 'invalidInput', message: `Not an absolute path: ${JSON.stringify(wanted)}` });
+  if (!isAbsolute(path) || path.includes('\0'))
+    throw new LodgeError({ code: 'invalidInput', message: `Not an absolute path: ${JSON.stringify(wanted)}` });
   let found: Dirent[];
   try {
     found = await readdir(path, { withFileTypes: true });
   } catch (e) {
     const code = (e as NodeJS.ErrnoException).code;
-    if (code === 'EACCES' || code === 'EPERM') throw new LodgeError({ code: 'permissionDenied', message: `The folder ${path} may not be read.`, fix: 'Choose another folder.' });
-    throw new LodgeError({ code: 'fileMissing', message: `The folder ${path} cannot be opened.`, fix: 'Choose another folder.', detail: (e as Error).message });
+    if (code === 'EACCES' || code === 'EPERM')
+      throw new LodgeError({
+        code: 'permissionDenied',
+        message: `The folder ${path} may not be read.`,
+        fix: 'Choose another folder.',
+      });
+    throw new LodgeError({
+      code: 'fileMissing',
+      message: `The folder ${path} cannot be opened.`,
+      fix: 'Choose another folder.',
+      detail: (e as Error).message,
+    });
   }
-  const visible = found.filter((e) => !e.name.startsWith('.')).sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
+  const visible = found
+    .filter((e) => !e.name.startsWith('.'))
+    .sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
   const described = await Promise.all(
     visible.slice(0, MAX_ENTRIES).map(async (entry) => {
       const full = join(path, entry.name);
@@ -31,5 +44,9 @@ export async function listFiles(wanted: string | undefined): Promise<Output<'fil
   );
   const entries = described.filter((e) => e !== undefined);
   const parent = dirname(path);
-  return { path, parent: parent === path ? null : parent, entries: [...entries.filter((e) => e.directory), ...entries.filter((e) => !e.directory)] };
+  return {
+    path,
+    parent: parent === path ? null : parent,
+    entries: [...entries.filter((e) => e.directory), ...entries.filter((e) => !e.directory)],
+  };
 }

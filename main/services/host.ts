@@ -35,7 +35,10 @@ function probe(addon: string): Host['accelerators'] {
     const engine: unknown = createRequire(addon)(addon);
     return probesSchema.parse((engine as { probeAccelerators(): unknown }).probeAccelerators());
   } catch (e) {
-    const reason = e instanceof z.ZodError ? 'The engine gave an answer that makes no sense.' : `The engine could not be loaded: ${(e as Error).message.split('\n')[0]}`;
+    const reason =
+      e instanceof z.ZodError
+        ? 'The engine gave an answer that makes no sense.'
+        : `The engine could not be loaded: ${(e as Error).message.split('\n')[0]}`;
     return (['kvm', 'software'] as const).map((kind) => ({ kind, available: false, reason, tiers: [] }));
   }
 }

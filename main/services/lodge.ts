@@ -112,7 +112,9 @@ export class Lodge {
       await this.machines.loadInventory();
       for (const vm of this.machines.list()) if (!known.has(vm.definition.id)) this.hub.emit({ type: 'vm', vm });
     }
-    const preferences = await this.preferencesFile.set(Object.fromEntries(Object.entries(change).filter(([, v]) => v !== undefined)));
+    const preferences = await this.preferencesFile.set(
+      Object.fromEntries(Object.entries(change).filter(([, v]) => v !== undefined)),
+    );
     this.hub.emit({ type: 'preferences', preferences });
     return preferences;
   }

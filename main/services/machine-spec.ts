@@ -25,7 +25,11 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
   } else if (boot.kind === 'builtin') {
     await checkFile(layout.builtinGuest, 'built-in guest', false);
   } else if (config.disks.length === 0) {
-    throw new LodgeError({ code: 'invalidInput', message: `“${config.name}” has nothing to start from.`, fix: 'Attach a disk or an ISO image, or choose another boot medium in its settings.' });
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: `“${config.name}” has nothing to start from.`,
+      fix: 'Attach a disk or an ISO image, or choose another boot medium in its settings.',
+    });
   }
   for (const disk of config.disks) await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
   return {
@@ -44,7 +48,8 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
   };
 }
 
-export const lockWishes = (spec: MachineSpec): LockWish[] => spec.disks.map((disk) => ({ path: disk.path, write: !disk.readOnly }));
+export const lockWishes = (spec: MachineSpec): LockWish[] =>
+  spec.disks.map((disk) => ({ path: disk.path, write: !disk.readOnly }));
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind === 'disk';
 
@@ -58,12 +63,20 @@ export async function checkFile(path: string, what: string, writable: boolean): 
     const code = (e as NodeJS.ErrnoException).code;
     const detail = (e as Error).message;
     if (code === 'ENOENT' || code === 'ENOTDIR') {
-      const fix = what === 'built-in guest' ? 'Build it with `npm run build`.' : 'It may have been moved or deleted, or its disk is not mounted. Choose the file again in the machine’s settings.';
+      const fix =
+        what === 'built-in guest'
+          ? 'Build it with `npm run build`.'
+          : 'It may have been moved or deleted, or its disk is not mounted. Choose the file again in the machine’s settings.';
       throw new LodgeError({ code: 'fileMissing', message: `The ${what} is not there: ${path}`, fix, detail });
     }
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
       const fix = writable && info ? 'Change its permissions, or attach it read-only.' : 'Change its permissions.';
-      throw new LodgeError({ code: 'permissionDenied', message: `The ${what} may not be ${info ? 'written' : 'read'}: ${path}`, fix, detail });
+      throw new LodgeError({
+        code: 'permissionDenied',
+        message: `The ${what} may not be ${info ? 'written' : 'read'}: ${path}`,
+        fix,
+        detail,
+      });
     }
     throw new LodgeError({ code: 'fileMissing', message: `The ${what} cannot be read: ${path}`, detail });
   }
@@ -72,6 +85,10 @@ export async function checkFile(path: string, what: string, writable: boolean): 
     throw new LodgeError({ code: 'fileInvalid', message: `The ${what} is not a file: ${path}`, fix: 'Choose an image file.' });
   }
   if (info.size === 0) {
-    throw new LodgeError({ code: 'fileInvalid', message: `The ${what} is empty (0 bytes): ${path}`, fix: 'Its download or copy probably failed. Get it again, or choose another file.' });
+    throw new LodgeError({
+      code: 'fileInvalid',
+      message: `The ${what} is empty (0 bytes): ${path}`,
+      fix: 'Its download or copy probably failed. Get it again, or choose another file.',
+    });
   }
 }

@@ -16,7 +16,15 @@ afterEach(async () => {
   await at.clean();
 });
 
-const disk = (path: string, change: Partial<Disk> = {}): Disk => ({ id: 'disk0', path, bus: 'virtio', format: 'raw', readOnly: false, kind: 'disk', ...change });
+const disk = (path: string, change: Partial<Disk> = {}): Disk => ({
+  id: 'disk0',
+  path,
+  bus: 'virtio',
+  format: 'raw',
+  readOnly: false,
+  kind: 'disk',
+  ...change,
+});
 async function create(name: string, behaviour = '', change: Parameters<typeof linuxConfig>[3] = {}) {
   return (await lodge.machines.create(await linuxConfig(at, name, behaviour, change))).definition.id;
 }
@@ -59,7 +67,10 @@ describe('a machine’s life', () => {
     process.kill(pid, 'SIGKILL');
     await vi.waitFor(() => expect(lodge.machines.get(victim).state).toBe('stopped'), { timeout: 1000, interval: 10 });
     expect(Date.now() - killed).toBeLessThan(1000);
-    expect(lodge.machines.get(victim).lastStop).toMatchObject({ kind: 'crashed', message: expect.stringContaining('SIGKILL') as string });
+    expect(lodge.machines.get(victim).lastStop).toMatchObject({
+      kind: 'crashed',
+      message: expect.stringContaining('SIGKILL') as string,
+    });
     expect(lodge.machines.get(other).state).toBe('running');
     expect(events.filter((e) => e.type === 'vm' && e.vm.definition.id === other && e.vm.state !== 'running')).toEqual([]);
     await expect(lodge.machines.text(other)).resolves.toMatchObject({ lines: expect.arrayContaining(['hello']) as string[] });
@@ -75,7 +86,11 @@ describe('a machine’s life', () => {
   });
 
   it('shows why the guest ended', async () => {
-    for (const [behaviour, reason] of [['power-off', { kind: 'powerOff' }], ['triple-fault', { kind: 'guestFault', report: 'rip=0' }], ['debug-exit', { kind: 'debugExit', code: 33 }]] as const) {
+    for (const [behaviour, reason] of [
+      ['power-off', { kind: 'powerOff' }],
+      ['triple-fault', { kind: 'guestFault', report: 'rip=0' }],
+      ['debug-exit', { kind: 'debugExit', code: 33 }],
+    ] as const) {
       const id = await create(behaviour, behaviour);
       await lodge.machines.start(id);
       await vi.waitFor(() => expect(lodge.machines.get(id)).toMatchObject({ state: 'stopped', lastStop: reason }));
@@ -100,12 +115,17 @@ describe('what a start refuses', () => {
 
   it('a missing kernel', async () => {
     await refused(await create('Box', '', { boot: { kind: 'linux', kernel: '/nowhere/vmlinuz', commandLine: '' } }), {
-      code: 'fileMissing', message: expect.stringContaining('/nowhere/vmlinuz') as string, fix: expect.any(String) as string,
+      code: 'fileMissing',
+      message: expect.stringContaining('/nowhere/vmlinuz') as string,
+      fix: expect.any(String) as string,
     });
   });
 
   it('an image of 0 bytes, a missing one, a folder', async () => {
-    await refused(await create('A', '', { disks: [disk(await at.file('empty.img', ''))] }), { code: 'fileInvalid', message: expect.stringContaining('0 bytes') as string });
+    await refused(await create('A', '', { disks: [disk(await at.file('empty.img', ''))] }), {
+      code: 'fileInvalid',
+      message: expect.stringContaining('0 bytes') as string,
+    });
     await refused(await create('B', '', { disks: [disk('/nowhere/x.img')] }), { code: 'fileMissing' });
     await mkdir(join(at.dir, 'folder'));
     await refused(await create('C', '', { disks: [disk(join(at.dir, 'folder'))] }), { code: 'fileInvalid' });

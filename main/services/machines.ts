@@ -139,16 +139,27 @@ export class Machines {
 
   /** For `lodge run`: lives as long as it runs. */
   addEphemeral(config: VmConfig, run: RunOptions): Vm {
-    const definition: VmDefinition = { ...config, schema: CONFIG_SCHEMA_VERSION, id: randomUUID(), createdAt: new Date().toISOString() };
+    const definition: VmDefinition = {
+      ...config,
+      schema: CONFIG_SCHEMA_VERSION,
+      id: randomUUID(),
+      createdAt: new Date().toISOString(),
+    };
     return view(this.add(definition, undefined, run));
   }
 
   async update(id: VmId, change: Partial<VmConfig>): Promise<Vm> {
     const vm = this.requireStored(id);
-    const touched = (Object.keys(change) as (keyof VmConfig)[]).filter((key) => change[key] !== undefined && !same(change[key], vm.definition[key]));
+    const touched = (Object.keys(change) as (keyof VmConfig)[]).filter(
+      (key) => change[key] !== undefined && !same(change[key], vm.definition[key]),
+    );
     if (touched.length === 0) return view(vm);
     if (vm.state !== 'stopped' && touched.some((key) => !NAME_AND_NOTES.includes(key))) {
-      throw new LodgeError({ code: 'invalidState', message: `The hardware of “${vm.definition.name}” cannot be changed while it runs.`, fix: 'Power it off first.' });
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `The hardware of “${vm.definition.name}” cannot be changed while it runs.`,
+        fix: 'Power it off first.',
+      });
     }
     if (change.name !== undefined) this.checkName(change.name, id);
     if (change.disks !== undefined) checkDiskIds(change.disks);
@@ -159,7 +170,12 @@ export class Machines {
 
   async remove(id: VmId, deleteFiles: boolean): Promise<void> {
     const vm = this.requireStored(id);
-    if (vm.state !== 'stopped') throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” cannot be removed while it runs.`, fix: 'Power it off first.' });
+    if (vm.state !== 'stopped')
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `“${vm.definition.name}” cannot be removed while it runs.`,
+        fix: 'Power it off first.',
+      });
     await Promise.all(this.saving);
     await this.requireInventory().remove(id, deleteFiles);
     this.forget(vm);
@@ -180,9 +196,13 @@ export class Machines {
 
   async detach(id: VmId, diskId: string): Promise<Vm> {
     const vm = this.require(id);
-    if (!vm.definition.disks.some((d) => d.id === diskId)) throw new LodgeError({ code: 'notFound', message: `“${vm.definition.name}” has no such disk.`, detail: diskId });
+    if (!vm.definition.disks.some((d) => d.id === diskId))
+      throw new LodgeError({ code: 'notFound', message: `“${vm.definition.name}” has no such disk.`, detail: diskId });
     if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId });
-    return this.setDisks(vm, vm.definition.disks.filter((d) => d.id !== diskId));
+    return this.setDisks(
+      vm,
+      vm.definition.disks.filter((d) => d.id !== diskId),
+    );
   }
 
   private async setDisks(vm: Machine, disks: Disk[]): Promise<Vm> {
@@ -205,7 +225,8 @@ export class Machines {
       const spec = await machineSpec(vm.definition, this.options.layout, vm.run);
       this.admit(vm);
       vm.locks = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, lockWishes(spec));
-      if (vm.state !== 'starting') throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” was stopped while it was starting.` });
+      if (vm.state !== 'starting')
+        throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” was stopped while it was starting.` });
       const process = new Supervisor({
         spawn: this.options.spawn,
         process: { name: vm.definition.name, serialStdio: spec.serial.some((s) => s.kind === 'stdio') },
@@ -226,7 +247,8 @@ export class Machines {
     } catch (e) {
       const error = LodgeError.from(e);
       // Refused before there was a process; otherwise its end has told, or will.
-      if (!vm.process && vm.state !== 'stopped') this.ended(vm, vm.state === 'stopping' ? { kind: 'stopped' } : { kind: 'failed', error: error.toData() }, null);
+      if (!vm.process && vm.state !== 'stopped')
+        this.ended(vm, vm.state === 'stopping' ? { kind: 'stopped' } : { kind: 'failed', error: error.toData() }, null);
       throw error;
     }
   }
@@ -285,7 +307,12 @@ export class Machines {
       return { png: vm.picture.toString('base64') };
     }
     const png = (await this.requireLive(vm, 'be photographed').request({ name: 'screenshot' })) as string | null;
-    if (png === null) throw new LodgeError({ code: 'invalidState', message: `The screen of “${vm.definition.name}” is off.`, fix: 'Press a key in it first.' });
+    if (png === null)
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `The screen of “${vm.definition.name}” is off.`,
+        fix: 'Press a key in it first.',
+      });
     return { png };
   }
 
@@ -353,7 +380,9 @@ export class Machines {
   }
 
   private track(work: Promise<void> | undefined): Promise<void> {
-    const tracked = (work ?? Promise.resolve()).catch((e: unknown) => this.log.warn({ error: String(e) }, 'clean-up after a machine failed'));
+    const tracked = (work ?? Promise.resolve()).catch((e: unknown) =>
+      this.log.warn({ error: String(e) }, 'clean-up after a machine failed'),
+    );
     this.saving.add(tracked);
     return tracked.finally(() => this.saving.delete(tracked));
   }
@@ -409,7 +438,18 @@ export class Machines {
   // ---- helpers ----------------------------------------------------------------------------------------------------
 
   private add(definition: VmDefinition, folder: string | undefined, run: RunOptions): Machine {
-    const vm: Machine = { definition, folder, run, state: 'stopped', lastStatsAt: 0, thumbnail: 0, pictureDue: false, pictureAt: 0, notices: 0, whenEnded: [] };
+    const vm: Machine = {
+      definition,
+      folder,
+      run,
+      state: 'stopped',
+      lastStatsAt: 0,
+      thumbnail: 0,
+      pictureDue: false,
+      pictureAt: 0,
+      notices: 0,
+      whenEnded: [],
+    };
     this.machines.set(definition.id, vm);
     return vm;
   }
@@ -442,7 +482,9 @@ export class Machines {
   }
 
   private admit(vm: Machine): void {
-    const running = [...this.machines.values()].filter((m) => m !== vm && m.process).map((m) => ({ memoryMiB: m.definition.memoryMiB, residentMiB: (m.stats?.residentBytes ?? 0) / MIB }));
+    const running = [...this.machines.values()]
+      .filter((m) => m !== vm && m.process)
+      .map((m) => ({ memoryMiB: m.definition.memoryMiB, residentMiB: (m.stats?.residentBytes ?? 0) / MIB }));
     const host = (this.options.hostMemory ?? hostMemory)();
     const decision = admit(vm.definition.memoryMiB, host, running);
     if (decision.ok) return;
@@ -451,31 +493,51 @@ export class Machines {
     throw new LodgeError({
       code: 'insufficientMemory',
       message: `“${vm.definition.name}” wants ${mib(vm.definition.memoryMiB)} of memory, but the host has ${mib(availableMiB)} free${others}.`,
-      fix: fitsMiB >= 16 ? `Give it at most ${fitsMiB} MiB, or close something first.` : 'Close other programs or machines first.',
+      fix:
+        fitsMiB >= 16 ? `Give it at most ${fitsMiB} MiB, or close something first.` : 'Close other programs or machines first.',
     });
   }
 
   private require(id: VmId): Machine {
     const vm = this.machines.get(id);
-    if (!vm) throw new LodgeError({ code: 'notFound', message: 'There is no such machine.', fix: 'It may have been removed. Look at the list again.', detail: id });
+    if (!vm)
+      throw new LodgeError({
+        code: 'notFound',
+        message: 'There is no such machine.',
+        fix: 'It may have been removed. Look at the list again.',
+        detail: id,
+      });
     return vm;
   }
 
   private requireStored(id: VmId): Machine {
     const vm = this.require(id);
-    if (vm.folder === undefined) throw new LodgeError({ code: 'unsupported', message: `“${vm.definition.name}” is not in the library and goes away when it stops.` });
+    if (vm.folder === undefined)
+      throw new LodgeError({
+        code: 'unsupported',
+        message: `“${vm.definition.name}” is not in the library and goes away when it stops.`,
+      });
     return vm;
   }
 
   private requireLive(vm: Machine, what: string): { request(call: VmCall): Promise<unknown> } {
     if (!vm.process || vm.state === 'starting' || vm.state === 'stopped') {
-      throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” cannot ${what}: it is not running.`, fix: 'Start it first.' });
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `“${vm.definition.name}” cannot ${what}: it is not running.`,
+        fix: 'Start it first.',
+      });
     }
     return vm.process;
   }
 
   private requireInventory(): Inventory {
-    if (!this.options.inventory) throw new LodgeError({ code: 'unsupported', message: 'This Lodge runs one machine and has no library.', fix: 'Use `lodge serve` or the app.' });
+    if (!this.options.inventory)
+      throw new LodgeError({
+        code: 'unsupported',
+        message: 'This Lodge runs one machine and has no library.',
+        fix: 'Use `lodge serve` or the app.',
+      });
     return this.options.inventory;
   }
 
@@ -483,7 +545,11 @@ export class Machines {
     const wanted = name.trim().toLocaleLowerCase();
     for (const vm of this.machines.values()) {
       if (vm.definition.id !== except && vm.definition.name.trim().toLocaleLowerCase() === wanted) {
-        throw new LodgeError({ code: 'nameTaken', message: `There is a machine called “${vm.definition.name}” already.`, fix: 'Choose another name.' });
+        throw new LodgeError({
+          code: 'nameTaken',
+          message: `There is a machine called “${vm.definition.name}” already.`,
+          fix: 'Choose another name.',
+        });
       }
     }
   }
@@ -509,6 +575,6 @@ function freeDiskId(disks: readonly Disk[]): string {
 }
 
 function checkDiskIds(disks: readonly Disk[]): void {
-  if (new Set(disks.map((d) => d.id)).size !== disks.length) throw new LodgeError({ code: 'invalidInput', message: 'Two disks of a machine have the same id.' });
+  if (new Set(disks.map((d) => d.id)).size !== disks.length)
+    throw new LodgeError({ code: 'invalidInput', message: 'Two disks of a machine have the same id.' });
 }
-

@@ -16,13 +16,26 @@ const MAX_NAME_BYTES = 180;
 
 /** One plain file name, or an error: a name that tries to be a path is refused, not repaired. */
 export function uploadName(name: string): string {
-  const bad = name === '' || name.startsWith('.') || /[/\\\u0000-\u001f\u007f:*?"<>|]/.test(name) || Buffer.byteLength(name) > MAX_NAME_BYTES || name.trim() !== name;
-  if (bad) throw new LodgeError({ code: 'invalidInput', message: `Not a usable file name: ${JSON.stringify(name.slice(0, 200))}`, fix: 'Rename the file and drop it again.' });
+  const bad =
+    name === '' ||
+    name.startsWith('.') ||
+    /[/\\\u0000-\u001f\u007f:*?"<>|]/.test(name) ||
+    Buffer.byteLength(name) > MAX_NAME_BYTES ||
+    name.trim() !== name;
+  if (bad)
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: `Not a usable file name: ${JSON.stringify(name.slice(0, 200))}`,
+      fix: 'Rename the file and drop it again.',
+    });
   return name;
 }
 
 /** `announced`: Content-Length, when the client says one. Resolves with the absolute path of the finished file. */
-export async function receiveUpload(source: Readable, options: { vmFolder: string; name: string; announced?: number | undefined }): Promise<string> {
+export async function receiveUpload(
+  source: Readable,
+  options: { vmFolder: string; name: string; announced?: number | undefined },
+): Promise<string> {
   const name = uploadName(options.name);
   const folder = join(options.vmFolder, MEDIA_FOLDER);
   await mkdir(folder, { recursive: true }).catch(refuse(`The folder for uploads cannot be made: ${folder}`));
@@ -46,11 +59,20 @@ export async function receiveUpload(source: Readable, options: { vmFolder: strin
   });
   try {
     await pipeline(source, count, createWriteStream(part, { flags: 'wx', mode: 0o600 }));
-    if (options.announced !== undefined && received !== options.announced) throw new LodgeError({ code: 'fileInvalid', message: `The upload of ${name} broke off.`, fix: 'Drop it again.' });
-    if (received === 0) throw new LodgeError({ code: 'fileInvalid', message: `${name} is empty (0 bytes).`, fix: 'Its download probably failed. Get it again.' });
+    if (options.announced !== undefined && received !== options.announced)
+      throw new LodgeError({ code: 'fileInvalid', message: `The upload of ${name} broke off.`, fix: 'Drop it again.' });
+    if (received === 0)
+      throw new LodgeError({
+        code: 'fileInvalid',
+        message: `${name} is empty (0 bytes).`,
+        fix: 'Its download probably failed. Get it again.',
+      });
     return await publish(part, folder, name);
   } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE' || (e as NodeJS.ErrnoException).code === 'ECONNRESET') {
+    if (
+      (e as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE' ||
+      (e as NodeJS.ErrnoException).code === 'ECONNRESET'
+    ) {
       throw new LodgeError({ code: 'fileInvalid', message: `The upload of ${name} was cancelled.` });
     }
     return refuse(`The upload of ${name} failed.`)(e);

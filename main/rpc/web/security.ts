@@ -72,7 +72,8 @@ export class Session {
     if (this.tokenMatches(query.get('token'))) return true;
     for (const part of (headers.cookie ?? '').split(';')) {
       const at = part.indexOf('=');
-      if (at > 0 && part.slice(0, at).trim() === this.cookieName && equal(part.slice(at + 1).trim(), this.cookieValue)) return true;
+      if (at > 0 && part.slice(0, at).trim() === this.cookieName && equal(part.slice(at + 1).trim(), this.cookieValue))
+        return true;
     }
     return false;
   }

@@ -65,7 +65,8 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
 
   async function handleRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { host } = request.headers;
-    if (!hostAllowed(host, options.names)) return reply(response, 421, 'This address does not lead to Lodge. Use the address that Lodge printed.');
+    if (!hostAllowed(host, options.names))
+      return reply(response, 421, 'This address does not lead to Lodge. Use the address that Lodge printed.');
     for (const [name, value] of Object.entries(securityHeaders(host!))) response.setHeader(name, value);
     const url = parseUrl(request);
     if (!url) return reply(response, 400, 'Bad request');
@@ -73,7 +74,8 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
     if (url.pathname === '/upload') return handleUpload(request, response, url);
     if (request.method !== 'GET' && request.method !== 'HEAD') return reply(response, 405, 'Method not allowed');
     if (url.searchParams.has('token')) {
-      if (!session.tokenMatches(url.searchParams.get('token'))) return reply(response, 403, 'Wrong token. Use the address that Lodge printed when it started.');
+      if (!session.tokenMatches(url.searchParams.get('token')))
+        return reply(response, 403, 'Wrong token. Use the address that Lodge printed when it started.');
       response.setHeader('Set-Cookie', session.setCookie());
       response.setHeader('Location', '/');
       response.setHeader('Cache-Control', 'no-store');
@@ -89,10 +91,15 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
       response.setHeader('Connection', 'close');
       return json(response, refused.status, { error: { code: 'permissionDenied', message: refused.message } });
     }
-    if (request.method !== 'PUT') return json(response, 405, { error: { code: 'invalidInput', message: 'Uploads are PUT requests.' } });
+    if (request.method !== 'PUT')
+      return json(response, 405, { error: { code: 'invalidInput', message: 'Uploads are PUT requests.' } });
     const length = request.headers['content-length'];
     try {
-      const path = await options.upload(request, url.searchParams.get('name') ?? '', length === undefined ? undefined : Number(length));
+      const path = await options.upload(
+        request,
+        url.searchParams.get('name') ?? '',
+        length === undefined ? undefined : Number(length),
+      );
       json(response, 201, { path });
     } catch (e) {
       const error = LodgeError.from(e);
@@ -116,7 +123,10 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
     const url = parseUrl(request);
     const refused = url ? refusal(request, url) : { status: 400, message: 'Bad request' };
     if (!url || refused) {
-      log.warn({ from: socket.remoteAddress, origin: request.headers.origin, host: request.headers.host, reason: refused?.message }, 'a connection was refused');
+      log.warn(
+        { from: socket.remoteAddress, origin: request.headers.origin, host: request.headers.host, reason: refused?.message },
+        'a connection was refused',
+      );
       return refuseUpgrade(socket, refused?.status ?? 400, refused?.message ?? '');
     }
     if (url.pathname === '/api') {
@@ -135,7 +145,8 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
       // The session is none of its business.
       if (value !== undefined && name !== 'cookie') headers[name] = Array.isArray(value) ? value.join(', ') : value;
     }
-    if (!options.openViewer(id.data, { headers, head: head.toString('base64') }, socket)) refuseUpgrade(socket, 409, 'The machine is not running');
+    if (!options.openViewer(id.data, { headers, head: head.toString('base64') }, socket))
+      refuseUpgrade(socket, 409, 'The machine is not running');
   });
 
   // A connection that died without a word (a laptop that was closed) is noticed by its silence.
@@ -161,15 +172,20 @@ export async function startWebServer(options: WebServerOptions): Promise<WebServ
       // Connections that went to VM processes are still counted by the server and are not waited for.
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
-      const limit = new Promise<void>((resolve) => setTimeout(resolve, 500));
+      let timer: NodeJS.Timeout | undefined;
+      const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, 500)));
       await Promise.race([closed, limit]);
+      clearTimeout(timer);
       for (const ws of sockets.clients) ws.terminate();
     },
   };
 }
 
 function serveApi(ws: WebSocket, options: WebServerOptions): void {
-  const rpc = createBirpc<{ event(event: LodgeEvent): void }, { call(name: unknown, input: unknown): Promise<CallResult<unknown>> }>(
+  const rpc = createBirpc<
+    { event(event: LodgeEvent): void },
+    { call(name: unknown, input: unknown): Promise<CallResult<unknown>> }
+  >(
     { call: (name, input) => options.call(name, input) },
     {
       post: (data: string) => {
@@ -182,7 +198,8 @@ function serveApi(ws: WebSocket, options: WebServerOptions): void {
       deserialize: (text: string) => {
         const message = JSON.parse(text) as { t?: unknown; m?: unknown; a?: unknown } | null;
         // birpc trusts its peer; this one is not to be trusted.
-        if (typeof message !== 'object' || message === null || (message.t === 'q' && !Array.isArray(message.a))) throw new Error('not a message');
+        if (typeof message !== 'object' || message === null || (message.t === 'q' && !Array.isArray(message.a)))
+          throw new Error('not a message');
         return message;
       },
       resolver: (name, fn) => (name === 'call' ? fn : undefined),
@@ -224,13 +241,29 @@ async function listen(server: Server, { host, port, portTries }: WebServerOption
           detail: message,
         });
       }
-      if (code === 'EACCES') throw new LodgeError({ code: 'permissionDenied', message: `Port ${port} may not be used.`, fix: 'Use a port above 1023, for example --port 0 for any free one.', detail: message });
-      throw new LodgeError({ code: 'invalidInput', message: `Lodge cannot listen on ${host}.`, fix: 'Give an address of this computer with --host, or leave it out.', detail: message });
+      if (code === 'EACCES')
+        throw new LodgeError({
+          code: 'permissionDenied',
+          message: `Port ${port} may not be used.`,
+          fix: 'Use a port above 1023, for example --port 0 for any free one.',
+          detail: message,
+        });
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: `Lodge cannot listen on ${host}.`,
+        fix: 'Give an address of this computer with --host, or leave it out.',
+        detail: message,
+      });
     }
   }
 }
 
-const UPLOAD_STATUS: Partial<Record<ErrorCode, number>> = { invalidInput: 400, fileInvalid: 422, insufficientSpace: 507, permissionDenied: 403 };
+const UPLOAD_STATUS: Partial<Record<ErrorCode, number>> = {
+  invalidInput: 400,
+  fileInvalid: 422,
+  insufficientSpace: 507,
+  permissionDenied: 403,
+};
 
 function parseUrl(request: IncomingMessage): URL | undefined {
   try {
@@ -255,10 +288,15 @@ function json(response: ServerResponse, status: number, value: unknown): void {
 
 function refuseUpgrade(socket: Duplex, status: number, message: string): void {
   const body = `${message}\n`;
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
 }
 
 /** The page's assets carry a hash in their name; the page itself is asked for anew each time. */
 function cachePolicy(response: ServerResponse, path: string): void {
-  response.setHeader('Cache-Control', /^\/assets\/.+-[\w-]{8,}\.\w+$/.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache');
+  response.setHeader(
+    'Cache-Control',
+    /^\/assets\/.+-[\w-]{8,}\.\w+$/.test(path) ? 'public, max-age=31536000, immutable' : 'no-cache',
+  );
 }

@@ -45,7 +45,13 @@ export async function place(): Promise<Place> {
 }
 
 const inspect = async (path: string): Promise<ImageInfo> => ({
-  path, kind: path.endsWith('.iso') ? 'disc' : 'disk', format: 'raw', bytes: 512, suggestedName: 'x', suggestedOs: 'other', bootable: false,
+  path,
+  kind: path.endsWith('.iso') ? 'disc' : 'disk',
+  format: 'raw',
+  bytes: 512,
+  suggestedName: 'x',
+  suggestedOs: 'other',
+  bootable: false,
   ...(path.endsWith('.txt') && { problem: 'it is a text file' }),
 });
 
@@ -58,14 +64,31 @@ export const spawner =
   };
 
 export const openLodge = (at: Place, more: Partial<LodgeOptions> = {}): Promise<Lodge> =>
-  Lodge.open({ paths: at.paths, layout: at.layout, mode: 'server', spawn: spawner(at), inspectImage: inspect, deadlines: { stopMs: 2000 }, ...more });
+  Lodge.open({
+    paths: at.paths,
+    layout: at.layout,
+    mode: 'server',
+    spawn: spawner(at),
+    inspectImage: inspect,
+    deadlines: { stopMs: 2000 },
+    ...more,
+  });
 
 /** `behaviour` steers the fake VM process. */
 export async function linuxConfig(at: Place, name: string, behaviour = '', change: Partial<VmConfig> = {}): Promise<VmConfig> {
   const kernel = await at.file('vmlinuz', 'kernel');
   return {
-    name, os: 'linux', notes: '', cpus: 1, memoryMiB: 16, boot: { kind: 'linux', kernel, commandLine: behaviour },
-    disks: [], serialPorts: 1, accelerator: 'auto', tier: 'auto', ...change,
+    name,
+    os: 'linux',
+    notes: '',
+    cpus: 1,
+    memoryMiB: 16,
+    boot: { kind: 'linux', kernel, commandLine: behaviour },
+    disks: [],
+    serialPorts: 1,
+    accelerator: 'auto',
+    tier: 'auto',
+    ...change,
   };
 }
 
