@@ -113,7 +113,7 @@ test('an image dropped on the library becomes the beginning of a machine', async
 
 test('a killed VM process is noticed at once and hurts nobody else', async ({ lodge }) => {
   const name = await builtinName(lodge);
-  const created = lodge.command('create', '--name', 'Neighbour', '--builtin', '--json');
+  const created = lodge.command('create', 'Neighbour', '--builtin', '--memory', '64', '--json');
   expect(created.code, created.stderr).toBe(0);
   const neighbour = await lodge.doubleClick('Neighbour');
   await expect.poll(() => coloursOn(neighbour), { timeout: 30_000 }).toBeGreaterThan(2);
