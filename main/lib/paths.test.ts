@@ -35,6 +35,6 @@ describe('dataPaths', () => {
 
 it('appLayout leaves the archive for native files', () => {
   const layout = appLayout('/opt/lodge/resources/app.asar/out/main', '1', {});
-  expect(layout.addon).toBe('/opt/lodge/resources/app.asar.unpacked/native/build/Release/lodge.node');
+  expect(layout.addon).toBe('/opt/lodge/resources/app.asar.unpacked/out/native/lodge.node');
   expect(layout.vmEntry).toBe('/opt/lodge/resources/app.asar/out/main/vm.cjs');
 });

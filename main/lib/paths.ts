@@ -82,14 +82,13 @@ export interface AppLayout {
 }
 
 export function appLayout(bundleDir: string, version: string, env: Env = process.env): AppLayout {
-  // Native code and what other processes open must lie outside the archive of a packaged app.
-  const unpacked = bundleDir.replace(/app\.asar(?=[\\/]|$)/, 'app.asar.unpacked');
-  const root = join(unpacked, '..', '..');
+  // Native code, and what a process without Electron's file system opens, must lie outside the archive of a packaged app.
+  const out = join(bundleDir.replace(/app\.asar(?=[\\/]|$)/, 'app.asar.unpacked'), '..');
   return {
     vmEntry: env['LODGE_VM_ENTRY'] ?? join(bundleDir, 'vm.cjs'),
-    addon: env['LODGE_ADDON'] ?? join(root, 'native', 'build', 'Release', 'lodge.node'),
+    addon: env['LODGE_ADDON'] ?? join(out, 'native', 'lodge.node'),
     renderer: join(bundleDir, '..', 'renderer'),
-    builtinGuest: join(root, 'out', 'guest', 'lodge-guest.bin'),
+    builtinGuest: join(out, 'guest', 'lodge-guest.bin'),
     version,
   };
 }

@@ -250,3 +250,22 @@ describe('the library', () => {
     expect(ids).toContain(fresh);
   });
 });
+
+it('an image that cannot be inspected gives its own error through the contract', async () => {
+  const { inspectImage } = await import('../storage/inspect');
+  const { bind } = await import('../rpc/bind');
+  const { lodgeHandlers } = await import('../rpc/handlers');
+  await lodge.close();
+  lodge = await openLodge(at, { inspectImage });
+  const id = await create('Box');
+  const call = bind(lodgeHandlers(lodge));
+  const text = await at.file('notes.txt', 'just words\n');
+  expect(await call('vm.attach', { id, path: text })).toMatchObject({ ok: false, error: { code: 'fileInvalid' } });
+  expect(await call('vm.attach', { id, path: '/nowhere/x.iso' })).toMatchObject({
+    ok: false,
+    error: { code: expect.stringMatching(/^file/) as string },
+  });
+  const raw = await at.file('disk.img', Buffer.alloc(1 << 20, 1));
+  const attached = await call('vm.attach', { id, path: raw });
+  expect(attached).toMatchObject({ ok: true, value: { definition: { disks: [{ path: raw, kind: 'disk' }] } } });
+});

@@ -367,7 +367,7 @@ export class Machines {
     if (screen && vm.folder !== undefined) this.setPicture(vm, screen);
     const release = this.track(vm.locks?.release());
     vm.locks = undefined;
-    if (vm.folder !== undefined && vm.picture) this.track(writeThumbnail(vm.folder, vm.picture));
+    if (vm.folder !== undefined && vm.picture) void this.track(writeThumbnail(vm.folder, vm.picture));
     vm.lastStop = reason;
     vm.state = 'stopped';
     vm.stats = undefined;
