@@ -94,18 +94,21 @@ bool underflowInto(X87State& x, unsigned i) {
 LODGE_X87_ARITHMETIC(add) LODGE_X87_ARITHMETIC(mul) LODGE_X87_ARITHMETIC(sub)
 LODGE_X87_ARITHMETIC(subr) LODGE_X87_ARITHMETIC(div) LODGE_X87_ARITHMETIC(divr)
 
-// Comparisons. The codes stay as they were when an unmasked exception prevents the comparison.
+// Comparisons. An exception, even unmasked, leaves the codes (or RFLAGS) set, an invalid one to unordered; unmasked, it only keeps
+// the pops from happening. (AMD processors; Intel's may leave the codes alone.)
 namespace {
+
+constexpr uint16_t kUnordered = kC0 | kC2 | kC3;
 
 bool compared(X87State& x, uint16_t sw) {
   const bool done = !prevented(x, sw);
-  merge(x, sw, static_cast<uint16_t>(done ? kConditions : kC1));
+  merge(x, sw, kConditions);
+  if (!done && (sw & kIe & ~x.control)) x.status |= kUnordered;
   return done;
 }
 bool compareUnderflow(X87State& x) {
-  if (!stackUnderflow(x)) return false;
-  x.status |= kC0 | kC2 | kC3;
-  return true;
+  x.status |= kUnordered;
+  return stackUnderflow(x);
 }
 #define LODGE_X87_COMPARE(name)                                                                          \
   uint16_t name##Registers(const X87Register& a, const X87Register& b) {                                 \
@@ -167,12 +170,8 @@ int ficompM32(FpOperands& o) { return popIf(o, icomM32With(o)); }
   static bool name##With(FpOperands& o) {                                                                        \
     X87State& x = o.state.x87;                                                                                   \
     const unsigned i = o.imm & 7;                                                                                \
-    o.flags = kFpFlagsKept;                                                                                      \
-    if (!valid(x, 0) || !valid(x, i)) [[unlikely]] {                                                             \
-      if (!stackUnderflow(x)) return false;                                                                      \
-      o.flags = kZf | kPf | kCf;                                                                                 \
-      return true;                                                                                               \
-    }                                                                                                            \
+    o.flags = kZf | kPf | kCf;                                                                                   \
+    if (!valid(x, 0) || !valid(x, i)) [[unlikely]] return stackUnderflow(x);                                     \
     uint16_t sw;                                                                                                 \
     uint8_t z, p, c;                                                                                             \
     asm volatile("fldt %[b]\n\tfldt %[a]\n\t" #name " %%st(1), %%st\n\tsetz %[z]\n\tsetp %[p]\n\tsetc %[c]\n\t"  \
@@ -181,9 +180,9 @@ int ficompM32(FpOperands& o) { return popIf(o, icomM32With(o)); }
                  : [a] "m"(st(x, 0)), [b] "m"(st(x, i))                                                          \
                  : LODGE_X87_CLOBBERS);                                                                          \
     merge(x, sw);                                                                                                \
-    if (prevented(x, sw)) return false;                                                                          \
-    o.flags = (z ? kZf : 0u) | (p ? kPf : 0u) | (c ? kCf : 0u);                                                  \
-    return true;                                                                                                 \
+    const bool done = !prevented(x, sw);                                                                         \
+    if (done || !(sw & kIe & ~x.control)) o.flags = (z ? kZf : 0u) | (p ? kPf : 0u) | (c ? kCf : 0u);            \
+    return done;                                                                                                 \
   }                                                                                                              \
   int name(FpOperands& o) { return popIf(o, name##With(o), 0); }                                                 \
   int name##p(FpOperands& o) { return popIf(o, name##With(o)); }
@@ -220,6 +219,7 @@ int fxam(FpOperands& o) {
   int name(FpOperands& o) {                                                                       \
     X87State& x = o.state.x87;                                                                    \
     if (!valid(x, 0)) [[unlikely]] {                                                              \
+      x.status &= static_cast<uint16_t>(~(conditions));                                           \
       underflowInto(x, 0);                                                                        \
       return -1;                                                                                  \
     }                                                                                             \
@@ -238,11 +238,23 @@ LODGE_X87_UNARY(f2xm1, kC1)
 LODGE_X87_UNARY(fsin, kC1 | kC2)
 LODGE_X87_UNARY(fcos, kC1 | kC2)
 
-// ST(0) = f(ST(0), ST(1)), ST(1) stays.
+// ST(0) = f(ST(0), ST(1)), ST(1) stays. Without a quotient its bits in C0 and C3 are left alone.
+namespace {
+constexpr uint16_t kQuotient = kC0 | kC3;
+uint16_t conditionsOf(X87State& x, uint16_t sw, uint16_t conditions) {
+  uint64_t significand;
+  uint16_t exponent;
+  std::memcpy(&significand, st(x, 0).bytes, 8);
+  std::memcpy(&exponent, st(x, 0).bytes + 8, 2);
+  const bool nan = (exponent & 0x7fff) == 0x7fff && significand << 1;
+  return static_cast<uint16_t>(nan || prevented(x, sw) ? conditions & ~kQuotient : conditions);
+}
+}  // namespace
 #define LODGE_X87_WITH_ST1(name, conditions)                                                      \
   int name(FpOperands& o) {                                                                       \
     X87State& x = o.state.x87;                                                                    \
     if (!valid(x, 0) || !valid(x, 1)) [[unlikely]] {                                              \
+      x.status &= static_cast<uint16_t>(~(conditions & ~kQuotient));                              \
       underflowInto(x, 0);                                                                        \
       return -1;                                                                                  \
     }                                                                                             \
@@ -252,7 +264,7 @@ LODGE_X87_UNARY(fcos, kC1 | kC2)
                  : "=&a"(sw), [a] "+m"(st(x, 0))                                                  \
                  : [b] "m"(st(x, 1))                                                              \
                  : LODGE_X87_CLOBBERS);                                                           \
-    merge(x, sw, static_cast<uint16_t>(prevented(x, sw) ? kC1 : conditions));                        \
+    merge(x, sw, conditionsOf(x, sw, conditions));                        \
     return -1;                                                                                    \
   }
 LODGE_X87_WITH_ST1(fscale, kC1)
@@ -281,6 +293,7 @@ LODGE_X87_INTO_ST1(fpatan)
   int name(FpOperands& o) {                                                                                     \
     X87State& x = o.state.x87;                                                                                  \
     if (!valid(x, 0) || valid(x, 7)) [[unlikely]] {                                                             \
+      x.status &= static_cast<uint16_t>(~(conditions));                                                         \
       if (!valid(x, 0) ? !stackUnderflow(x) : !stackOverflow(x)) return -1;                                     \
       setIndefinite(st(x, 0));                                                                                  \
       setValid(x, 0);                                                                                           \

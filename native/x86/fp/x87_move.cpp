@@ -5,7 +5,7 @@
 
 namespace lodge::x86::x87 {
 
-// Loads. Conversion to 80 bits raises #IA (SNaN) and #D, which prevent the push when unmasked.
+// Loads. Conversion to 80 bits raises #IA (SNaN), which prevents the push when unmasked, and #D.
 #define LODGE_X87_LOAD(name, insn, type)                                                                   \
   int name(FpOperands& o) {                                                                                \
     X87State& x = o.state.x87;                                                                             \
@@ -20,7 +20,7 @@ namespace lodge::x86::x87 {
                  : [from] "m"(*static_cast<const type*>(o.src))                                            \
                  : LODGE_X87_CLOBBERS);                                                                    \
     merge(x, sw);                                                                                          \
-    if (!prevented(x, sw)) push(x);                                                                        \
+    if (sw & 1u << 11) push(x); /* the host has pushed: denormals are loaded even with #D unmasked */      \
     return -1;                                                                                             \
   }
 LODGE_X87_LOAD(fldM32, "flds", Memory32)
@@ -59,9 +59,8 @@ int fldSti(FpOperands& o) {
   X87State& x = o.state.x87;
   const unsigned i = o.imm & 7;
   clearC1(x);
-  const bool full = valid(x, 7);
-  if (!valid(x, i) || full) [[unlikely]] {
-    if (full ? stackOverflow(x) : stackUnderflow(x)) setIndefinite(push(x));
+  if (!valid(x, i) || valid(x, 7)) [[unlikely]] {
+    if (valid(x, i) ? stackOverflow(x) : stackUnderflow(x)) setIndefinite(push(x));
     return -1;
   }
   const X87Register value = st(x, i);
@@ -165,6 +164,17 @@ int fstpSti(FpOperands& o) {
   if (storeRegister(o)) pop(o.state.x87);
   return -1;
 }
+/** D9 D8+i: FSTP that reports no underflow; an empty ST(0) is popped and nothing else. */
+int fstpnce(FpOperands& o) {
+  X87State& x = o.state.x87;
+  clearC1(x);
+  if (valid(x, 0)) {
+    copy(st(x, o.imm & 7), st(x, 0));
+    setValid(x, o.imm & 7);
+  }
+  pop(x);
+  return -1;
+}
 
 int fxch(FpOperands& o) {
   X87State& x = o.state.x87;
@@ -195,7 +205,6 @@ int moveIf(FpOperands& o, bool condition) {
     }
     return -1;
   }
-  clearC1(x);
   if (condition) copy(st(x, 0), st(x, i));
   return -1;
 }
@@ -222,10 +231,12 @@ int fdecstp(FpOperands& o) {
   return -1;
 }
 int ffree(FpOperands& o) {
+  clearC1(o.state.x87);
   free(o.state.x87, o.imm & 7);
   return -1;
 }
 int ffreep(FpOperands& o) {
+  clearC1(o.state.x87);
   free(o.state.x87, o.imm & 7);
   pop(o.state.x87);
   return -1;
