@@ -64,6 +64,10 @@ describe('RawDisk', () => {
     const into = new Uint8Array(4);
     await disk.readBytes(1024, into);
     expect([...into]).toEqual([0, 0, 0, 0]);
+    await disk.writeBytes(1025, Uint8Array.of(1, 2));
+    await disk.readBytes(1024, into);
+    expect([...into]).toEqual([0, 1, 2, 0]);
+    await expect(disk.writeBytes(4095, into)).rejects.toMatchObject({ kind: 'outOfRange' });
     await disk.close();
     await disk.close();
   });

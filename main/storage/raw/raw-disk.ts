@@ -130,6 +130,15 @@ export class RawDisk implements BlockBackend {
     }
   }
 
+  async writeBytes(offset: number, from: Uint8Array): Promise<void> {
+    if (this.readOnly) throw new HostIoError(`${this.path} is read-only`, 'readOnly');
+    this.checkRange(offset, from.length);
+    for (let done = 0; done < from.length;) {
+      const { bytesWritten } = await this.host(() => this.file.write(from, done, from.length - done, offset + done));
+      done += bytesWritten;
+    }
+  }
+
   close(): Promise<void> {
     this.closed ??= this.flush().finally(() => this.file.close());
     return this.closed;
