@@ -141,11 +141,13 @@ uint64_t Random::float64() {
   }
 }
 void Random::float80(uint8_t* to) {
-  static constexpr uint16_t kExponents[] = {0, 1, 2, 0x3c00, 0x3c01, 0x3bff, 0x3f80, 0x3f81, 0x3ffd, 0x3ffe, 0x3fff, 0x4000, 0x4001,
-                                            0x400e, 0x401e, 0x403e, 0x403f, 0x407e, 0x407f, 0x43fe, 0x43ff, 0x7ffe, 0x7fff};
+  static constexpr uint16_t kExponents[] = {0,      1,      2,      0x3c00, 0x3c01, 0x3bff, 0x3f80, 0x3f81,
+                                            0x3ffd, 0x3ffe, 0x3fff, 0x4000, 0x4001, 0x400e, 0x401e, 0x403e,
+                                            0x403f, 0x407e, 0x407f, 0x43fe, 0x43ff, 0x7ffe, 0x7fff};
   static constexpr uint64_t kSignificands[] = {0, 1, 0x8000000000000000, 0xc000000000000000, 0xa000000000000000,
-                                               0xffffffffffffffff, 0x7fffffffffffffff, 0x8000000000000001, 0xfffffffffffff800, 0x80000000000003ff,
-                                               0xffffff8000000000, 0x4000000000000000};
+                                               0xffffffffffffffff, 0x7fffffffffffffff, 0x8000000000000001,
+                                               0xfffffffffffff800, 0x80000000000003ff, 0xffffff8000000000,
+                                               0x4000000000000000};
   uint16_t exponent = oneIn(2) ? kExponents[below(sizeof kExponents / 2)] : static_cast<uint16_t>(0x3fff + below(80) - 40);
   if (oneIn(8)) exponent = static_cast<uint16_t>(bits() & 0x7fff);
   uint64_t significand = oneIn(2) ? kSignificands[below(sizeof kSignificands / 8)] : bits();
