@@ -346,7 +346,7 @@ void saveEnvironment(FpOperands& o, void* to) {
   wholeStatus(x);
   const bool real = realLayout(o.state);
   // In the real layouts pointers are linear and the selectors are folded in.
-  const auto linear = [](uint64_t offset, uint16_t selector) { return static_cast<uint32_t>(offset + (uint32_t{selector} << 4)); };
+  const auto linear = [](uint64_t offset, uint32_t selector) { return static_cast<uint32_t>(offset + (selector << 4)); };
   const uint32_t ip = real ? linear(x.instructionPointer, x.codeSelector) : static_cast<uint32_t>(x.instructionPointer);
   const uint32_t dp = real ? linear(x.dataPointer, x.dataSelector) : static_cast<uint32_t>(x.dataPointer);
   if (o.operandSize == 2) {
