@@ -369,7 +369,11 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
 
   if (row->attributes & kGroup) {
     unsigned group = row->undefined;
-    if (group == 15 && d.rep == 0xf3) group = 17;
+    if (group == 15) {
+      // 66h and F2h select instructions that are not offered (CLFLUSHOPT, TPAUSE …).
+      if (d.operandSizePrefix || d.rep == 0xf2) return DecodeStatus::Undefined;
+      if (d.rep == 0xf3) group = 17;
+    }
     const Row* sub = &kGroupRows.rows[group][d.modrm >> 3 & 7];
     if (group == 7 && !d.memory) {
       for (const ModRmRow& r : kGroup7Register) {
