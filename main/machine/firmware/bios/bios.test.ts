@@ -45,7 +45,6 @@ function fakeDisk(ram: Uint8Array, contents: Uint8Array, options: { delayed?: bo
     readOnly: false,
     discards: false,
     blockBytes: 512,
-    discards: false,
     read: (offset, ranges) => run(offset, ranges, false),
     write: (offset, ranges) => run(offset, ranges, true),
     flush: () => Promise.resolve(),
