@@ -130,7 +130,7 @@ export class Board {
 
   /** No disk request is in flight any more; what was is done. Nothing new begins until the guest's driver starts again. */
   async quiesce(): Promise<void> {
-    await Promise.all(this.disks.map((disk) => disk.reset()));
+    await Promise.all(this.disks.map(async (disk) => disk.reset()));
   }
 
   /** What firmware does before an operating system starts. Returns the address of the ACPI root pointer. */

@@ -28,16 +28,13 @@ int I8259Pair::Chip::pending(bool master) const noexcept {
   const uint8_t requests = static_cast<uint8_t>(irr & ~imr);
   if (requests == 0) return -1;
   uint8_t inService = isr;
+  // Special mask mode: what is in service and masked no longer holds back what is below it.
   if (specialMask) inService = static_cast<uint8_t>(inService & ~imr);
   // Special fully nested: the slave may interrupt its own service, as the master cannot see its priorities.
   if (specialNested && master) inService = static_cast<uint8_t>(inService & ~(1u << kCascade));
   for (unsigned i = 0; i < 8; ++i) {
     const unsigned input = (highest + i) & 7;
-    // In special mask mode an input in service blocks itself only.
-    if (inService >> input & 1) {
-      if (!specialMask) return -1;
-      continue;
-    }
+    if (inService >> input & 1) return -1;
     if (requests >> input & 1) return static_cast<int>(input);
   }
   return -1;

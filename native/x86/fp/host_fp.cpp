@@ -37,10 +37,12 @@ HostFpScope::HostFpScope(State& state) noexcept : state_(state), saved_(hostMxcs
   asm volatile("fnstcw %0" : "=m"(savedControl_));
   setHostMxcsr((state.mxcsr & kMxcsrWritable) | kMxcsrMasks);
   asm volatile("fninit\n\tfldcw %0" : : "m"(state.x87.control));
+  state.x87.lastStatus = state.x87.status;
 }
 
 HostFpScope::~HostFpScope() {
   state_.mxcsr = guestMxcsr(state_);
+  wholeStatus(state_.x87);
   asm volatile("fninit\n\tfldcw %0" : : "m"(savedControl_));
   setHostMxcsr(saved_);
 }
