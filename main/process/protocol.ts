@@ -33,6 +33,8 @@ export const machineSpecSchema = z.object({
   debugExit: z.boolean(),
   /** Addon file; the VM process never guesses. */
   addonPath: z.string(),
+  /** Asks for the picture at the machine's end in 'stopped' (after a power-off there is no screen left to ask for). */
+  lastScreen: z.object({ maxWidth: z.int().optional() }).optional(),
 });
 export type MachineSpec = z.infer<typeof machineSpecSchema>;
 
@@ -71,6 +73,18 @@ export const fromVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('screenChanged') }),
   z.object({ type: z.literal('notice'), level: z.enum(['info', 'warning', 'error']), message: z.string() }),
   /** The machine ended; disks are closed; the process exits with 0 after this. */
-  z.object({ type: z.literal('stopped'), reason: stopReasonSchema }),
+  z.object({
+    type: z.literal('stopped'),
+    reason: stopReasonSchema,
+    /** PNG, base64, when spec.lastScreen asked for it; null: the screen was off. */
+    screen: z.string().nullable().optional(),
+  }),
 ]);
 export type FromVm = z.infer<typeof fromVmSchema>;
+
+/** What the `value` of a successful reply must be. Calls without a row answer nothing that is looked at. */
+export const vmReplySchemas = {
+  screenshot: z.string().max(64 << 20).nullable(),
+  /** null: the guest is in a graphics mode. */
+  text: z.array(z.string().max(1024)).max(512).nullable(),
+} as const;

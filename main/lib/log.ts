@@ -1,0 +1,37 @@
+/**
+ * Logging of the control plane. Everybody takes a `Logger`; who writes it is decided in the composition root. pino is
+ * loaded only where a log is really written, since `lodge run` must start at once.
+ */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+const nothing = (): void => {};
+export const silentLogger: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
+
+export type LogTarget = { file: string } | { fd: number };
+
+/** JSON lines. A log file that cannot be opened is no reason not to work: then it is silent. */
+export async function createLogger(target: LogTarget, level = process.env['LODGE_LOG'] ?? 'info'): Promise<Logger> {
+  const { default: pino } = await import('pino');
+  const known = ['debug', 'info', 'warn', 'error'].includes(level) ? level : 'info';
+  try {
+    // Synchronous: lines written just before a crash are those one needs, and the control plane writes few.
+    const destination =
+      'file' in target
+        ? pino.destination({ dest: target.file, sync: true, mkdir: true, append: true })
+        : pino.destination({ fd: target.fd, sync: true });
+    const log = pino({ level: known, base: null }, destination);
+    return {
+      debug: (fields, message) => log.debug(fields, message),
+      info: (fields, message) => log.info(fields, message),
+      warn: (fields, message) => log.warn(fields, message),
+      error: (fields, message) => log.error(fields, message),
+    };
+  } catch {
+    return silentLogger;
+  }
+}
