@@ -71,15 +71,15 @@ export function websocketTransport(): Transport {
       if (socket !== ws) return;
       channel?.$close(new Error('The connection to Lodge was lost.'));
       rpc = undefined;
-      void afterClose();
+      void afterClose(channel !== undefined);
     });
   };
 
   /** A refused upgrade looks like a dead server to a page; asking over HTTP tells them apart. */
-  const afterClose = async (): Promise<void> => {
+  const afterClose = async (attemptOpened: boolean): Promise<void> => {
     if (disposed) return;
     setState(wasOpen ? 'lost' : 'connecting');
-    const refused = await isRefused(wasOpen);
+    const refused = !attemptOpened && (await answersHttp());
     if (disposed) return;
     if (refused) {
       setState('refused');
@@ -116,11 +116,10 @@ export function websocketTransport(): Transport {
   };
 }
 
-async function isRefused(wasOpen: boolean): Promise<boolean> {
+/** A server that serves pages but not its socket refuses us, whatever words it has for it. */
+async function answersHttp(): Promise<boolean> {
   try {
-    const reply = await fetch(new URL('/api', location.href), { cache: 'no-store', credentials: 'same-origin' });
-    // A server that answers but never let us in refuses us, whatever words it has for it.
-    return reply.status === 401 || reply.status === 403 || (!wasOpen && reply.status < 500);
+    return (await fetch(new URL('/api', location.href), { cache: 'no-store', credentials: 'same-origin' })).status < 500;
   } catch {
     return false;
   }
