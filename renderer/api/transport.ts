@@ -2,8 +2,7 @@
  * What the page needs from the outside: calls, events, viewer channels and files. Electron's bridge, the server's WebSocket
  * and the tests' fake implement it; nothing above knows which one it is.
  */
-import type { ViewerToVm } from '../../preload/contract';
-import type { FileKind } from '../model/types';
+import type { LodgeBridge, ViewerToVm } from '../../preload/contract';
 
 /**
  * connecting: not reached yet or trying again. open: calls go through. refused: the other side is there and says no, which
@@ -43,6 +42,6 @@ export interface Transport {
   /** Path on the host of a dropped or chosen File, uploading it when the host is another machine. */
   pathForFile(file: File, options?: UploadOptions): Promise<string>;
   /** Native dialog; undefined where there is none. */
-  readonly chooseFile?: (options: { title: string; kind: FileKind }) => Promise<string | null>;
+  readonly chooseFile?: LodgeBridge['chooseFile'];
   dispose(): void;
 }

@@ -19,7 +19,7 @@ export const ELEMENTS = [
     may: ['contract', 'renderer-api', 'renderer-model'],
     packages: ['zustand'],
   },
-  { name: 'renderer-model', path: 'renderer/model', may: ['contract', 'catalogue'], packages: [] },
+  { name: 'renderer-model', path: 'renderer/model', may: ['contract', 'catalogue'], packages: ['zod'] },
   ...['views', 'components', 'display', 'terminal'].map((folder) => ({
     name: `renderer-${folder}`,
     path: `renderer/${folder}`,
