@@ -1,4 +1,4 @@
-import { IconPlayerPauseFilled, IconPlayerPlayFilled, IconPower } from '@tabler/icons-react';
+import { IconPlayerPauseFilled } from '@tabler/icons-react';
 import { useEffect } from 'react';
 import { useStore } from 'zustand';
 import type { Vm } from '../model/types';
@@ -22,15 +22,9 @@ export function Thumbnail({ vm, icon = 40, overlay = false }: { vm: Vm; icon?: n
           <OsIcon os={vm.definition.os} size={icon} builtin={vm.definition.boot.kind === 'builtin'} />
         </span>
       )}
-      {overlay && vm.state !== 'running' && (
+      {overlay && vm.state === 'paused' && (
         <span className={classes.overlay}>
-          {vm.state === 'stopped' ? (
-            <IconPower size={20} />
-          ) : vm.state === 'paused' ? (
-            <IconPlayerPauseFilled size={20} />
-          ) : (
-            <IconPlayerPlayFilled size={20} />
-          )}
+          <IconPlayerPauseFilled size={20} />
         </span>
       )}
     </div>
