@@ -14,7 +14,7 @@ export function Thumbnail({ vm, icon = 40, overlay = false }: { vm: Vm; icon?: n
   useEffect(() => thumbnails.getState().want(id, vm.thumbnail), [thumbnails, id, vm.thumbnail]);
   const live = vm.state === 'running' || vm.state === 'stopping';
   return (
-    <div className={classes.frame} data-live={live || undefined}>
+    <div className={classes.frame} data-live={live || undefined} data-picture={picture !== undefined || undefined}>
       {picture !== undefined ? (
         <img className={classes.picture} src={picture.url} alt="" draggable={false} />
       ) : (
