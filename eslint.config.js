@@ -49,6 +49,7 @@ export default ts.config(
     plugins: { 'react-hooks': reactHooks },
     rules: { 'react-hooks/rules-of-hooks': 'error', 'react-hooks/exhaustive-deps': 'error' },
   },
+  { files: ['**/*.cjs'], rules: { '@typescript-eslint/no-require-imports': 'off' } },
   // Tests reach across folders, and talk to fakes whose shapes they know.
   { files: TESTS, rules: { 'lodge/boundaries': 'off', '@typescript-eslint/no-explicit-any': 'off' } },
 );

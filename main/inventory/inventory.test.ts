@@ -8,12 +8,23 @@ import { migrate, parseDefinition } from './migrations';
 import { defaultPreferences, PreferencesFile } from './preferences';
 
 const config = (name: string): VmConfig => ({
-  name, os: 'other', notes: '', cpus: 1, memoryMiB: 64, boot: { kind: 'builtin' }, disks: [], serialPorts: 1, accelerator: 'auto', tier: 'auto',
+  name,
+  os: 'other',
+  notes: '',
+  cpus: 1,
+  memoryMiB: 64,
+  boot: { kind: 'builtin' },
+  disks: [],
+  serialPorts: 1,
+  accelerator: 'auto',
+  tier: 'auto',
 });
 
 let dir: string;
 const open = () => Inventory.open({ libraryFile: join(dir, 'library.json'), vmFolder: join(dir, 'vms') });
-beforeEach(async () => { dir = await mkdtemp(join(tmpdir(), 'lodge-inventory-')); });
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'lodge-inventory-'));
+});
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
 describe('Inventory', () => {
@@ -71,7 +82,9 @@ describe('Inventory', () => {
     const file = join(vm.folder, 'machine.json');
     await writeFile(file, JSON.stringify({ schema: 99, id: vm.definition.id }));
     const again = await open();
-    expect(again.broken()).toEqual([expect.objectContaining({ setAside: file, message: expect.stringContaining('newer Lodge') as string })]);
+    expect(again.broken()).toEqual([
+      expect.objectContaining({ setAside: file, message: expect.stringContaining('newer Lodge') as string }),
+    ]);
     expect(JSON.parse(await readFile(file, 'utf8'))).toMatchObject({ schema: 99 });
   });
 
@@ -108,7 +121,10 @@ describe('Inventory', () => {
   it('says so when the VM folder cannot be made', async () => {
     await writeFile(join(dir, 'vms'), 'a file in the way');
     const inventory = await open();
-    await expect(inventory.create(config('x'))).rejects.toMatchObject({ name: 'LodgeError', fix: expect.stringContaining('preferences') as string });
+    await expect(inventory.create(config('x'))).rejects.toMatchObject({
+      name: 'LodgeError',
+      fix: expect.stringContaining('preferences') as string,
+    });
   });
 
   it('shows machines of an earlier VM folder after the folder was changed', async () => {
@@ -118,7 +134,12 @@ describe('Inventory', () => {
     const fresh = await inventory.create(config('fresh'));
     expect(fresh.folder.startsWith(join(dir, 'new'))).toBe(true);
     const again = await Inventory.open({ libraryFile: join(dir, 'library.json'), vmFolder: join(dir, 'new') });
-    expect(again.list().map((v) => v.definition.id).sort()).toEqual([old.definition.id, fresh.definition.id].sort());
+    expect(
+      again
+        .list()
+        .map((v) => v.definition.id)
+        .sort(),
+    ).toEqual([old.definition.id, fresh.definition.id].sort());
   });
 
   it('remembers that the first machine was made, even when its bookkeeping is broken', async () => {
@@ -135,7 +156,11 @@ describe('Inventory', () => {
   it('runs updates one after the other', async () => {
     const inventory = await open();
     const { definition } = await inventory.create(config('x'));
-    await Promise.all([inventory.update(definition.id, { cpus: 4 }), inventory.update(definition.id, { notes: 'n' }), inventory.update(definition.id, { memoryMiB: 128 })]);
+    await Promise.all([
+      inventory.update(definition.id, { cpus: 4 }),
+      inventory.update(definition.id, { notes: 'n' }),
+      inventory.update(definition.id, { memoryMiB: 128 }),
+    ]);
     expect((await open()).get(definition.id)!.definition).toMatchObject({ cpus: 4, notes: 'n', memoryMiB: 128 });
   });
 });
@@ -149,11 +174,18 @@ describe('migrations', () => {
   it('refuses what has no step, is newer, or makes a step throw', () => {
     expect(migrate({ schema: 1 }, 3, { 2: steps[2] })).toMatchObject({ ok: false, error: { kind: 'invalid' } });
     expect(migrate({ schema: 4 }, 3, steps)).toMatchObject({ ok: false, error: { kind: 'newer' } });
-    expect(migrate({ schema: 1 }, 2, { 1: () => { throw new Error('no'); } })).toMatchObject({ ok: false });
+    expect(
+      migrate({ schema: 1 }, 2, {
+        1: () => {
+          throw new Error('no');
+        },
+      }),
+    ).toMatchObject({ ok: false });
     expect(migrate({ schema: 1.5 }, 3, steps)).toMatchObject({ ok: false });
   });
   it('never throws on what JSON can hold', () => {
-    for (const value of [null, 1, 'x', [], {}, { schema: '1' }, { schema: 1, disks: {} }]) expect(parseDefinition(value).ok).toBe(false);
+    for (const value of [null, 1, 'x', [], {}, { schema: '1' }, { schema: 1, disks: {} }])
+      expect(parseDefinition(value).ok).toBe(false);
   });
 });
 

@@ -6,8 +6,15 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { CONFIG_SCHEMA_VERSION, LodgeError, type BrokenVm, type VmConfig, type VmDefinition, type VmId } from '../../preload/contract';
-import { readJsonFile, setAside, writeJsonAtomic } from '../lib/atomic-file';
+import {
+  CONFIG_SCHEMA_VERSION,
+  LodgeError,
+  type BrokenVm,
+  type VmConfig,
+  type VmDefinition,
+  type VmId,
+} from '../../preload/contract';
+import { readJsonFile, setAside, writeJsonAtomic } from './json-file';
 import { parseDefinition } from './migrations';
 
 export const DEFINITION_FILE = 'machine.json';
@@ -46,7 +53,9 @@ export class Inventory {
         const aside = await setAside(options.libraryFile);
         // It existed, so this is not the first run: do not bring back a demo machine that was removed.
         library = { ...library, builtinCreated: true };
-        notices.push(`The library file ${options.libraryFile} could not be read${aside === undefined ? '' : ` and was kept as ${aside}`}. Machines in earlier VM folders may be missing from the list.`);
+        notices.push(
+          `The library file ${options.libraryFile} could not be read${aside === undefined ? '' : ` and was kept as ${aside}`}. Machines in earlier VM folders may be missing from the list.`,
+        );
       }
     }
     const inventory = new Inventory(options.libraryFile, options.vmFolder, library, notices);
@@ -113,7 +122,8 @@ export class Inventory {
   async remove(id: VmId, deleteFiles: boolean): Promise<void> {
     await this.exclusive(async () => {
       const { folder } = this.require(id);
-      if (deleteFiles) await rm(folder, { recursive: true, force: true }).catch(refuse(`The machine's folder could not be deleted: ${folder}`));
+      if (deleteFiles)
+        await rm(folder, { recursive: true, force: true }).catch(refuse(`The machine's folder could not be deleted: ${folder}`));
       else {
         const trash = join(dirname(folder), TRASH_FOLDER);
         await mkdir(trash, { recursive: true, mode: 0o700 }).catch(refuse(`The trash folder could not be made: ${trash}`));
@@ -133,7 +143,10 @@ export class Inventory {
 
   private async store(folder: string, definition: VmDefinition): Promise<StoredVm> {
     const file = join(folder, DEFINITION_FILE);
-    await writeJsonAtomic(file, mapPaths(definition, (path) => inside(folder, path))).catch(refuse(`The machine's settings could not be saved: ${file}`));
+    await writeJsonAtomic(
+      file,
+      mapPaths(definition, (path) => inside(folder, path)),
+    ).catch(refuse(`The machine's settings could not be saved: ${file}`));
     const vm = { folder, definition };
     this.vms.set(definition.id, vm);
     return vm;
@@ -151,10 +164,13 @@ export class Inventory {
   private async scanFolder(root: string): Promise<void> {
     let names: string[];
     try {
-      names = (await readdir(root, { withFileTypes: true })).filter((e) => e.isDirectory() && !e.name.startsWith('.')).map((e) => e.name);
+      names = (await readdir(root, { withFileTypes: true }))
+        .filter((e) => e.isDirectory() && !e.name.startsWith('.'))
+        .map((e) => e.name);
     } catch (e) {
       // Absent is ordinary: nothing was made there yet.
-      if ((e as NodeJS.ErrnoException).code !== 'ENOENT') this.notices.push(`The VM folder ${root} could not be read: ${(e as Error).message}`);
+      if ((e as NodeJS.ErrnoException).code !== 'ENOENT')
+        this.notices.push(`The VM folder ${root} could not be read: ${(e as Error).message}`);
       return;
     }
     for (const name of names.sort()) await this.loadFolder(join(root, name));
@@ -170,21 +186,34 @@ export class Inventory {
       // Not a machine, or one whose definition was set aside before and still waits for repair.
       const aside = (await readdir(folder).catch(() => [])).filter((n) => n.startsWith(`${DEFINITION_FILE}.broken-`)).sort();
       const last = aside.at(-1);
-      if (last !== undefined) report(join(folder, last), `The machine in ${basename(folder)} has no usable definition. Repair ${last} and rename it to ${DEFINITION_FILE}.`);
+      if (last !== undefined)
+        report(
+          join(folder, last),
+          `The machine in ${basename(folder)} has no usable definition. Repair ${last} and rename it to ${DEFINITION_FILE}.`,
+        );
       return;
     }
-    const parsed = read.kind === 'value' ? parseDefinition(read.value) : { ok: false as const, error: { kind: 'invalid' as const, message: read.message } };
+    const parsed =
+      read.kind === 'value'
+        ? parseDefinition(read.value)
+        : { ok: false as const, error: { kind: 'invalid' as const, message: read.message } };
     if (!parsed.ok) {
       // A newer Lodge will want its file where it is; this one never writes to it.
       const aside = parsed.error.kind === 'newer' ? undefined : await setAside(file);
-      const way = aside === undefined ? 'The file is left as it is.' : `The file was kept as ${basename(aside)}; repair it and rename it to ${DEFINITION_FILE}.`;
+      const way =
+        aside === undefined
+          ? 'The file is left as it is.'
+          : `The file was kept as ${basename(aside)}; repair it and rename it to ${DEFINITION_FILE}.`;
       report(aside ?? file, `The machine in ${basename(folder)} could not be read: ${parsed.error.message}. ${way}`);
       return;
     }
     const definition = mapPaths(parsed.value, (path) => (isAbsolute(path) ? path : resolve(folder, path)));
     const twin = this.vms.get(definition.id);
     if (twin && twin.folder !== folder) {
-      report(file, `The machine in ${basename(folder)} is a copy of the one in ${basename(twin.folder)} (same id), so only the latter is shown. Give the copy's machine.json another id to use both.`);
+      report(
+        file,
+        `The machine in ${basename(folder)} is a copy of the one in ${basename(twin.folder)} (same id), so only the latter is shown. Give the copy's machine.json another id to use both.`,
+      );
       return;
     }
     this.vms.set(definition.id, { folder, definition });
@@ -209,13 +238,19 @@ function mapPaths(definition: VmDefinition, map: (path: string) => string): VmDe
   return {
     ...definition,
     disks: definition.disks.map((disk) => ({ ...disk, path: map(disk.path) })),
-    boot: boot.kind === 'linux' ? { ...boot, kernel: map(boot.kernel), ...(boot.initrd !== undefined && { initrd: map(boot.initrd) }) } : boot,
+    boot:
+      boot.kind === 'linux'
+        ? { ...boot, kernel: map(boot.kernel), ...(boot.initrd !== undefined && { initrd: map(boot.initrd) }) }
+        : boot,
   };
 }
 
 /** For people who look into the folder: the id makes it unique, the name makes it recognizable. */
 export function slug(name: string): string {
-  const ascii = name.normalize('NFKD').toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
+  const ascii = name
+    .normalize('NFKD')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-');
   return ascii.replaceAll(/^-+|-+$/g, '').slice(0, 40) || 'machine';
 }
 
@@ -240,10 +275,25 @@ export const refuse =
     const code = (e as NodeJS.ErrnoException).code;
     const detail = e instanceof Error ? e.message : String(e);
     if (code === 'ENOSPC' || code === 'EDQUOT') {
-      throw new LodgeError({ code: 'insufficientSpace', message, fix: 'Make room on that disk, or choose another VM folder in the preferences.', detail });
+      throw new LodgeError({
+        code: 'insufficientSpace',
+        message,
+        fix: 'Make room on that disk, or choose another VM folder in the preferences.',
+        detail,
+      });
     }
     if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-      throw new LodgeError({ code: 'permissionDenied', message, fix: 'Check the permissions, or choose another VM folder in the preferences.', detail });
+      throw new LodgeError({
+        code: 'permissionDenied',
+        message,
+        fix: 'Check the permissions, or choose another VM folder in the preferences.',
+        detail,
+      });
     }
-    throw new LodgeError({ code: 'internal', message, fix: 'Check the disk, or choose another VM folder in the preferences.', detail });
+    throw new LodgeError({
+      code: 'internal',
+      message,
+      fix: 'Check the disk, or choose another VM folder in the preferences.',
+      detail,
+    });
   };

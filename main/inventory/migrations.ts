@@ -20,7 +20,10 @@ export function migrate(stored: Json, current: number, migrations: Migrations): 
     return err({ kind: 'invalid', message: 'it does not say which version of the format it has' });
   }
   if (version > current) {
-    return err({ kind: 'newer', message: `it was written by a newer Lodge (format ${version}, this one reads up to ${current})` });
+    return err({
+      kind: 'newer',
+      message: `it was written by a newer Lodge (format ${version}, this one reads up to ${current})`,
+    });
   }
   let value = stored;
   for (let v = version; v < current; v++) {

@@ -1,6 +1,6 @@
 /** The user's preferences: one versioned JSON file. A broken one is set aside; what could be read of it is kept. */
 import { preferencesSchema, type Preferences } from '../../preload/contract';
-import { readJsonFile, setAside, writeJsonAtomic } from '../lib/atomic-file';
+import { readJsonFile, setAside, writeJsonAtomic } from './json-file';
 
 const SCHEMA = 1;
 
@@ -34,14 +34,20 @@ export class PreferencesFile {
         const salvaged = salvage(stored);
         values = { ...defaults, ...salvaged };
         const lost = Object.keys(defaults).filter((key) => !(key in salvaged));
-        problem = lost.length > 0 ? `unusable: ${lost.join(', ')}` : `unknown format version ${JSON.stringify(stored?.['schema'])}`;
+        problem =
+          lost.length > 0 ? `unusable: ${lost.join(', ')}` : `unknown format version ${JSON.stringify(stored?.['schema'])}`;
       }
     }
     const preferences = new PreferencesFile(file, values);
     if (problem === undefined) return { preferences, notices: [] };
     const aside = await setAside(file);
     const kept = aside === undefined ? 'It could not be moved aside and is left as it is.' : `It was kept as ${aside}.`;
-    return { preferences, notices: [`The settings file ${file} could not be used as it is (${problem}). ${kept} What could not be read has its default now.`] };
+    return {
+      preferences,
+      notices: [
+        `The settings file ${file} could not be used as it is (${problem}). ${kept} What could not be read has its default now.`,
+      ],
+    };
   }
 
   get value(): Preferences {

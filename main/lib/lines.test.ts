@@ -24,7 +24,11 @@ describe('LineSplitter', () => {
   it('reports a line that is too long once, and goes on with the next', () => {
     const got: string[] = [];
     let overflows = 0;
-    const splitter = new LineSplitter((l) => got.push(l), 4, () => overflows++);
+    const splitter = new LineSplitter(
+      (l) => got.push(l),
+      4,
+      () => overflows++,
+    );
     splitter.push('abcdefgh');
     splitter.push('ijkl\nok\r\n');
     expect(got).toEqual(['ok']);

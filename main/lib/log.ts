@@ -2,6 +2,8 @@
  * Logging of the control plane. Everybody takes a `Logger`; who writes it is decided in the composition root. pino is
  * loaded only where a log is really written, since `lodge run` must start at once.
  */
+import { renameSync, statSync } from 'node:fs';
+
 export interface Logger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -12,6 +14,9 @@ export interface Logger {
 const nothing = (): void => {};
 export const silentLogger: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 
+/** One generation back is kept; a log is for the last weeks, not for ever. */
+const MAX_LOG_BYTES = 4 << 20;
+
 export type LogTarget = { file: string } | { fd: number };
 
 /** JSON lines. A log file that cannot be opened is no reason not to work: then it is silent. */
@@ -19,6 +24,8 @@ export async function createLogger(target: LogTarget, level = process.env['LODGE
   const { default: pino } = await import('pino');
   const known = ['debug', 'info', 'warn', 'error'].includes(level) ? level : 'info';
   try {
+    if ('file' in target && (statSync(target.file, { throwIfNoEntry: false })?.size ?? 0) > MAX_LOG_BYTES)
+      renameSync(target.file, `${target.file}.old`);
     // Synchronous: lines written just before a crash are those one needs, and the control plane writes few.
     const destination =
       'file' in target

@@ -5,7 +5,11 @@ import { appLayout, dataPaths } from './paths';
 describe('dataPaths', () => {
   const home = '/home/ada';
   it('follows XDG and ignores relative values', () => {
-    const p = dataPaths({ env: { XDG_CONFIG_HOME: '/x/cfg', XDG_DATA_HOME: 'relative', XDG_RUNTIME_DIR: '/run/user/7' }, platform: 'linux', home });
+    const p = dataPaths({
+      env: { XDG_CONFIG_HOME: '/x/cfg', XDG_DATA_HOME: 'relative', XDG_RUNTIME_DIR: '/run/user/7' },
+      platform: 'linux',
+      home,
+    });
     expect(p.dataDir).toBe('/x/cfg/lodge');
     expect(p.defaultVmFolder).toBe('/home/ada/.local/share/lodge/machines');
     expect(p.runtimeDir).toBe('/run/user/7/lodge');
@@ -31,6 +35,6 @@ describe('dataPaths', () => {
 
 it('appLayout leaves the archive for native files', () => {
   const layout = appLayout('/opt/lodge/resources/app.asar/out/main', '1', {});
-  expect(layout.addon).toBe('/opt/lodge/resources/app.asar.unpacked/native/build/Release/lodge.node');
+  expect(layout.addon).toBe('/opt/lodge/resources/app.asar.unpacked/out/native/lodge.node');
   expect(layout.vmEntry).toBe('/opt/lodge/resources/app.asar/out/main/vm.cjs');
 });

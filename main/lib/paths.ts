@@ -57,7 +57,8 @@ export function dataPaths(inputs: PathInputs = {}): DataPaths {
 
   // Socket paths are limited to about 100 bytes, so the data folder enters as a short hash.
   const user = platform === 'win32' ? userInfo().username : String(process.getuid?.() ?? 0);
-  const runtimeDir = absolute(env['XDG_RUNTIME_DIR']) !== undefined ? join(env['XDG_RUNTIME_DIR']!, 'lodge') : join(tmpdir(), `lodge-${user}`);
+  const runtimeDir =
+    absolute(env['XDG_RUNTIME_DIR']) !== undefined ? join(env['XDG_RUNTIME_DIR']!, 'lodge') : join(tmpdir(), `lodge-${user}`);
   return {
     dataDir,
     preferencesFile: join(dataDir, 'preferences.json'),
@@ -81,14 +82,13 @@ export interface AppLayout {
 }
 
 export function appLayout(bundleDir: string, version: string, env: Env = process.env): AppLayout {
-  // Native code and what other processes open must lie outside the archive of a packaged app.
-  const unpacked = bundleDir.replace(/app\.asar(?=[\\/]|$)/, 'app.asar.unpacked');
-  const root = join(unpacked, '..', '..');
+  // Native code, and what a process without Electron's file system opens, must lie outside the archive of a packaged app.
+  const out = join(bundleDir.replace(/app\.asar(?=[\\/]|$)/, 'app.asar.unpacked'), '..');
   return {
     vmEntry: env['LODGE_VM_ENTRY'] ?? join(bundleDir, 'vm.cjs'),
-    addon: env['LODGE_ADDON'] ?? join(root, 'native', 'build', 'Release', 'lodge.node'),
+    addon: env['LODGE_ADDON'] ?? join(out, 'native', 'lodge.node'),
     renderer: join(bundleDir, '..', 'renderer'),
-    builtinGuest: join(root, 'out', 'guest', 'lodge-guest.bin'),
+    builtinGuest: join(out, 'guest', 'lodge-guest.bin'),
     version,
   };
 }

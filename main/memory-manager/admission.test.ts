@@ -13,8 +13,8 @@ describe('admission', () => {
 
   it('counts what running machines have not touched yet', () => {
     const running = [{ memoryMiB: 4096, residentMiB: 1024 }];
-    expect(admit(4096, host, running).ok).toBe(false);
-    expect(admit(4096, host, [{ memoryMiB: 4096, residentMiB: 4096 + OVERHEAD_MIB }]).ok).toBe(true);
+    expect(admit(4400, host, running).ok).toBe(false);
+    expect(admit(4400, host, [{ memoryMiB: 4096, residentMiB: 4096 + OVERHEAD_MIB }]).ok).toBe(true);
   });
 
   it('always lets in what it says would fit, and nothing above', () => {

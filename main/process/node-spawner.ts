@@ -27,7 +27,14 @@ export function forkVmProcess(entry: string, stdio: { stdin: StdinMode; stdout: 
 const spawnErrors = new WeakMap<ChildProcess, Error>();
 
 export function nodeSpawner(entry: string): Spawner {
-  return (options, listener) => adoptChild(forkVmProcess(entry, { stdin: options.serialStdio ? 'inherit' : 'ignore', stdout: options.serialStdio ? 'inherit' : 'ignore' }), listener);
+  return (options, listener) =>
+    adoptChild(
+      forkVmProcess(entry, {
+        stdin: options.serialStdio ? 'inherit' : 'ignore',
+        stdout: options.serialStdio ? 'inherit' : 'ignore',
+      }),
+      listener,
+    );
 }
 
 /** For a child forked earlier: the first VM gets it, there must be no second. */

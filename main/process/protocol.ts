@@ -53,7 +53,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
     z.object({ name: z.literal('detachDisk'), diskId: z.string() }),
   ]) }),
-  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here). */
+  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here;
+   *  `head`: what followed the request already, base64). */
   z.object({ type: z.literal('viewer'), request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional() }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),
@@ -66,7 +67,7 @@ export const fromVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
   /** The guest runs. */
   z.object({ type: z.literal('started'), engine: engineInfoSchema }),
-  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
+  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown().optional() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
   /** Once a second while something changes. */
   z.object({ type: z.literal('stats'), stats: z.object({ cpuPercent: z.number(), residentBytes: z.number(), diskReadBytes: z.number(), diskWrittenBytes: z.number(), netReceivedBytes: z.number(), netSentBytes: z.number(), uptimeSeconds: z.number() }) }),
   /** The picture changed since the last request for a thumbnail (at most once in two seconds). */

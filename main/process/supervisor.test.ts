@@ -7,15 +7,28 @@ import { Supervisor, type Deadlines } from './supervisor';
 
 const FAKE = fileURLToPath(new URL('./testing/fake-vm.mjs', import.meta.url));
 const spec = (commandLine: string): MachineSpec => ({
-  name: 'test', cpus: 1, memoryBytes: 64 << 20, accelerator: 'auto', tier: 'auto',
-  boot: { kind: 'linux', kernel: '/k', commandLine }, disks: [], serial: [], debugExit: false, addonPath: '/none',
+  name: 'test',
+  cpus: 1,
+  memoryBytes: 64 << 20,
+  accelerator: 'auto',
+  tier: 'auto',
+  boot: { kind: 'linux', kernel: '/k', commandLine },
+  disks: [],
+  serial: [],
+  debugExit: false,
+  addonPath: '/none',
 });
 
 const live: Supervisor[] = [];
 function supervise(deadlines: Partial<Deadlines> = {}, entry = FAKE) {
   let resolve!: (end: { reason: StopReason; screen: Buffer | null }) => void;
   const end = new Promise<{ reason: StopReason; screen: Buffer | null }>((r) => (resolve = r));
-  const events = { onStats: vi.fn(), onScreenChanged: vi.fn(), onNotice: vi.fn(), onEnd: vi.fn((reason: StopReason, screen: Buffer | null) => resolve({ reason, screen })) };
+  const events = {
+    onStats: vi.fn(),
+    onScreenChanged: vi.fn(),
+    onNotice: vi.fn(),
+    onEnd: vi.fn((reason: StopReason, screen: Buffer | null) => resolve({ reason, screen })),
+  };
   const vm = new Supervisor({ spawn: nodeSpawner(entry), process: { name: 'test', serialStdio: false }, events, deadlines });
   live.push(vm);
   return { vm, events, end };
@@ -70,7 +83,10 @@ describe('Supervisor', () => {
 
   it('gives the last words of a process that dies while starting', async () => {
     const { vm, end } = supervise();
-    await expect(vm.start(spec('die-start'))).rejects.toMatchObject({ code: 'vmCrashed', detail: 'engine: no memory for page tables' });
+    await expect(vm.start(spec('die-start'))).rejects.toMatchObject({
+      code: 'vmCrashed',
+      detail: 'engine: no memory for page tables',
+    });
     expect((await end).reason).toMatchObject({ kind: 'crashed', detail: 'engine: no memory for page tables' });
   });
 

@@ -108,7 +108,13 @@ export class Supervisor {
       const id = this.nextId++;
       const timer = setTimeout(() => {
         this.pending.delete(id);
-        reject(new LodgeError({ code: 'timeout', message: `The machine did not answer in time (${call.name}).`, fix: 'The host may be very busy. Try again; if it stays like this, power the machine off.' }));
+        reject(
+          new LodgeError({
+            code: 'timeout',
+            message: `The machine did not answer in time (${call.name}).`,
+            fix: 'The host may be very busy. Try again; if it stays like this, power the machine off.',
+          }),
+        );
       }, timeoutMs);
       this.pending.set(id, { call, resolve, reject, timer });
       this.send({ type: 'request', id, call });
@@ -172,7 +178,8 @@ export class Supervisor {
       case 'stopped':
         if (this.reason) return this.violation('stopped twice');
         this.reason = message.reason;
-        if (typeof message.screen === 'string' && message.screen.length <= MAX_SCREEN_BASE64) this.screen = Buffer.from(message.screen, 'base64');
+        if (typeof message.screen === 'string' && message.screen.length <= MAX_SCREEN_BASE64)
+          this.screen = Buffer.from(message.screen, 'base64');
         this.exitTimer = setTimeout(() => this.channel.kill(), this.deadlines.exitMs);
         return;
       default:
@@ -191,7 +198,9 @@ export class Supervisor {
       const value = vmReplySchemas[name].safeParse(result.value);
       if (value.success) return pending.resolve(value.data);
       this.violation(`reply to ${name}: ${z.prettifyError(value.error)}`);
-      return pending.reject(new LodgeError({ code: 'internal', message: `The machine gave an answer that makes no sense (${name}).` }));
+      return pending.reject(
+        new LodgeError({ code: 'internal', message: `The machine gave an answer that makes no sense (${name}).` }),
+      );
     }
     pending.resolve(result.value);
   }
@@ -206,7 +215,9 @@ export class Supervisor {
     this.phase = 'gone';
     clearTimeout(this.exitTimer);
     // Even exit code 0 is a crash when nobody asked for it: Electron reports 0 for some processes that crashed.
-    const reason: StopReason = this.reason ?? (this.stopping ? { kind: 'stopped' } : { kind: 'crashed', message: crashMessage(exit), detail: this.stderr.text() });
+    const reason: StopReason =
+      this.reason ??
+      (this.stopping ? { kind: 'stopped' } : { kind: 'crashed', message: crashMessage(exit), detail: this.stderr.text() });
     const failure = startFailure(reason);
     this.ready.reject(failure);
     if (!startedOnce) this.started.reject(failure);
@@ -229,7 +240,12 @@ export class Supervisor {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         const detail = this.stderr.text();
-        const error = new LodgeError({ code: 'timeout', message, fix: 'Try again. If the host is very busy, close something first.', ...(detail && { detail }) });
+        const error = new LodgeError({
+          code: 'timeout',
+          message,
+          fix: 'Try again. If the host is very busy, close something first.',
+          ...(detail && { detail }),
+        });
         this.reason ??= { kind: 'failed', error: error.toData() };
         this.channel.kill();
         reject(error);
@@ -250,7 +266,8 @@ export class Supervisor {
 }
 
 function crashMessage({ code, signal }: ProcessExit): string {
-  if (signal === 'SIGKILL') return 'The machine’s process was killed from outside (SIGKILL; the host may have run out of memory).';
+  if (signal === 'SIGKILL')
+    return 'The machine’s process was killed from outside (SIGKILL; the host may have run out of memory).';
   if (signal) return `The machine’s process crashed (${signal}).`;
   if (code === null) return 'The machine’s process could not be started.';
   return `The machine’s process ended unexpectedly (exit code ${code}).`;
@@ -261,7 +278,12 @@ function startFailure(reason: StopReason): LodgeError {
     case 'failed':
       return new LodgeError(reason.error);
     case 'crashed':
-      return new LodgeError({ code: 'vmCrashed', message: reason.message, fix: 'Start it again. If it happens again, copy the detail into a bug report.', ...(reason.detail && { detail: reason.detail }) });
+      return new LodgeError({
+        code: 'vmCrashed',
+        message: reason.message,
+        fix: 'Start it again. If it happens again, copy the detail into a bug report.',
+        ...(reason.detail && { detail: reason.detail }),
+      });
     case 'guestFault':
       return new LodgeError({ code: 'vmCrashed', message: reason.message, detail: reason.report });
     case 'powerOff':

@@ -25,10 +25,11 @@ describe('lifecycle', () => {
     const events = Object.keys(TRANSITIONS) as LifecycleEvent[];
     const reach = (from: string) => {
       const seen = new Set([from]);
-      for (const s of seen) for (const e of events) {
-        const next = TRANSITIONS[e][s as keyof (typeof TRANSITIONS)[typeof e]];
-        if (next) seen.add(next);
-      }
+      for (const s of seen)
+        for (const e of events) {
+          const next = TRANSITIONS[e][s as keyof (typeof TRANSITIONS)[typeof e]];
+          if (next) seen.add(next);
+        }
       return seen;
     };
     expect(reach('stopped')).toEqual(new Set(VM_STATES));

@@ -15,9 +15,16 @@ export const TRANSITIONS: Readonly<Record<LifecycleEvent, Partial<Readonly<Recor
   resume: { paused: 'resuming' },
   // The power button only asks; the guest may take its time or refuse, so it goes on running.
   shutdown: { running: 'running' },
-  reset: { running: 'running' },
+  reset: { running: 'running', paused: 'paused' },
   // Also while it is stopping already: then it is killed.
-  powerOff: { starting: 'stopping', running: 'stopping', pausing: 'stopping', paused: 'stopping', resuming: 'stopping', stopping: 'stopping' },
+  powerOff: {
+    starting: 'stopping',
+    running: 'stopping',
+    pausing: 'stopping',
+    paused: 'stopping',
+    resuming: 'stopping',
+    stopping: 'stopping',
+  },
 
   // A power-off may overtake any of these; they change nothing then.
   started: { starting: 'running', stopping: 'stopping' },
@@ -25,7 +32,14 @@ export const TRANSITIONS: Readonly<Record<LifecycleEvent, Partial<Readonly<Recor
   resumed: { resuming: 'running', stopping: 'stopping' },
   pauseFailed: { pausing: 'running', stopping: 'stopping' },
   resumeFailed: { resuming: 'paused', stopping: 'stopping' },
-  ended: { starting: 'stopped', running: 'stopped', pausing: 'stopped', paused: 'stopped', resuming: 'stopped', stopping: 'stopped' },
+  ended: {
+    starting: 'stopped',
+    running: 'stopped',
+    pausing: 'stopped',
+    paused: 'stopped',
+    resuming: 'stopped',
+    stopping: 'stopped',
+  },
 };
 
 export function transition(state: VmState, event: LifecycleEvent): VmState | undefined {
@@ -33,18 +47,35 @@ export function transition(state: VmState, event: LifecycleEvent): VmState | und
 }
 
 const ACTION_WORDS: Readonly<Record<UserAction, string>> = {
-  start: 'started', pause: 'paused', resume: 'resumed', shutdown: 'shut down', reset: 'reset', powerOff: 'powered off',
+  start: 'started',
+  pause: 'paused',
+  resume: 'resumed',
+  shutdown: 'shut down',
+  reset: 'reset',
+  powerOff: 'powered off',
 };
 const STATE_WORDS: Readonly<Record<VmState, string>> = {
-  stopped: 'it is not running', starting: 'it is still starting', running: 'it is running', pausing: 'it is just being paused',
-  paused: 'it is paused', resuming: 'it is just being resumed', stopping: 'it is stopping',
+  stopped: 'it is not running',
+  starting: 'it is still starting',
+  running: 'it is running',
+  pausing: 'it is just being paused',
+  paused: 'it is paused',
+  resuming: 'it is just being resumed',
+  stopping: 'it is stopping',
 };
 
 export function refusal(name: string, state: VmState, action: UserAction): LodgeError {
   const fix =
-    state === 'paused' && (action === 'shutdown' || action === 'reset') ? 'Resume it first.'
-    : state === 'stopped' ? 'Start it first.'
-    : state === 'starting' || state === 'pausing' || state === 'resuming' || state === 'stopping' ? 'Wait a moment and try again.'
-    : undefined;
-  return new LodgeError({ code: 'invalidState', message: `“${name}” cannot be ${ACTION_WORDS[action]}: ${STATE_WORDS[state]}.`, ...(fix !== undefined && { fix }) });
+    state === 'paused' && action === 'shutdown'
+      ? 'Resume it first.'
+      : state === 'stopped'
+        ? 'Start it first.'
+        : state === 'starting' || state === 'pausing' || state === 'resuming' || state === 'stopping'
+          ? 'Wait a moment and try again.'
+          : undefined;
+  return new LodgeError({
+    code: 'invalidState',
+    message: `“${name}” cannot be ${ACTION_WORDS[action]}: ${STATE_WORDS[state]}.`,
+    ...(fix !== undefined && { fix }),
+  });
 }

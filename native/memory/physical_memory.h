@@ -36,6 +36,11 @@ class CodeObserver {
   virtual void onCodePageWritten(Gpa page) noexcept = 0;
   /** takeDirty() ran: cached permission to write tracked pages without markDirty() must be dropped. */
   virtual void onDirtyTaken() noexcept = 0;
+  /**
+   * markCode() set the flag of a page that did not have it, on the thread that calls markCode(). A vCPU that may still hold
+   * fast write permission for the page (in its TLB) has to drop it and, as it may have written meanwhile, codeWritten() it.
+   */
+  virtual void onCodeMarked(Gpa page) noexcept { (void)page; }
 };
 
 class PhysicalMemory {
@@ -56,12 +61,15 @@ class PhysicalMemory {
   /** DMA. All or nothing; false when any byte is not backed. write() fills ROM, marks dirty and reports code pages. */
   bool read(Gpa gpa, void* into, uint64_t bytes) const noexcept;
   bool write(Gpa gpa, const void* from, uint64_t bytes) noexcept;
+  bool fill(Gpa gpa, uint64_t bytes, uint8_t value) noexcept;
   /** Host address of [gpa, gpa + bytes) when contiguous in one region, else nullptr. Caller reports writes with wrote(). */
   uint8_t* range(Gpa gpa, uint64_t bytes) const noexcept;
   void wrote(Gpa gpa, uint64_t bytes) noexcept;
 
   uint8_t* regionHost(RegionId region) const noexcept;
   uint64_t regionBytes(RegionId region) const noexcept;
+  /** Bytes of a region were changed through regionHost(): as wrote(), wherever the region is mapped. */
+  void regionWrote(RegionId region, uint64_t offset, uint64_t bytes) noexcept;
 
   // Dirty tracking (regions of kind Vram), one bit a page, set atomically.
   void markDirty(Gpa page) noexcept;

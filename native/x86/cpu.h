@@ -75,7 +75,11 @@ class Cpu {
   virtual ~Cpu() = default;
 
   virtual void reset() noexcept = 0;  ///< SDM vol. 3 §10.1.1; an AP then waits for SIPI
-  /** Runs until one of RunExit. Never returns in the middle of an instruction, except Abandoned (which undoes it). */
+  /**
+   * Runs until one of RunExit. Never returns in the middle of an instruction, except Abandoned (which undoes it). With
+   * state().activity Halted (or WaitForSipi) it executes nothing: it serves requests, and returns Halted (WaitForSipi) again
+   * unless one of them ended that. kRequestStop stays set until the accelerator clears it; run() clears the others it serves.
+   */
   virtual RunExit run() noexcept = 0;
   virtual std::string message() const = 0;
 

@@ -4,8 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 
-const PIXEL =
-  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==';
+const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==';
 let behaviour = '';
 let spec;
 const log = [];
@@ -27,7 +26,10 @@ process.on('message', (message, handle) => {
         process.exit(3);
       }
       if (behaviour === 'refuse') {
-        end({ kind: 'failed', error: { code: 'acceleratorUnavailable', message: 'There is no /dev/kvm.', fix: 'Choose "software".' } });
+        end({
+          kind: 'failed',
+          error: { code: 'acceleratorUnavailable', message: 'There is no /dev/kvm.', fix: 'Choose "software".' },
+        });
         return;
       }
       if (behaviour === 'rubbish') {
@@ -40,7 +42,18 @@ process.on('message', (message, handle) => {
         process.stdout.write('guest says hello\n');
         if (behaviour === 'echo') process.stdin.on('data', (d) => process.stdout.write(`<${d}>`));
       }
-      say({ type: 'stats', stats: { cpuPercent: 1, residentBytes: 2, diskReadBytes: 0, diskWrittenBytes: 0, netReceivedBytes: 0, netSentBytes: 0, uptimeSeconds: 0 } });
+      say({
+        type: 'stats',
+        stats: {
+          cpuPercent: 1,
+          residentBytes: 2,
+          diskReadBytes: 0,
+          diskWrittenBytes: 0,
+          netReceivedBytes: 0,
+          netSentBytes: 0,
+          uptimeSeconds: 0,
+        },
+      });
       say({ type: 'screenChanged' });
       if (behaviour === 'power-off') end({ kind: 'powerOff' });
       if (behaviour === 'debug-exit') end({ kind: 'debugExit', code: 33 });
@@ -64,12 +77,14 @@ process.on('message', (message, handle) => {
         case 'attachDisk':
           return fail({ code: 'unsupported', message: 'This machine has no bus for that.' });
         default:
-          return reply(null);
+          return reply();
       }
     }
     case 'viewer':
       // Not a WebSocket, only proof that the connection itself arrived here.
-      handle.end(`HTTP/1.1 200 VM ${process.pid}\r\nConnection: close\r\nX-Key: ${message.request.headers['sec-websocket-key']}\r\n\r\n`);
+      handle.end(
+        `HTTP/1.1 200 VM ${process.pid}\r\nConnection: close\r\nX-Key: ${message.request.headers['sec-websocket-key']}\r\n\r\n`,
+      );
       return;
     case 'stop':
       if (behaviour === 'stubborn') return;

@@ -39,7 +39,7 @@ export const ELEMENTS = [
   {
     name: 'root-electron',
     path: 'main/index.ts',
-    may: ['contract', 'main-*', 'app', 'rpc', 'services', 'inventory', 'process', 'protocol', 'lib'],
+    may: ['contract', 'main-*', 'app', 'rpc', 'services', 'inventory', 'process', 'protocol', 'storage', 'lib'],
     packages: ['node', 'electron'],
   },
   ...['headless', 'cli'].map((name) => ({

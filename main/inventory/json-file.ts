@@ -3,10 +3,14 @@ import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** Temporary file, fsync, rename: readers see the old or the new content. Writes to one path are queued by the library. */
+export async function writeFileAtomic(file: string, content: string | Buffer): Promise<void> {
+  const { default: write } = await import('write-file-atomic');
+  await write(file, content, { mode: 0o600 });
+}
+
 export async function writeJsonAtomic(file: string, value: unknown): Promise<void> {
-  const { default: writeFileAtomic } = await import('write-file-atomic');
   await mkdir(dirname(file), { recursive: true });
-  await writeFileAtomic(file, JSON.stringify(value, null, 2) + '\n', { mode: 0o600 });
+  await writeFileAtomic(file, JSON.stringify(value, null, 2) + '\n');
 }
 
 export type JsonFile = { kind: 'absent' } | { kind: 'value'; value: unknown } | { kind: 'broken'; message: string };
