@@ -192,6 +192,8 @@ function GeneralTab({ config, change, hardware, nameError }: TabProps & { nameEr
         onChange={(os) => os !== null && change({ os })}
         leftSection={<OsIcon os={config.os} size={22} />}
         searchable
+        // Typing replaces the present name rather than adding to it.
+        onClick={(e) => e.currentTarget.select()}
         allowDeselect={false}
         disabled={!hardware}
       />

@@ -90,7 +90,14 @@ function LiveWindow({ vm }: { vm: Vm }) {
     return () => document.removeEventListener('fullscreenchange', onChange);
   }, []);
 
+  /** After a menu, which gives the focus back to its button first. */
+  const refocus = (): void => {
+    setTimeout(() => {
+      if (document.activeElement?.closest('[role=dialog]') == null) display.current?.focus();
+    }, 50);
+  };
   const setScale = (mode: ScaleMode): void => {
+    refocus();
     setScaleState(mode);
     localStorage.setItem(scaleKey(id), mode);
   };
@@ -134,6 +141,10 @@ function LiveWindow({ vm }: { vm: Vm }) {
         commands={commands}
         scale={scale}
         onScale={setScale}
+        onSendKeys={(keys) => {
+          commands.sendKeys(keys);
+          refocus();
+        }}
         fullscreen={fullscreen}
         onFullscreen={toggleFullscreen}
         onClose={lodge.kind === 'server' ? close : undefined}
