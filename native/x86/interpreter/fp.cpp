@@ -121,7 +121,7 @@ Exec simdXmmMem(Core& c, const Insn* i) {
   o.dst = c.state.vec[i->reg].bytes;
   o.src = m;
   o.imm = static_cast<uint32_t>(i->imm);
-  o.operandSize = 4;
+  o.operandSize = static_cast<uint8_t>(i->operandSize());  // lengths of PCMPESTRx
   o.memory = true;
   SIMD_CALL;
   if (c.fpRows[i->row]->attributes & kFpWritesFlags) setArithmeticFlags(c, o.flags);
@@ -181,7 +181,9 @@ bool maskStore(Core& c, const Insn* i, const FpRow& row) {
 bool simdGeneral(Core& c, const Insn* i) {
   const FpRow& row = *c.fpRows[i->row];
   if (c.fpBlocked && !simdAllowed(c, row)) return false;
-  if ((row.attributes & kFpMmx) && !mmxAllowed(c)) return false;
+  // CVTPI2PD and CVTPI2PS of memory touch no MMX register.
+  const bool mmx = (row.attributes & kFpMmx) && !(row.form == FpForm::XmmMmx && (i->flags & kInsnMemory));
+  if (mmx && !mmxAllowed(c)) return false;
   if (row.form == FpForm::XmmMaskStore || row.form == FpForm::MmxMaskStore) return maskStore(c, i, row);
   FpOperands& o = c.fp;
   o.imm = static_cast<uint32_t>(i->imm);
