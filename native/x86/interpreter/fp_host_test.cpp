@@ -93,6 +93,17 @@ class Machine {
   testing::Guest guest_;
 };
 
+int signalFor(int vector) {
+  switch (vector) {
+    case -1: return 0;
+    case kUD: return SIGILL;
+    case kGP: return SIGSEGV;
+    case kMF:
+    case kXM: return SIGFPE;
+    default: return -1;
+  }
+}
+
 void compareSequences(uint64_t seed, unsigned cases, bool unmasked) {
   oracle::Host host;
   Machine machine;
@@ -128,7 +139,7 @@ void compareSequences(uint64_t seed, unsigned cases, bool unmasked) {
     // So that a misaligned operand of 16 bytes runs into the next page, or everything lies in one.
     const Gpa place = kDataPage + (random.oneIn(2) ? kPageBytes - kOperand - 16 : 0);
     const int vector = machine.run(code, actual, place, base);
-    actual.signal = vector == -1 ? 0 : vector == kXM || vector == kMF ? SIGFPE : vector == kGP ? SIGSEGV : vector == kUD ? SIGILL : -1;
+    actual.signal = signalFor(vector);
     uint32_t mxcsr;
     std::memcpy(&mxcsr, actual.fx + 24, 4);
     // With an unmasked overflow or underflow, #P reports a rounding with unbounded exponent, which is not modelled.
@@ -137,7 +148,8 @@ void compareSequences(uint64_t seed, unsigned cases, bool unmasked) {
     const std::string what = oracle::difference(expected, actual);
     if (what.empty()) continue;
     ++reported;
-    ::lodge::testing::fail(__FILE__, __LINE__, "case " + std::to_string(n) + (at % 16 ? " misaligned:" : ":") + names + ": " + what);
+    const char* where = at % 16 ? " misaligned:" : ":";
+    ::lodge::testing::fail(__FILE__, __LINE__, "case " + std::to_string(n) + where + names + ": " + what);
   }
 }
 
