@@ -72,8 +72,8 @@ int fldSti(FpOperands& o) {
     if (valid(x, i) ? stackOverflow(x) : stackUnderflow(x)) setIndefinite(push(x));
     return -1;
   }
-  const X87Register value = st(x, i);
-  copy(push(x), value);
+  const X87Register& from = st(x, i);
+  copy(push(x), from);
   return -1;
 }
 
@@ -204,7 +204,8 @@ int fxch(FpOperands& o) {
         setValid(x, n);
       }
   }
-  const X87Register first = st(x, 0);
+  X87Register first;
+  copy(first, st(x, 0));
   copy(st(x, 0), st(x, i));
   copy(st(x, i), first);
   return -1;
