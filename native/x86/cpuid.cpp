@@ -55,7 +55,7 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   static constexpr char kBrand[49] = "Lodge Virtual CPU                               ";
   uint32_t &a = out[0], &b = out[1], &c = out[2], &d = out[3];
   a = b = c = d = 0;
-  const uint32_t maxBasic = 0xd, maxExtended = 0x80000008, maxHypervisor = 0x40000010;
+  const uint32_t maxBasic = 0xd, maxExtended = 0x80000021, maxHypervisor = 0x40000010;
   uint32_t leaf = q.leaf;
   if (leaf < 0x40000000 && leaf > maxBasic) return;
   switch (leaf) {
@@ -66,8 +66,8 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       std::memcpy(&c, vendor() + 8, 4);
       return;
     case 1:
-      // Intel: family 6, model 2Ah. AMD: family 10h. Both predate AVX's universal use, as does what is offered.
-      a = isIntel() ? 0x000206a7 : 0x00100f42;
+      // Intel: family 6, model 55h. AMD: family 19h, model 1: recent enough that guests apply few work-arounds.
+      a = isIntel() ? 0x00050657 : 0x00a00f11;
       b = q.index << 24 | (q.count & 0xff) << 16 | 8 << 8;  // CLFLUSH line: 64 bytes
       c = kCx16 | kMovbe | kPopcnt | kTscDeadline | kRdrand | kHypervisor | featureIf(q, FpFeature::Sse3, kSse3) |
           featureIf(q, FpFeature::Pclmulqdq, kPclmulqdq) | featureIf(q, FpFeature::Ssse3, kSsse3) |
@@ -90,7 +90,9 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       return;
     }
     case 7:
-      if (q.subleaf == 0) b = kFsgsbase | kTscAdjust | kSmep | kErms | kRdseed | kSmap | featureIf(q, FpFeature::Sha, kSha);
+      if (q.subleaf != 0) return;
+      b = kFsgsbase | kTscAdjust | kSmep | kErms | kRdseed | kSmap | featureIf(q, FpFeature::Sha, kSha);
+      if (isIntel()) d = 1 << 29;  // ARCH_CAPABILITIES
       return;
     case 0xb: {
       const unsigned bits = log2Ceil(q.count);
@@ -140,7 +142,15 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
     case 0x80000007: d = 1 << 8; return;  // invariant TSC
     case 0x80000008:
       a = kPhysicalAddressBits | 48 << 8;
-      if (!isIntel() && q.count > 1) c = log2Ceil(q.count) << 12 | (q.count - 1);
+      if (isIntel()) return;
+      b = 1 << 26;  // SSB_NO
+      if (q.count > 1) c = log2Ceil(q.count) << 12 | (q.count - 1);
+      return;
+    case 0x80000021:
+      // LFENCE serialises, null selectors clear bases, automatic IBRS (spares guests their retpolines), SRSO_NO; TSA_*_NO.
+      if (isIntel()) return;
+      a = 1 << 2 | 1 << 6 | 1 << 8 | 1 << 29;
+      c = 1 << 1 | 1 << 2;
       return;
     default: return;
   }

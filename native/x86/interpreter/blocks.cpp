@@ -302,14 +302,20 @@ void Core::wroteCode(Gpa gpa, unsigned bytes) {
     // Others may have decoded any part of the page.
     invalidateCode(page, 0, static_cast<unsigned>(kPageBytes));
     if (found != codePages.end()) codePages.erase(page);
-    memory.codeWritten(page);
+    reportWritten(page);
     return;
   }
   if (found != codePages.end() && (found->second.chunks & chunksOf(first, bytes))) invalidateCode(page, first, bytes);
   if (found == codePages.end() || found->second.blocks.empty()) {
     if (found != codePages.end()) codePages.erase(found);
-    memory.codeWritten(page);
+    reportWritten(page);
   }
+}
+
+void Core::reportWritten(Gpa page) {
+  ownWrite = page;
+  memory.codeWritten(page);
+  ownWrite = ~0ull;
 }
 
 void Core::takeWrittenPages() {

@@ -207,6 +207,7 @@ struct Core {
   std::mutex queueLock;
   std::vector<Gpa> writtenPages;
   std::vector<Gpa> markedPages;  ///< pages another vCPU decodes from: see CodeObserver::onCodeMarked
+  Gpa ownWrite = ~0ull;  ///< page this vCPU reports with codeWritten() right now
   std::atomic<uint64_t> runner{0};  ///< identity of the thread inside run(); 0: none
   std::atomic<uint8_t>* startup = nullptr;
 
@@ -296,6 +297,7 @@ struct Core {
   void flushBlocks();
   void link(Link& from, Block* to, uint64_t linear);
   void wroteCode(Gpa gpa, unsigned bytes);
+  void reportWritten(Gpa page);
   void takeWrittenPages();
 
   // ---- segments (segments.cpp) -----------------------------------------------------------------------------

@@ -193,7 +193,11 @@ bool Core::ioAllowed(uint16_t port, unsigned size) {
 bool Core::service() {
   // The Stop bit stays: the accelerator clears it.
   const uint32_t r = requests.fetch_and(kRequestStop, std::memory_order_acq_rel);
-  if (r & kRequestTlbFlush) flushTlb(true);
+  if (r & kRequestTlbFlush) {
+    // The map of guest-physical memory changed: decoded code is keyed by it as well.
+    flushBlocks();
+    flushTlb(true);
+  }
   if (r & kRequestInvalidateCode) takeWrittenPages();
   if (r & kRequestDirtyTaken) dirtyTaken();
   if (r & kRequestInit) {
@@ -342,8 +346,8 @@ class Interpreter final : public Cpu, private CodeObserver {
   }
 
   void onCodePageWritten(Gpa page) noexcept override {
-    // The vCPU's own writes have been dealt with where they happened.
-    if (core_.runner.load(std::memory_order_relaxed) == currentThread()) return;
+    // The vCPU's own writes have been dealt with where they happened; but the page may be visible elsewhere, too.
+    if (core_.runner.load(std::memory_order_relaxed) == currentThread() && page == core_.ownWrite) return;
     {
       const std::lock_guard<std::mutex> lock(core_.queueLock);
       core_.writtenPages.push_back(page);

@@ -14,43 +14,45 @@ enum Msr : uint32_t {
 };
 
 /** Ranges that are stored and read back and do nothing: MTRRs (caches are coherent), microcode, AMD's configuration. */
-struct Stored { uint32_t first, last; uint64_t reset; bool writable; };
+enum class Write : uint8_t { Refused, Kept, Ignored };
+struct Stored { uint32_t first, last; uint64_t reset; Write write; };
 constexpr Stored kStored[] = {
-  {0x0, 0x1, 0, true},                      // P5 machine check
-  {kPlatformId, kPlatformId, 0, false},
-  {0x2a, 0x2a, 0, true},                    // EBL_CR_POWERON
-  {kFeatureControl, kFeatureControl, 1, false},  // locked, VMX off
-  {0x79, 0x79, 0, true},                    // microcode update trigger
-  {kUcodeRev, kUcodeRev, 0x01000065, true},
-  {0xce, 0xce, 0, false},                   // platform info
-  {0xfe, 0xfe, 0x508, false},               // MTRRcap: 8 variable, fixed, write-combining
-  {0x11e, 0x11e, 0, true},                  // BBL_CR_CTL3
-  {0x140, 0x140, 0, true},                  // MISC_FEATURES_ENABLES
-  {0x17a, 0x17b, 0, true},                  // MCG_STATUS, MCG_CTL
-  {kMcgCap, kMcgCap, 0, false},             // no banks
-  {0x198, 0x199, 0, true},                  // PERF_STATUS, PERF_CTL
-  {0x19a, 0x19c, 0, true},                  // clock modulation, thermal
-  {0x1a4, 0x1a4, 0, true},
-  {0x1d9, 0x1d9, 0, true},                  // DEBUGCTL
-  {0x1db, 0x1de, 0, true},                  // last branch
-  {0x1fc, 0x1fc, 0, true},
-  {0x200, 0x20f, 0, true},                  // variable MTRRs
-  {0x250, 0x250, 0, true}, {0x258, 0x259, 0, true}, {0x268, 0x26f, 0, true},  // fixed MTRRs
-  {kMtrrDefType, kMtrrDefType, 0x806, true},  // enabled, default write-back
-  {0xc0000104, 0xc0000104, 1ull << 32, true}, // AMD TSC ratio
-  {0xc0010000, 0xc0010007, 0, true},        // AMD performance counters
-  {0xc0010010, 0xc0010010, 0, true},        // SYSCFG
-  {0xc0010015, 0xc0010015, 1u << 24, true}, // HWCR, TscFreqSel
-  {0xc0010016, 0xc0010019, 0, true},        // IORR
-  {0xc001001a, 0xc001001d, 0, true},        // TOP_MEM
-  {0xc001001f, 0xc001001f, 0, true},        // NB_CFG
-  {0xc0010020, 0xc0010020, 0, true},        // patch loader
-  {0xc0010055, 0xc0010055, 0, true},        // interrupt pending message
-  {0xc0010061, 0xc0010071, 0, true},        // P-states
-  {0xc0010111, 0xc0010119, 0, true},        // SMM, SVM controls
-  {0xc0010140, 0xc0010141, 0, true},        // OS-visible work-arounds
-  {0xc0011004, 0xc0011005, 0, true},
-  {0xc0011020, 0xc0011030, 0, true},        // LS_CFG … DE_CFG and IBS control
+  {0x0, 0x1, 0, Write::Kept},                      // P5 machine check
+  {kPlatformId, kPlatformId, 0, Write::Refused},
+  {0x2a, 0x2a, 0, Write::Kept},                    // EBL_CR_POWERON
+  {kFeatureControl, kFeatureControl, 1, Write::Refused},  // locked, VMX off
+  {0x79, 0x79, 0, Write::Kept},                    // microcode update trigger
+  {kUcodeRev, kUcodeRev, 0x01000065, Write::Kept},
+  {0xce, 0xce, 0, Write::Refused},                   // platform info
+  {0xfe, 0xfe, 0x508, Write::Refused},               // MTRRcap: 8 variable, fixed, write-combining
+  {kArchCapabilities, kArchCapabilities, 0x1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15, Write::Refused},  // nothing leaks
+  {0x11e, 0x11e, 0, Write::Kept},                  // BBL_CR_CTL3
+  {0x140, 0x140, 0, Write::Kept},                  // MISC_FEATURES_ENABLES
+  {0x17a, 0x17b, 0, Write::Kept},                  // MCG_STATUS, MCG_CTL
+  {kMcgCap, kMcgCap, 0, Write::Refused},             // no banks
+  {0x198, 0x199, 0, Write::Kept},                  // PERF_STATUS, PERF_CTL
+  {0x19a, 0x19c, 0, Write::Kept},                  // clock modulation, thermal
+  {0x1a4, 0x1a4, 0, Write::Kept},
+  {0x1d9, 0x1d9, 0, Write::Kept},                  // DEBUGCTL
+  {0x1db, 0x1de, 0, Write::Kept},                  // last branch
+  {0x1fc, 0x1fc, 0, Write::Kept},
+  {0x200, 0x20f, 0, Write::Kept},                  // variable MTRRs
+  {0x250, 0x250, 0, Write::Kept}, {0x258, 0x259, 0, Write::Kept}, {0x268, 0x26f, 0, Write::Kept},  // fixed MTRRs
+  {kMtrrDefType, kMtrrDefType, 0x806, Write::Kept},  // enabled, default write-back
+  {0xc0000104, 0xc0000104, 1ull << 32, Write::Kept}, // AMD TSC ratio
+  {0xc0010000, 0xc0010007, 0, Write::Ignored},     // AMD performance counters: there are none, which guests find out by writing
+  {0xc0010010, 0xc0010010, 0, Write::Kept},        // SYSCFG
+  {0xc0010015, 0xc0010015, 1u << 24, Write::Kept}, // HWCR, TscFreqSel
+  {0xc0010016, 0xc0010019, 0, Write::Kept},        // IORR
+  {0xc001001a, 0xc001001d, 0, Write::Kept},        // TOP_MEM
+  {0xc001001f, 0xc001001f, 0, Write::Kept},        // NB_CFG
+  {0xc0010020, 0xc0010020, 0, Write::Kept},        // patch loader
+  {0xc0010055, 0xc0010055, 0, Write::Kept},        // interrupt pending message
+  {0xc0010061, 0xc0010071, 0, Write::Kept},        // P-states
+  {0xc0010111, 0xc0010119, 0, Write::Kept},        // SMM, SVM controls
+  {0xc0010140, 0xc0010141, 0, Write::Kept},        // OS-visible work-arounds
+  {0xc0011004, 0xc0011005, 0, Write::Kept},
+  {0xc0011020, 0xc0011030, 0, Write::Kept},        // LS_CFG … DE_CFG and IBS control
 };
 const Stored* storedAt(uint32_t index) {
   for (const Stored& s : kStored) {
@@ -136,8 +138,8 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
     default: break;
   }
   const Stored* s = storedAt(index);
-  if (!s || !s->writable) return false;
-  storedMsrs[index] = value;
+  if (!s || s->write == Write::Refused) return false;
+  if (s->write == Write::Kept) storedMsrs[index] = value;
   return true;
 }
 
