@@ -4,7 +4,7 @@ import globals from 'globals';
 import ts from 'typescript-eslint';
 import { boundaryRule } from './resources/tools/lib/boundary-rule.mjs';
 
-const TESTS = ['**/*.test.{ts,tsx}', 'tests/**', 'resources/**'];
+const TESTS = ['**/*.test.{ts,tsx}', 'tests/**', 'resources/**', 'renderer/dev/**', '**/*.config.ts'];
 
 export default ts.config(
   { ignores: ['out', 'dist', 'node_modules', '.cache', 'native/build', 'test-results', 'playwright-report', 'coverage'] },
@@ -33,7 +33,6 @@ export default ts.config(
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-misused-promises': ['error', { checksVoidReturn: { attributes: false } }],
-      '@typescript-eslint/await-thenable': 'error',
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
     },
   },

@@ -1,6 +1,6 @@
 /** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
 import type { NativeMachine } from '../../native/addon/types';
-import type { BlockBackend, HostIoError } from '../backend/block';
+import type { BlockBackend } from '../backend/block';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import { Bus } from '../machine/bus/bus';
@@ -16,13 +16,21 @@ import { Port92 } from '../machine/devices/port92';
 import { memorySizeRegisters, Rtc } from '../machine/devices/rtc/mc146818';
 import { Uart16550, UART_PORTS } from '../machine/devices/serial/uart16550';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
+import { ROM_FONTS } from '../machine/devices/vga/font';
 import { createVirtioBlk, createVirtioRng, type VirtioBlk } from '../machine/devices/virtio';
-import { installFirmwareTables } from '../machine/firmware/tables';
+import { Bios } from '../machine/firmware/bios/bios';
+import type { Drive } from '../machine/firmware/bios/drives';
+import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
+import { memoryMap } from '../machine/firmware/layout';
+import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
 import { AddressSpace } from '../machine/memory/address-space';
-import { createGuestMemory, type GuestMemory } from '../machine/memory/guest-memory';
+import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
 
 export interface BoardDisk {
   readonly id: string;
+  readonly kind: 'disk' | 'disc';
+  /** For people: a file name. */
+  readonly label: string;
   readonly backend: BlockBackend;
 }
 
@@ -36,6 +44,8 @@ export interface BoardOptions {
   readonly serial: readonly CharBackend[];
   readonly disks: readonly BoardDisk[];
   readonly debugExit: boolean;
+  /** The built-in BIOS is there, and the processors start in it. */
+  readonly bios: boolean;
   readonly fillRandom: (into: Uint8Array) => void;
   /** Runs a callback in a later turn of the event loop. */
   readonly defer: (callback: () => void) => void;
@@ -44,7 +54,7 @@ export interface BoardOptions {
   readonly onPowerOff: () => void;
   readonly onDebugExit: (code: number) => void;
   readonly onLeds: (leds: KeyboardLeds) => void;
-  readonly onDiskError: (diskId: string, error: HostIoError) => void;
+  readonly onDiskError: (diskId: string, message: string) => void;
 }
 
 const VGA_SLOT = 2;
@@ -60,6 +70,7 @@ export class Board {
   readonly vga: Vga;
   readonly disks: readonly VirtioBlk[];
   private readonly piix3: Piix3;
+  private readonly bios: Bios | undefined;
   /** In the order of the reset line. */
   private readonly devices: Device[] = [];
 
@@ -114,13 +125,14 @@ export class Board {
         mem: this.memory,
         serial: disk.id.slice(0, 20),
         defer: options.defer,
-        onHostError: (error) => options.onDiskError(disk.id, error),
+        onHostError: (error) => options.onDiskError(disk.id, error.message),
       });
       this.pci.plugAnywhere(pci);
       return blk;
     });
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
+    if (options.bios) this.bios = this.add(this.createBios());
   }
 
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
@@ -138,12 +150,54 @@ export class Board {
     this.piix3.setUpRoutes();
     this.pm.setUp();
     this.pci.assignResources();
-    const { cpus, ramBytes, version, serial } = this.options;
-    return installFirmwareTables(this.memory, { cpus, ramBytes, version, serialPorts: Math.min(serial.length, COM_PORTS.length) });
+    const { cpus, ramBytes, version } = this.options;
+    return installFirmwareTables(this.memory, { cpus, ramBytes, version, serialPorts: this.serialPorts });
+  }
+
+  /** The state in which the processors find the machine when the BIOS is to boot it. */
+  loadBios(): void {
+    if (!this.bios) throw new Error('this machine was built without a BIOS');
+    if (!this.memory.write(gpa(ROM_BASE), this.bios.rom)) throw new Error('the BIOS area is not backed by RAM');
+  }
+
+  /** For an operating system that is loaded without a BIOS. */
+  loadBiosData(): void {
+    installBiosData(this.memory, this.serialPorts);
   }
 
   dispose(): void {
     for (const device of [...this.devices].reverse()) device.dispose?.();
+  }
+
+  private get serialPorts(): number {
+    return Math.min(this.options.serial.length, COM_PORTS.length);
+  }
+
+  private createBios(): Bios {
+    const { native, disks, onReset, onPowerOff, onDiskError } = this.options;
+    const drives = (kind: BoardDisk['kind']): Drive[] =>
+      disks.filter((disk) => disk.kind === kind).map((disk) => ({ medium: kind, label: disk.label, backend: () => disk.backend }));
+    const order = { disks: drives('disk'), discs: drives('disc') };
+    const bios = new Bios({
+      bus: this.bus,
+      memory: this.memory,
+      fonts: { font8x8: ROM_FONTS.get(8)!, font8x14: ROM_FONTS.get(14)!, font8x16: ROM_FONTS.get(16)! },
+      floppies: [],
+      ...order,
+      // A disc in the drive is there to be installed from; a disk that boots comes second.
+      bootOrder: () => [...order.discs, ...order.disks],
+      memoryMap: memoryMap(this.space.layout),
+      menuSeconds: 0,
+      prepare: () => void this.setUpPlatform(),
+      restart: onReset,
+      powerOff: onPowerOff,
+      hostError: (message) => onDiskError('bios', message),
+    });
+    // The reset vector lies at the top of the first 4 GiB; the copy below 1 MiB is RAM, as on machines that shadow their ROM.
+    const rom = native.addRegion('rom', ROM_BYTES);
+    native.regionWrite(rom, 0, bios.rom);
+    native.mapRegion(rom, 0, 2 ** 32 - ROM_BYTES, ROM_BYTES);
+    return bios;
   }
 
   private add<T extends Device>(device: T): T {

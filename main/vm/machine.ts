@@ -3,10 +3,10 @@
  * whatever ends it, disks are quiet and closed before the reason is told.
  */
 import { randomFillSync } from 'node:crypto';
+import { basename } from 'node:path';
 import { type CpuState, Exit, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
 import type { EngineInfo, StopReason } from '../../preload/contract/vm';
-import type { HostIoError } from '../backend/block';
 import type { UnclaimedAccess } from '../machine/bus/bus';
 import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
@@ -90,7 +90,9 @@ export class Machine {
       const onWake = (): void => machine?.loop.wake();
       native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
-      for (const disk of spec.disks) disks.push({ id: disk.id, backend: await openDisk(disk, native) });
+      for (const disk of spec.disks) {
+        disks.push({ id: disk.id, kind: disk.kind, label: basename(disk.path), backend: await openDisk(disk, native) });
+      }
       const parts: Parts = { spec, hooks, engine: choice.info, native, exitBuffer, serial, disks };
       machine = createNative(() => new Machine(parts));
       return machine;
@@ -112,6 +114,7 @@ export class Machine {
       serial,
       disks,
       debugExit: spec.debugExit,
+      bios: spec.boot.kind === 'firmware',
       fillRandom: (into) => void randomFillSync(into),
       defer: (callback) => void setImmediate(callback),
       onReset: () => this.guestReset(),
@@ -119,7 +122,7 @@ export class Machine {
       onDebugExit: (code) => this.end({ kind: 'debugExit', code }),
       // The reset at build time comes before there is anybody to tell.
       onLeds: (leds) => (this as { viewers?: ViewerHub }).viewers?.setLeds(leds),
-      onDiskError: (id, error) => this.diskFailed(id, error),
+      onDiskError: (id, message) => this.diskFailed(id, message),
     });
     if (process.env['LODGE_TRACE']?.split(',').includes('bus')) this.board.bus.trace = traceAccess;
     const dispatcher = new ExitDispatcher(parts.exitBuffer, this.board.bus);
@@ -271,10 +274,12 @@ export class Machine {
 
   private async boot(): Promise<void> {
     const { native, spec } = this.parts;
-    const rsdp = this.board.setUpPlatform();
-    if (spec.boot.kind !== 'linux') {
-      throw new LodgeError({ code: 'unsupported', message: 'This version of Lodge cannot boot from disks yet.', fix: 'Choose a Linux kernel to boot from.' });
+    if (spec.boot.kind === 'firmware') {
+      this.board.loadBios();
+      return;
     }
+    const rsdp = this.board.setUpPlatform();
+    this.board.loadBiosData();
     await bootLinux(native, spec.boot, this.board.space.layout, rsdp);
   }
 
@@ -342,11 +347,11 @@ export class Machine {
     });
   }
 
-  private diskFailed(id: string, error: HostIoError): void {
+  private diskFailed(id: string, message: string): void {
     const now = performance.now();
     if (now - (this.lastNotice.get(id) ?? -Infinity) < NOTICE_PERIOD_MS) return;
     this.lastNotice.set(id, now);
-    this.parts.hooks.onNotice('error', error.message);
+    this.parts.hooks.onNotice('error', message);
   }
 }
 

@@ -5,7 +5,10 @@ import { FIRMWARE_AREA_START, HIGH_RAM_START, LEGACY_VGA_START, type RamLayout }
 export const EBDA_START = 0x9fc00;
 export const BIOS_DATA_AREA = 0x400;
 export const ACPI_START = 0xe0000;
-export const SMBIOS_START = 0xf0000;
+export const ACPI_END = 0xf0000;
+/** In the part of the BIOS ROM's segment that the ROM leaves free. */
+export const SMBIOS_START = 0xf4000;
+export const SMBIOS_END = 0xfe000;
 
 export const E820 = { RAM: 1, RESERVED: 2 } as const;
 

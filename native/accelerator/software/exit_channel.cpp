@@ -28,7 +28,7 @@ uint64_t spinTicks(uint64_t micros) { return std::thread::hardware_concurrency()
 }  // namespace
 
 ExitChannel::ExitChannel(unsigned vcpus, uint8_t* records, std::function<void()> wake)
-    : vcpus_(vcpus), records_(records), wake_(std::move(wake)), vcpuSpinTicks_(spinTicks(kVcpuSpinMicros)),
+    : vcpus_(vcpus), records_(records), wake_(std::move(wake)), ticksPerMicro_(hostTscHz() / 1'000'000), vcpuSpinTicks_(spinTicks(kVcpuSpinMicros)),
       ownerSpinTicks_(spinTicks(kOwnerSpinMicros)), slots_(new Slot[vcpus]) {}
 
 bool ExitChannel::exchange(unsigned vcpu, ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept {
@@ -132,13 +132,14 @@ int ExitChannel::poll() noexcept {
 }
 
 int ExitChannel::serve(int completed, unsigned spinMicros) noexcept {
-  wakePosted_.store(false, std::memory_order_seq_cst);
-  attention_.store(kAttentive, std::memory_order_seq_cst);
+  // In a burst both are as they should be: stores would only take the cache lines away from the vCPUs.
+  if (wakePosted_.load(std::memory_order_relaxed)) wakePosted_.store(false, std::memory_order_seq_cst);
+  if (attention_.load(std::memory_order_relaxed) != kAttentive) attention_.store(kAttentive, std::memory_order_seq_cst);
   if (completed >= 0 && handedOut(static_cast<unsigned>(completed))) {
     handedOut_ &= ~(1ull << completed);
     answer(static_cast<unsigned>(completed));
   }
-  const uint64_t granted = std::min(spinMicros, kServeLimitMicros) * (hostTscHz() / 1'000'000);
+  const uint64_t granted = std::min(spinMicros, kServeLimitMicros) * ticksPerMicro_;
   const uint64_t spin = std::min(granted, ownerSpinTicks_);
   const uint64_t start = hostTsc();
   for (;;) {
@@ -152,7 +153,7 @@ int ExitChannel::serve(int completed, unsigned spinMicros) noexcept {
         return result;
       }
       if (!doze) return kServeIdle;
-      futexWait(attention_, kDozing, monotonicNs() + (granted - waited) * 1000 / (hostTscHz() / 1'000'000));
+      futexWait(attention_, kDozing, monotonicNs() + (granted - waited) * 1000 / ticksPerMicro_);
       attention_.store(kAttentive, std::memory_order_seq_cst);
       continue;
     }

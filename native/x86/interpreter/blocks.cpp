@@ -47,11 +47,9 @@ void describeOperands(const Decoded& d, Insn& i) {
   i.disp = static_cast<int32_t>(displacement);
 }
 
-Handler bind(const Decoded& d, Insn& i, const Binding& b) {
+Handler bind(const Binding& b) {
   using Binder = Handler (*)(const Binding&);
   static constexpr Binder kBinders[] = {bindMove, bindAlu, bindBranch, bindBits, bindFp, bindString, bindSystem};
-  (void)d;
-  (void)i;
   for (Binder binder : kBinders) {
     if (Handler h = binder(b)) return h;
   }
@@ -155,8 +153,8 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
     }
     describeOperands(d, i);
     const int64_t target = static_cast<int64_t>(at + d.length) + static_cast<int64_t>(d.immediate);
-    const Binding binding{d, i, target >= 0 && target < static_cast<int64_t>(kPageBytes), at + d.length >= kPageBytes};
-    i.fn = bind(d, i, binding);
+    const Binding binding{*this, d, i, target >= 0 && target < static_cast<int64_t>(kPageBytes), at + d.length >= kPageBytes};
+    i.fn = bind(binding);
     at += d.length;
     if (d.row->attributes & kEnds) ended = true;
   }
@@ -304,21 +302,32 @@ void Core::wroteCode(Gpa gpa, unsigned bytes) {
     // Others may have decoded any part of the page.
     invalidateCode(page, 0, static_cast<unsigned>(kPageBytes));
     if (found != codePages.end()) codePages.erase(page);
-    memory.codeWritten(page);
+    reportWritten(page);
     return;
   }
   if (found != codePages.end() && (found->second.chunks & chunksOf(first, bytes))) invalidateCode(page, first, bytes);
   if (found == codePages.end() || found->second.blocks.empty()) {
     if (found != codePages.end()) codePages.erase(found);
-    memory.codeWritten(page);
+    reportWritten(page);
   }
 }
 
+void Core::reportWritten(Gpa page) {
+  ownWrite = page;
+  memory.codeWritten(page);
+  ownWrite = ~0ull;
+}
+
 void Core::takeWrittenPages() {
-  std::vector<Gpa> pages;
+  std::vector<Gpa> pages, marked;
   {
     const std::lock_guard<std::mutex> lock(queueLock);
     pages.swap(writtenPages);
+    marked.swap(markedPages);
+  }
+  for (const Gpa page : marked) {
+    // What this vCPU wrote between the other's decoding and now went unnoticed.
+    if (dropWriteAccess(page)) memory.codeWritten(page);
   }
   for (const Gpa page : pages) {
     invalidateCode(page, 0, static_cast<unsigned>(kPageBytes));

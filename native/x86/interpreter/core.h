@@ -49,7 +49,7 @@ struct Insn {
   uint8_t segment;
   uint8_t sizes;         ///< operand size | address size << 4
   uint8_t flags;
-  uint16_t row;          ///< SIMD and x87 row number; condition code
+  uint16_t row;          ///< SIMD function or x87 row number; condition code
   uint16_t ordinal;      ///< position in the block
   union {
     struct { int32_t disp, imm; };
@@ -124,6 +124,7 @@ enum class PendingWrite : uint8_t { None, Code, Scratch };
 struct WritePart { Gpa gpa; uint8_t* host; uint64_t info; unsigned bytes; };
 
 /** Descriptor bits 40–55, as SegmentRegister::attributes has them. */
+enum FpBlock : uint8_t { kFpEm = 1, kFpTs = 2, kFpNoOsfxsr = 4 };
 enum Attribute : uint16_t {
   kAttrAccessed = 1, kAttrWritable = 2 /**< readable, for code */, kAttrExpandDown = 4 /**< conforming, for code */, kAttrCode = 8,
   kAttrS = 0x10, kAttrP = 0x80, kAttrL = 0x2000, kAttrDb = 0x4000, kAttrG = 0x8000,
@@ -158,7 +159,7 @@ struct Core {
   bool shadow = false;        ///< STI or a load of SS: no interrupt before the next instruction is through
   bool interruptMaybe = false;  ///< the controller may have a vector that IF holds back
   bool nmiBlocked = false, nmiPending = false;
-  bool halted = false, waitForSipi = false, shutdown = false;
+  uint8_t fpBlocked = 0;      ///< FpBlock bits: why SIMD or x87 instructions may not run now
   PendingWrite pending = PendingWrite::None;
   uint8_t pendingParts = 0;
   const Insn* cursor = nullptr;
@@ -167,6 +168,9 @@ struct Core {
   uint64_t pendingLinear = 0;
   WritePart parts[2] = {};
   alignas(64) uint8_t scratch[576] = {};  ///< the largest operand is FXSAVE's 512 bytes
+  const FpFn* fpTable = nullptr;  ///< fpFunctions
+  FpOperands fp{state, nullptr, nullptr, 0, 4, false, 0, 0, 0, 0};
+  alignas(64) uint8_t fpBuffer[512] = {};  ///< what SIMD and x87 stores leave behind
   FaultInfo fault;
   RunExit exit = RunExit::Halted;
 
@@ -185,6 +189,12 @@ struct Core {
   Environment& env;
   std::string message;
 
+  // SIMD functions by Insn::row: the row's own, or one specialised for an immediate.
+  std::vector<FpFn> fpFunctions;
+  std::vector<const FpRow*> fpRows;
+  std::unordered_map<uint32_t, uint16_t> fpSpecial;
+  uint32_t fpOffered = 0;  ///< FpFeature bits that CPUID shows
+
   // Block cache.
   static constexpr unsigned kHashBits = 16;
   static constexpr size_t kArenaBytes = size_t{96} << 20;
@@ -196,6 +206,10 @@ struct Core {
   // Pages other threads wrote; see onCodePageWritten.
   std::mutex queueLock;
   std::vector<Gpa> writtenPages;
+  std::vector<Gpa> markedPages;  ///< pages another vCPU decodes from: see CodeObserver::onCodeMarked
+  Gpa ownWrite = ~0ull;  ///< page this vCPU reports with codeWritten() right now
+  std::atomic<uint64_t> runner{0};  ///< identity of the thread inside run(); 0: none
+  std::atomic<uint8_t>* startup = nullptr;
 
   // MSRs that are only kept.
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
@@ -225,6 +239,7 @@ struct Core {
   /** Derives codeSize, stack size, TLB and fetch key from the architectural state. Call after any change of it. */
   void updateMode();
   void newGeneration();
+  void updateFp();  ///< fpBlocked from CR0 and CR4
   uint64_t stackMask() const;
 
   // ---- memory (mmu.cpp) ------------------------------------------------------------------------------------
@@ -238,6 +253,10 @@ struct Core {
   /** Effective → linear, with segment and canonical checks. */
   bool linearAddress(unsigned segment, uint64_t offset, unsigned size, bool write, uint64_t& linear);
   uint64_t effectiveOffset(const Insn* i) const;
+  /** Without checks: for alignment tests. */
+  uint64_t effectiveLinear(const Insn* i) const {
+    return effectiveOffset(i) + (codeSize == CodeSize::k64 && i->segment < kFs ? 0 : state.seg[i->segment].base);
+  }
   /** The bytes of the memory operand, wherever they lie: host memory or scratch. nullptr: fault raised. */
   const void* slowRead(const Insn* i, unsigned size);
   /** Where to write (and, after `read`, what is there now). slowCommit() follows, and may still be abandoned. */
@@ -265,7 +284,7 @@ struct Core {
   bool probeWrite(uint64_t linear, unsigned size, Privilege who);
   void flushTlb(bool globals);
   void invalidatePage(uint64_t linear);
-  void dropWriteAccess(Gpa page);
+  bool dropWriteAccess(Gpa page);  ///< true when there was any
   void dirtyTaken();
 
   // ---- blocks (blocks.cpp) ---------------------------------------------------------------------------------
@@ -278,6 +297,7 @@ struct Core {
   void flushBlocks();
   void link(Link& from, Block* to, uint64_t linear);
   void wroteCode(Gpa gpa, unsigned bytes);
+  void reportWritten(Gpa page);
   void takeWrittenPages();
 
   // ---- segments (segments.cpp) -----------------------------------------------------------------------------
@@ -354,6 +374,7 @@ inline bool canonical(uint64_t address) { return static_cast<uint64_t>(static_ca
 
 /** Chooses the handler of a decoded instruction and fills in operands. Each returns nullptr when the Op is not its own. */
 struct Binding {
+  Core& core;
   const Decoded& d;
   Insn& i;
   bool samePage;  ///< relative branches: the target lies in the block's page

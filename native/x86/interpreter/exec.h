@@ -37,7 +37,7 @@ inline T reg(Core& c, unsigned offset) {
 template <class T>
 inline void setReg(Core& c, unsigned offset, T value) {
   if constexpr (sizeof(T) == 4) {
-    *reinterpret_cast<Unaligned<uint64_t>*>(reinterpret_cast<uint8_t*>(&c) + offset) = value;
+    *reinterpret_cast<Unaligned<uint64_t>*>(reinterpret_cast<uint8_t*>(&c) + offset) = static_cast<uint32_t>(value);
   } else {
     *reinterpret_cast<Unaligned<T>*>(reinterpret_cast<uint8_t*>(&c) + offset) = value;
   }

@@ -394,13 +394,17 @@ void Core::invalidatePage(uint64_t linear) {
   if (large || inBloom(fetchedPages, linear >> 12)) newGeneration();
 }
 
-void Core::dropWriteAccess(Gpa page) {
+bool Core::dropWriteAccess(Gpa page) {
+  bool had = false;
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
     for (TlbEntry& e : t.entry) {
-      if ((e.info & kAddressMask) == page) e.write = 1;
+      if ((e.info & kAddressMask) != page || e.write == 1) continue;
+      e.write = 1;
+      had = true;
     }
   }
+  return had;
 }
 
 void Core::dirtyTaken() {

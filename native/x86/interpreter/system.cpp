@@ -128,7 +128,7 @@ Exec sti(Core& c, const Insn* i) {
   return ending<stiSlow>(c, i);
 }
 bool hlt(Core& c, const Insn*) {
-  c.halted = true;
+  c.state.activity = Activity::Halted;
   return true;
 }
 
