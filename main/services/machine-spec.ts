@@ -51,7 +51,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
 export const lockWishes = (spec: MachineSpec): LockWish[] =>
   spec.disks.map((disk) => ({ path: disk.path, write: !disk.readOnly }));
 
-const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind === 'disk';
+const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
 
 /** `what` with its article-free name, for the sentence. */
 export async function checkFile(path: string, what: string, writable: boolean): Promise<void> {

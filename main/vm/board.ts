@@ -1,6 +1,5 @@
 /** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
 import type { NativeMachine } from '../../native/addon/types';
-import type { BlockBackend } from '../backend/block';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import { Bus } from '../machine/bus/bus';
@@ -17,22 +16,16 @@ import { memorySizeRegisters, Rtc } from '../machine/devices/rtc/mc146818';
 import { Uart16550, UART_PORTS } from '../machine/devices/serial/uart16550';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
-import { createVirtioBlk, createVirtioRng, type VirtioBlk } from '../machine/devices/virtio';
+import { createVirtioRng } from '../machine/devices/virtio';
 import { Bios } from '../machine/firmware/bios/bios';
-import type { Drive } from '../machine/firmware/bios/drives';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { memoryMap } from '../machine/firmware/layout';
 import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
 import { AddressSpace } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
+import { Storage, type BoardDisk } from './storage';
 
-export interface BoardDisk {
-  readonly id: string;
-  readonly kind: 'disk' | 'disc';
-  /** For people: a file name. */
-  readonly label: string;
-  readonly backend: BlockBackend;
-}
+export type { BoardDisk };
 
 export interface BoardOptions {
   readonly native: NativeMachine;
@@ -55,6 +48,8 @@ export interface BoardOptions {
   readonly onDebugExit: (code: number) => void;
   readonly onLeds: (leds: KeyboardLeds) => void;
   readonly onDiskError: (diskId: string, message: string) => void;
+  /** The guest took a disc or floppy out; nothing uses it any more. */
+  readonly onEjected: (disk: BoardDisk) => void;
 }
 
 const VGA_SLOT = 2;
@@ -68,7 +63,7 @@ export class Board {
   readonly pm: Piix4Pm;
   readonly keyboardController: I8042;
   readonly vga: Vga;
-  readonly disks: readonly VirtioBlk[];
+  readonly storage: Storage;
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
   /** In the order of the reset line. */
@@ -119,17 +114,18 @@ export class Board {
     });
     if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
 
-    this.disks = options.disks.map((disk) => {
-      const { pci, blk } = createVirtioBlk({
-        backend: disk.backend,
-        mem: this.memory,
-        serial: disk.id.slice(0, 20),
-        defer: options.defer,
-        onHostError: (error) => options.onDiskError(disk.id, error.message),
-      });
-      this.pci.plugAnywhere(pci);
-      return blk;
+    this.storage = new Storage({
+      bus,
+      pci: this.pci,
+      mem: this.memory,
+      clock,
+      connect: (irq) => wires.connect(irq),
+      defer: options.defer,
+      disks: options.disks,
+      onDiskError: options.onDiskError,
+      onEjected: options.onEjected,
     });
+    this.pci.plug(this.storage.ide, 1, 1);
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
     if (options.bios) this.bios = this.add(this.createBios());
@@ -142,7 +138,7 @@ export class Board {
 
   /** No disk request is in flight any more; what was is done. Nothing new begins until the guest's driver starts again. */
   async quiesce(): Promise<void> {
-    await Promise.all(this.disks.map(async (disk) => disk.reset()));
+    await this.storage.quiesce();
   }
 
   /** What firmware does before an operating system starts. Returns the address of the ACPI root pointer. */
@@ -150,6 +146,7 @@ export class Board {
     this.piix3.setUpRoutes();
     this.pm.setUp();
     this.pci.assignResources();
+    this.storage.setUp();
     const { cpus, ramBytes, version } = this.options;
     return installFirmwareTables(this.memory, { cpus, ramBytes, version, serialPorts: this.serialPorts });
   }
@@ -174,10 +171,8 @@ export class Board {
   }
 
   private createBios(): Bios {
-    const { native, disks, onReset, onPowerOff, onDiskError } = this.options;
-    const drives = (kind: BoardDisk['kind']): Drive[] =>
-      disks.filter((disk) => disk.kind === kind).map((disk) => ({ medium: kind, label: disk.label, backend: () => disk.backend }));
-    const order = { disks: drives('disk'), discs: drives('disc') };
+    const { native, onReset, onPowerOff, onDiskError } = this.options;
+    const order = { disks: this.storage.drives('disk'), discs: this.storage.drives('disc') };
     const bios = new Bios({
       bus: this.bus,
       memory: this.memory,

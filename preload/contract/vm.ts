@@ -7,15 +7,18 @@ export type VmId = z.infer<typeof vmIdSchema>;
 
 const absolutePath = z.string().min(1).max(4096);
 
-export const diskBusSchema = z.enum(['virtio', 'ide']);
+export const diskBusSchema = z.enum(['virtio', 'ide', 'ahci']);
+export type DiskBus = z.infer<typeof diskBusSchema>;
+/** 'disc': an ISO image, always read-only, ejectable unless on virtio. 'floppy': ejectable, its bus does not matter. */
+export const diskKindSchema = z.enum(['disk', 'disc', 'floppy']);
+export type DiskKind = z.infer<typeof diskKindSchema>;
 export const diskSchema = z.object({
   id: z.string().min(1).max(64),
   path: absolutePath,
   bus: diskBusSchema,
   format: z.enum(['raw']),
   readOnly: z.boolean(),
-  /** 'disc': an ISO image, always read-only, ejectable. */
-  kind: z.enum(['disk', 'disc']),
+  kind: diskKindSchema,
 });
 export type Disk = z.infer<typeof diskSchema>;
 

@@ -11,6 +11,8 @@ import { cpio } from './cpio.mjs';
 
 export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64'];
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
+/** Loaded when a test asks for them: controllers and drives that every boot would otherwise wait for. */
+const STORAGE_MODULES = ['ata_piix', 'ahci', 'sd_mod', 'sr_mod', 'isofs', 'floppy'];
 const HOME = join(CACHE, 'guest');
 /** Name → { kernel, initrd, release } or { problem }. */
 export const FIXTURES = join(HOME, 'fixtures.json');
@@ -68,6 +70,7 @@ function loadOrder(modules, wanted) {
 
 function makeInitrd(busybox, modules) {
   const order = loadOrder(modules, MODULES);
+  const storage = loadOrder(modules, STORAGE_MODULES).filter((name) => !order.includes(name));
   const folders = ['bin', 'dev', 'proc', 'sys', 'tmp', 'mnt', 'modules'];
   const applets = ['sh', 'insmod', 'mount'];
   return gzipSync(
@@ -76,8 +79,9 @@ function makeInitrd(busybox, modules) {
       { name: 'dev/console', kind: 'device', mode: 0o600, major: 5, minor: 1 },
       { name: 'bin/busybox', kind: 'file', data: readFileSync(busybox) },
       ...applets.map((name) => ({ name: `bin/${name}`, kind: 'link', data: 'busybox' })),
-      ...order.map((name) => ({ name: `modules/${name}.ko`, kind: 'file', mode: 0o644, data: readFileSync(modules.get(name)) })),
+      ...[...order, ...storage].map((name) => ({ name: `modules/${name}.ko`, kind: 'file', mode: 0o644, data: readFileSync(modules.get(name)) })),
       { name: 'modules/order', kind: 'file', mode: 0o644, data: order.map((name) => `${name}\n`).join('') },
+      { name: 'modules/storage', kind: 'file', mode: 0o644, data: storage.map((name) => `${name}\n`).join('') },
       { name: 'init', kind: 'file', data: readFileSync(at('tests/guest/init.sh')) },
     ]),
     { level: 6 },
