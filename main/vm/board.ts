@@ -53,6 +53,7 @@ export interface BoardOptions {
 }
 
 const VGA_SLOT = 2;
+const CMOS_FLOPPIES = 0x10;
 
 export class Board {
   readonly bus = new Bus();
@@ -103,17 +104,6 @@ export class Board {
     bus.claimPorts(COMMAND_PORT, 1, this.keyboardController.commandPort, 'i8042 command', { maxWidth: 1 });
     bus.claimPorts(0x92, 1, this.add(new Port92(onReset)), 'port 92', { maxWidth: 1 });
 
-    const { low, high } = this.space.layout;
-    const rtc = this.add(new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, memorySizeRegisters(low, high)));
-    bus.claimPorts(0x70, 2, rtc, 'rtc', { maxWidth: 1 });
-
-    options.serial.slice(0, COM_PORTS.length).forEach((backend, i) => {
-      const { port, irq } = COM_PORTS[i]!;
-      const uart = this.add(new Uart16550(`COM${i + 1}`, { irq: wires.connect(irq), backend }));
-      bus.claimPorts(port, UART_PORTS, uart, uart.name, { maxWidth: 1 });
-    });
-    if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
-
     this.storage = new Storage({
       bus,
       pci: this.pci,
@@ -126,6 +116,21 @@ export class Board {
       onEjected: options.onEjected,
     });
     this.pci.plug(this.storage.ide, 1, 1);
+    this.add(this.storage.dma);
+    if (this.storage.floppy) this.add(this.storage.floppy);
+
+    const { low, high } = this.space.layout;
+    const floppies: [number, number][] = [[CMOS_FLOPPIES, this.storage.floppyTypes]];
+    const rtc = this.add(new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, [...memorySizeRegisters(low, high), ...floppies]));
+    bus.claimPorts(0x70, 2, rtc, 'rtc', { maxWidth: 1 });
+
+    options.serial.slice(0, COM_PORTS.length).forEach((backend, i) => {
+      const { port, irq } = COM_PORTS[i]!;
+      const uart = this.add(new Uart16550(`COM${i + 1}`, { irq: wires.connect(irq), backend }));
+      bus.claimPorts(port, UART_PORTS, uart, uart.name, { maxWidth: 1 });
+    });
+    if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
+
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
     if (options.bios) this.bios = this.add(this.createBios());
@@ -148,7 +153,13 @@ export class Board {
     this.pci.assignResources();
     this.storage.setUp();
     const { cpus, ramBytes, version } = this.options;
-    return installFirmwareTables(this.memory, { cpus, ramBytes, version, serialPorts: this.serialPorts });
+    return installFirmwareTables(this.memory, {
+      cpus,
+      ramBytes,
+      version,
+      serialPorts: this.serialPorts,
+      floppy: this.storage.floppy !== undefined,
+    });
   }
 
   /** The state in which the processors find the machine when the BIOS is to boot it. */
@@ -172,15 +183,14 @@ export class Board {
 
   private createBios(): Bios {
     const { native, onReset, onPowerOff, onDiskError } = this.options;
-    const order = { disks: this.storage.drives('disk'), discs: this.storage.drives('disc') };
+    const order = { floppies: this.storage.drives('floppy'), disks: this.storage.drives('disk'), discs: this.storage.drives('disc') };
     const bios = new Bios({
       bus: this.bus,
       memory: this.memory,
       fonts: { font8x8: ROM_FONTS.get(8)!, font8x14: ROM_FONTS.get(14)!, font8x16: ROM_FONTS.get(16)! },
-      floppies: [],
       ...order,
-      // A disc in the drive is there to be installed from; a disk that boots comes second.
-      bootOrder: () => [...order.discs, ...order.disks],
+      // What is in a drive is there to be started or installed from; a disk that boots comes last.
+      bootOrder: () => [...order.floppies, ...order.discs, ...order.disks],
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: 0,
       prepare: () => void this.setUpPlatform(),

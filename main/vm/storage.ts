@@ -5,9 +5,12 @@
 import { HostIoError, type BlockBackend } from '../backend/block';
 import type { Clock } from '../backend/clock';
 import type { Bus } from '../machine/bus/bus';
+import { floppyFormat } from '../machine/bus/floppies';
 import type { IrqLine } from '../machine/bus/types';
 import { Ahci, AHCI_PORTS } from '../machine/devices/ahci';
 import { AtaDisk, AtapiDisc, MediaSlot, type AtaDrive, type DriveCounters } from '../machine/devices/ata';
+import { Dma8237 } from '../machine/devices/dma8237';
+import { FLOPPY_DMA, FLOPPY_DRIVES, FLOPPY_IRQ, FLOPPY_PORTS, FloppyController } from '../machine/devices/floppy';
 import { Piix3Ide } from '../machine/devices/ide';
 import type { PciBus } from '../machine/devices/pci';
 import { createVirtioBlk, type VirtioBlk } from '../machine/devices/virtio';
@@ -52,6 +55,9 @@ export type Removal = 'removed' | 'locked' | 'notThere';
 
 export class Storage {
   readonly ide: Piix3Ide;
+  readonly dma: Dma8237;
+  /** Only where the machine was built with floppies. */
+  readonly floppy: FloppyController | undefined;
   private readonly ahci: Ahci | undefined;
   private readonly virtio: VirtioBlk[] = [];
   private readonly ata: AtaDrive[] = [];
@@ -61,9 +67,10 @@ export class Storage {
   constructor(private readonly deps: StorageDeps) {
     const ide: (AtaDrive | undefined)[] = [undefined, undefined, undefined, undefined];
     const ahci: AtaDrive[] = [];
+    const floppies: BoardDisk[] = [];
     for (const disk of deps.disks) {
-      if (disk.kind === 'floppy') throw new LodgeError({ code: 'unsupported', message: `${disk.label}: this machine has no floppy drive.` });
-      if (disk.bus === 'virtio') this.addVirtio(disk);
+      if (disk.kind === 'floppy') floppies.push(disk);
+      else if (disk.bus === 'virtio') this.addVirtio(disk);
       else if (disk.bus === 'ahci') {
         if (ahci.length === AHCI_PORTS) throw tooMany(disk, `SATA has room for ${AHCI_PORTS} drives`);
         ahci.push(this.createDrive(disk.kind, disk, true, `SATA ${ahci.length}`));
@@ -73,6 +80,9 @@ export class Storage {
         ide[place] = this.createDrive(disk.kind, disk, false, IDE_NAMES[place]!);
       }
     }
+    this.dma = new Dma8237(deps.mem);
+    this.dma.claimPorts(deps.bus);
+    this.floppy = floppies.length > 0 ? this.createFloppy(floppies) : undefined;
     if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2]) ide[2] = this.createDrive('disc', undefined, false, IDE_NAMES[2]);
     this.ide = new Piix3Ide({ mem: deps.mem, connect: deps.connect, drives: ide });
     this.ide.claimPorts(deps.bus);
@@ -88,11 +98,11 @@ export class Storage {
   }
 
   async quiesce(): Promise<void> {
-    await Promise.all([...this.virtio.map(async (disk) => disk.reset()), this.ide.quiesce(), this.ahci?.quiesce()]);
+    await Promise.all([...this.virtio.map(async (disk) => disk.reset()), this.ide.quiesce(), this.ahci?.quiesce(), this.floppy?.quiesce()]);
   }
 
   get counters(): Pick<DriveCounters, 'readBytes' | 'writtenBytes'> {
-    const all = [...this.virtio, ...this.ata].map((drive) => drive.counters);
+    const all = [...this.virtio, ...this.ata, ...(this.floppy ? [this.floppy] : [])].map((drive) => drive.counters);
     return { readBytes: all.reduce((sum, c) => sum + c.readBytes, 0), writtenBytes: all.reduce((sum, c) => sum + c.writtenBytes, 0) };
   }
 
@@ -110,6 +120,13 @@ export class Storage {
       });
     }
     return rows;
+  }
+
+  /** CMOS register 10h: the types of drives A and B. */
+  get floppyTypes(): number {
+    return this.changeable
+      .filter((c) => c.kind === 'floppy')
+      .reduce((types, c, i) => types | ((c.disk ? floppyFormat(c.disk.backend.bytes).type : 4) << (4 - 4 * i)), 0);
   }
 
   /** Into the first empty drive of its kind; false: there is none. */
@@ -150,6 +167,30 @@ export class Storage {
     this.deps.pci.plugAnywhere(pci);
     this.virtio.push(blk);
     this.fixed.push(disk);
+  }
+
+  private createFloppy(disks: readonly BoardDisk[]): FloppyController {
+    if (disks.length > FLOPPY_DRIVES) throw tooMany(disks[FLOPPY_DRIVES]!, `there are ${FLOPPY_DRIVES} floppy drives`);
+    const drives = disks.map((disk) => {
+      const drive = this.createSlot('floppy');
+      this.fill(drive, disk);
+      return drive;
+    });
+    const controller = new FloppyController({
+      irq: this.deps.connect(FLOPPY_IRQ),
+      dma: this.dma.channel(FLOPPY_DMA),
+      clock: this.deps.clock,
+      slots: drives.map((drive) => drive.slot),
+      onHostError: (i, error) => this.deps.onDiskError(drives[i]?.disk?.id ?? `floppy${i}`, error.message),
+    });
+    for (const { port, offset, count } of FLOPPY_PORTS) {
+      const handler = {
+        read: (at: number): number => controller.read(offset + at),
+        write: (at: number, width: number, value: number): void => controller.write(offset + at, width, value),
+      };
+      this.deps.bus.claimPorts(port, count, handler, controller.name, { maxWidth: 1 });
+    }
+    return controller;
   }
 
   private createDrive(kind: 'disk' | 'disc', disk: BoardDisk | undefined, sata: boolean, place: string): AtaDrive {
