@@ -73,7 +73,7 @@ export class MemoryDisk implements BlockBackend {
   }
 }
 
-/** All that was begun and does not wait for anything but turns of the event loop is done. */
+/** All that was begun and waits for nothing but the promises before it is done. */
 export async function settle(): Promise<void> {
-  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+  for (let i = 0; i < 50; i++) await Promise.resolve();
 }
