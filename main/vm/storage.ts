@@ -83,7 +83,8 @@ export class Storage {
     this.dma = new Dma8237(deps.mem);
     this.dma.claimPorts(deps.bus);
     this.floppy = floppies.length > 0 ? this.createFloppy(floppies) : undefined;
-    if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2]) ide[2] = this.createDrive('disc', undefined, false, IDE_NAMES[2]);
+    if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2])
+      ide[2] = this.createDrive('disc', undefined, false, IDE_NAMES[2]);
     this.ide = new Piix3Ide({ mem: deps.mem, connect: deps.connect, drives: ide });
     this.ide.claimPorts(deps.bus);
     if (ahci.length > 0) {
@@ -98,12 +99,20 @@ export class Storage {
   }
 
   async quiesce(): Promise<void> {
-    await Promise.all([...this.virtio.map(async (disk) => disk.reset()), this.ide.quiesce(), this.ahci?.quiesce(), this.floppy?.quiesce()]);
+    await Promise.all([
+      ...this.virtio.map(async (disk) => disk.reset()),
+      this.ide.quiesce(),
+      this.ahci?.quiesce(),
+      this.floppy?.quiesce(),
+    ]);
   }
 
   get counters(): Pick<DriveCounters, 'readBytes' | 'writtenBytes'> {
     const all = [...this.virtio, ...this.ata, ...(this.floppy ? [this.floppy] : [])].map((drive) => drive.counters);
-    return { readBytes: all.reduce((sum, c) => sum + c.readBytes, 0), writtenBytes: all.reduce((sum, c) => sum + c.writtenBytes, 0) };
+    return {
+      readBytes: all.reduce((sum, c) => sum + c.readBytes, 0),
+      writtenBytes: all.reduce((sum, c) => sum + c.writtenBytes, 0),
+    };
   }
 
   /** For firmware: what can be booted from, in the order it was given. */
@@ -197,12 +206,22 @@ export class Storage {
     let drive: AtaDrive;
     if (kind === 'disk') {
       if (!disk) throw new Error('a disk drive is its disk');
-      drive = new AtaDisk({ backend: disk.backend, serial: disk.id.slice(0, 20), sata, onHostError: (e) => this.deps.onDiskError(disk.id, e.message) });
+      drive = new AtaDisk({
+        backend: disk.backend,
+        serial: disk.id.slice(0, 20),
+        sata,
+        onHostError: (e) => this.deps.onDiskError(disk.id, e.message),
+      });
       this.fixed.push(disk);
     } else {
       const tray = this.createSlot('disc');
       const onHostError = (error: HostIoError): void => this.deps.onDiskError(tray.disk?.id ?? place, error.message);
-      drive = new AtapiDisc({ slot: tray.slot, serial: `LODGE-${place.toUpperCase().replaceAll(' ', '-')}`.slice(0, 20), sata, onHostError });
+      drive = new AtapiDisc({
+        slot: tray.slot,
+        serial: `LODGE-${place.toUpperCase().replaceAll(' ', '-')}`.slice(0, 20),
+        sata,
+        onHostError,
+      });
       if (disk) this.fill(tray, disk);
     }
     this.ata.push(drive);
@@ -231,4 +250,8 @@ export class Storage {
 }
 
 const tooMany = (disk: BoardDisk, what: string): LodgeError =>
-  new LodgeError({ code: 'invalidInput', message: `${disk.label} has no place: ${what}.`, fix: 'Attach it to another controller, or remove another drive.' });
+  new LodgeError({
+    code: 'invalidInput',
+    message: `${disk.label} has no place: ${what}.`,
+    fix: 'Attach it to another controller, or remove another drive.',
+  });

@@ -86,10 +86,23 @@ case "$mode" in
     disc
     if [ -b /dev/sr0 ] && [ "$(cat /sys/block/sr0/size)" != 0 ] && grep -q lodge.eject /proc/cmdline; then
       eject /dev/sr0; echo "LODGE-EJECTED code=$?"
-      # The kernel notices a new disc by itself and says so to user space.
-      (timeout 60 uevent 2>/dev/null || true) | while read -r line; do case "$line" in *DISK_MEDIA_CHANGE=1*|*DISK_EJECT_REQUEST=1*) echo "LODGE-UEVENT $line"; esac; done &
+      # The kernel notices a new disc by itself and says so to user space; looking for one meanwhile would take its news away.
+      cat >/tmp/media <<'HANDLER'
+#!/bin/sh
+[ "$DISK_MEDIA_CHANGE" = 1 ] && echo "LODGE-UEVENT $ACTION $DEVNAME DISK_MEDIA_CHANGE=1" >/dev/console && touch /tmp/changed
+exit 0
+HANDLER
+      chmod +x /tmp/media
+      uevent /tmp/media &
       n=0
-      while [ "$(dd if=/dev/sr0 bs=2048 count=1 2>/dev/null | wc -c)" = 0 ] && [ $n -lt 600 ]; do n=$((n + 1)); sleep 0.1; done
+      while [ $n -lt 600 ]; do
+        if [ -e /tmp/changed ]; then
+          rm /tmp/changed
+          [ "$(dd if=/dev/sr0 bs=2048 count=1 2>/dev/null | wc -c)" = 0 ] || break
+        fi
+        n=$((n + 1))
+        sleep 0.1
+      done
       disc
       mount -t iso9660 -o ro /dev/sr0 /mnt && echo "LODGE-LOCKED"
       sleep 1

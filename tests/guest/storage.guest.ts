@@ -38,7 +38,11 @@ describe('storage controllers', () => {
   it('IDE and AHCI disks keep what is written, a disc is mounted, a diskette is read and written', async (context) => {
     const guest = fixture(context, KERNEL);
     const folder = scratch();
-    const [ide, sata, floppy] = [image(folder, 'ide.img', 8 * MIB), image(folder, 'sata.img', 8 * MIB), image(folder, 'floppy.img', 1474560)];
+    const [ide, sata, floppy] = [
+      image(folder, 'ide.img', 8 * MIB),
+      image(folder, 'sata.img', 8 * MIB),
+      image(folder, 'floppy.img', 1474560),
+    ];
     const disc = iso(context, folder, 'LODGE1', 'hello-disc-one');
     const run = boot(guest, {
       test: 'storage',
@@ -52,7 +56,11 @@ describe('storage controllers', () => {
     expect(text).toMatch(/LODGE-STORAGE sda sectors=16384 driver=ata_piix model=Lodge disk/);
     expect(text).toMatch(/LODGE-STORAGE sdb sectors=16384 driver=ahci model=Lodge disk/);
     expect(text).toMatch(/LODGE-STORAGE sr0 .*driver=ata_piix/);
-    for (const [name, { path, data }] of [['sda', ide], ['sdb', sata]] as const) { // prettier-ignore
+    for (const [name, { path, data }] of [
+      ['sda', ide],
+      ['sdb', sata],
+    ] as const) {
+      // prettier-ignore
       expect(text).toContain(`LODGE-DISK ${name} read=${sha256(data)}`);
       expect(text).toContain(`LODGE-DISK ${name} reread=${sha256(pattern(MIB))}`);
       pattern(MIB).copy(data, MIB);
@@ -72,7 +80,12 @@ describe('storage controllers', () => {
     const [one, two] = [iso(context, folder, 'LODGE1', 'hello-disc-one'), iso(context, folder, 'LODGE2', 'hello-disc-two')];
     const name = `discs-${process.pid}`;
     const env = { LODGE_DATA_DIR: join(folder, 'data') };
-    const run: GuestRun = boot(guest, { test: 'storage', append: 'quiet lodge.eject', extra: ['--name', name, '--cdrom', one], env });
+    const run: GuestRun = boot(guest, {
+      test: 'storage',
+      append: 'quiet lodge.eject',
+      extra: ['--name', name, '--cdrom', one],
+      env,
+    });
     const discs = (): { id: string; path: string }[] => JSON.parse(lodge(['show', name], env).stdout).definition.disks;
     await run.waitFor(/LODGE-DISC label=LODGE1 file=hello-disc-one/, BOOT_SECONDS);
     await run.waitFor(/LODGE-EJECTED code=0/, 30);

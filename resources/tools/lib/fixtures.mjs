@@ -119,7 +119,12 @@ function makeInitrd(busybox, modules) {
       { name: 'bin/busybox', kind: 'file', data: readFileSync(busybox) },
       { name: 'bin/eject', kind: 'file', data: ejectProgram() },
       ...applets.map((name) => ({ name: `bin/${name}`, kind: 'link', data: 'busybox' })),
-      ...[...order, ...storage].map((name) => ({ name: `modules/${name}.ko`, kind: 'file', mode: 0o644, data: readFileSync(modules.get(name)) })),
+      ...[...order, ...storage].map((name) => ({
+        name: `modules/${name}.ko`,
+        kind: 'file',
+        mode: 0o644,
+        data: readFileSync(modules.get(name)),
+      })),
       { name: 'modules/order', kind: 'file', mode: 0o644, data: order.map((name) => `${name}\n`).join('') },
       { name: 'modules/storage', kind: 'file', mode: 0o644, data: storage.map((name) => `${name}\n`).join('') },
       { name: 'init', kind: 'file', data: readFileSync(at('tests/guest/init.sh')) },

@@ -19,7 +19,10 @@ function setUp() {
   const onHostError = vi.fn();
   const ahci = new Ahci({
     mem,
-    drives: [new AtaDisk({ backend, serial: 'disk0', sata: true, onHostError }), new AtapiDisc({ slot, serial: 'cd', sata: true, onHostError })],
+    drives: [
+      new AtaDisk({ backend, serial: 'disk0', sata: true, onHostError }),
+      new AtapiDisc({ slot, serial: 'cd', sata: true, onHostError }),
+    ],
   });
   const intx = { level: false };
   const sendMsi = vi.fn();
@@ -47,7 +50,19 @@ function setUp() {
     write(0x04, 0x8000_0002);
   };
   /** Builds a command in a slot; queued ones are written to SACT too. */
-  const prepare = (n: number, tag: number, c: { opcode: number; lba?: number; count?: number; features?: number; write?: boolean; packet?: readonly number[]; prds?: readonly [number, number][] }) => {
+  const prepare = (
+    n: number,
+    tag: number,
+    c: {
+      opcode: number;
+      lba?: number;
+      count?: number;
+      features?: number;
+      write?: boolean;
+      packet?: readonly number[];
+      prds?: readonly [number, number][];
+    },
+  ) => {
     const header = LIST + n * 0x400 + tag * 32;
     const table = TABLES + n * 0x10000 + tag * 0x200;
     const prds = c.prds ?? [];
@@ -56,7 +71,10 @@ function setUp() {
     mem.view.setUint32(header + 12, 0, true);
     const lba = c.lba ?? 0;
     const [features, count] = [c.features ?? 0, c.count ?? 0];
-    mem.data.set([0x27, 0x80, c.opcode, features, lba, lba >> 8, lba >> 16, 0x40, lba >>> 24, 0, 0, features >> 8, count, count >> 8, 0, 0], table);
+    mem.data.set(
+      [0x27, 0x80, c.opcode, features, lba, lba >> 8, lba >> 16, 0x40, lba >>> 24, 0, 0, features >> 8, count, count >> 8, 0, 0],
+      table,
+    );
     if (c.packet) mem.data.set(c.packet, table + 0x40);
     prds.forEach(([at, bytes], i) => {
       mem.view.setUint32(table + 0x80 + i * 16, at, true);
@@ -84,7 +102,8 @@ describe('AHCI', () => {
       t.write(t.port(3, row.offset), 0xffffffff);
       expect(t.read(t.port(3, row.offset)), row.name).toBe(((before | (row.writable ?? 0)) & ~(row.clear ?? 0)) >>> 0);
     }
-    for (let offset = 0; offset < 4096; offset++) for (const width of [1, 2, 4]) expect(t.ahci.read(offset, width)).toBeGreaterThanOrEqual(-(2 ** 31));
+    for (let offset = 0; offset < 4096; offset++)
+      for (const width of [1, 2, 4]) expect(t.ahci.read(offset, width)).toBeGreaterThanOrEqual(-(2 ** 31));
   });
 
   it('shows which ports have what', () => {
@@ -134,7 +153,8 @@ describe('AHCI', () => {
       t.write(t.port(0, 0x34), bits);
       t.write(t.port(0, 0x38), bits);
     };
-    for (const tag of [3, 9, 31]) t.prepare(0, tag, { opcode: 0x60, lba: tag, features: 1, count: tag << 3, prds: [[0x50000 + tag * 512, 512]] });
+    for (const tag of [3, 9, 31])
+      t.prepare(0, tag, { opcode: 0x60, lba: tag, features: 1, count: tag << 3, prds: [[0x50000 + tag * 512, 512]] });
     issue(8 | (1 << 9) | (1 << 31));
     expect([t.read(t.port(0, 0x38)), t.read(t.port(0, 0x34))]).toEqual([0, (8 | (1 << 9) | (1 << 31)) >>> 0]);
     t.backend.release();
@@ -165,7 +185,12 @@ describe('AHCI', () => {
   it('carries packets', () => {
     t.start(1);
     const ask = (packet: readonly number[], bytes: number, features = 1) => {
-      t.prepare(1, 0, { opcode: 0xa0, features, packet: Array.from({ length: 12 }, (_, i) => packet[i] ?? 0), prds: [[0x70000, bytes]] });
+      t.prepare(1, 0, {
+        opcode: 0xa0,
+        features,
+        packet: Array.from({ length: 12 }, (_, i) => packet[i] ?? 0),
+        prds: [[0x70000, bytes]],
+      });
       t.write(t.port(1, 0x38), 1);
     };
     ask([0], 2);
@@ -223,7 +248,13 @@ describe('AHCI', () => {
       t.read(random(1024) * 4);
       if (n % 500 === 0) {
         t.start(random(2));
-        t.prepare(0, random(32), { opcode: [0x60, 0x25, 0xec, 0x06, 0xa0, 0xea][random(6)]!, lba: random(4000), count: random(300), features: random(9), prds: [[random(5 * MIB), random(70000) + 1]] });
+        t.prepare(0, random(32), {
+          opcode: [0x60, 0x25, 0xec, 0x06, 0xa0, 0xea][random(6)]!,
+          lba: random(4000),
+          count: random(300),
+          features: random(9),
+          prds: [[random(5 * MIB), random(70000) + 1]],
+        });
         t.backend.slow = random(2) === 0;
         t.backend.release();
         await settle();

@@ -23,7 +23,15 @@ export class Ahci extends PciFunction implements MmioHandler {
   private readonly ports: readonly AhciPort[];
 
   constructor(deps: AhciDeps) {
-    super('ahci', { vendor: 0x8086, device: 0x2922, revision: 2, classCode: 0x010601, subsystemVendor: 0x1af4, subsystem: 0x1100, interruptPin: 1 });
+    super('ahci', {
+      vendor: 0x8086,
+      device: 0x2922,
+      revision: 2,
+      classCode: 0x010601,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
+      interruptPin: 1,
+    });
     this.addBar({ index: 5, kind: 'memory', bytes: BAR_BYTES, handler: this });
     this.enableMsi();
     this.defineRegisters([

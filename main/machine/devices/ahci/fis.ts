@@ -31,10 +31,17 @@ function registers(type: number, flags: number, r: DeviceRegisters): Uint8Array 
   return fis;
 }
 
-export const d2hFis = (r: DeviceRegisters, interrupt: boolean): Uint8Array => registers(FisType.REGISTER_D2H, interrupt ? INTERRUPT : 0, r);
+export const d2hFis = (r: DeviceRegisters, interrupt: boolean): Uint8Array =>
+  registers(FisType.REGISTER_D2H, interrupt ? INTERRUPT : 0, r);
 
 /** `endStatus`: what the status register holds after the data. */
-export function pioSetupFis(r: DeviceRegisters, toHost: boolean, interrupt: boolean, endStatus: number, bytes: number): Uint8Array {
+export function pioSetupFis(
+  r: DeviceRegisters,
+  toHost: boolean,
+  interrupt: boolean,
+  endStatus: number,
+  bytes: number,
+): Uint8Array {
   const fis = registers(FisType.PIO_SETUP, (interrupt ? INTERRUPT : 0) | (toHost ? TO_HOST : 0), r);
   fis[15] = endStatus;
   fis[16] = bytes & 0xff;
@@ -100,7 +107,11 @@ export function readHostFis(mem: GuestMemory, table: number): HostFis | undefine
 }
 
 /** Physical regions until `bytes` are covered or the list ends. Undefined: the list is not in memory. */
-export function readPrds(mem: GuestMemory, header: CommandHeader, bytes: number): { ranges: number[]; bytes: number } | undefined {
+export function readPrds(
+  mem: GuestMemory,
+  header: CommandHeader,
+  bytes: number,
+): { ranges: number[]; bytes: number } | undefined {
   const ranges: number[] = [];
   let covered = 0;
   for (let first = 0; first < header.prdCount && covered < bytes; first += PRD_FETCH) {

@@ -6,9 +6,29 @@
 import type { GuestMemory } from '../../memory/guest-memory';
 import { gpa } from '../../memory/guest-memory';
 import { readRanges, sliceRanges, writeRanges } from '../../memory/ranges';
-import { AtaError, AtaStatus, isBadAddress, SIGNATURES, type AtaDrive, type Move, type Operation, type Registers, type Taskfile } from '../ata';
+import {
+  AtaError,
+  AtaStatus,
+  isBadAddress,
+  SIGNATURES,
+  type AtaDrive,
+  type Move,
+  type Operation,
+  type Registers,
+  type Taskfile,
+} from '../ata';
 import { InFlight } from '../ata/in-flight';
-import { d2hFis, pioSetupFis, ReceivedFis, readCommandHeader, readHostFis, readPrds, setDeviceBitsFis, type CommandHeader, type DeviceRegisters } from './fis';
+import {
+  d2hFis,
+  pioSetupFis,
+  ReceivedFis,
+  readCommandHeader,
+  readHostFis,
+  readPrds,
+  setDeviceBitsFis,
+  type CommandHeader,
+  type DeviceRegisters,
+} from './fis';
 import { ERROR_EXCHANGED, Port, PORT_REGISTERS, PortCommand, PortInterrupt, RegisterFile, SLOTS } from './registers';
 
 const IDLE = AtaStatus.READY | AtaStatus.SEEK_COMPLETE;
@@ -122,7 +142,8 @@ export class AhciPort {
       case Port.SERR:
         this.registers.write(offset, value);
         // PCS shows SERR.DIAG.X (§3.3.5).
-        if (!(this.registers.get(Port.SERR) & ERROR_EXCHANGED)) this.registers.set(Port.IS, this.registers.get(Port.IS) & ~PortInterrupt.CONNECT);
+        if (!(this.registers.get(Port.SERR) & ERROR_EXCHANGED))
+          this.registers.set(Port.IS, this.registers.get(Port.IS) & ~PortInterrupt.CONNECT);
         this.deps.interrupt(false);
         return;
       default:
@@ -301,7 +322,12 @@ export class AhciPort {
         this.fail(command, operation);
         return;
       case 'wait':
-        this.run(command, operation, () => operation.work, () => this.complete(command, undefined, 0));
+        this.run(
+          command,
+          operation,
+          () => operation.work,
+          () => this.complete(command, undefined, 0),
+        );
         return;
       case 'signature':
         this.deps.drive!.reset(false);
@@ -354,7 +380,12 @@ export class AhciPort {
           return;
         }
         const move: Move = bytes === wanted ? operation : { ...operation, bytes };
-        this.run(command, operation, () => this.deps.drive!.move(move, sliceRanges(list.ranges, 0, bytes)), () => end(bytes));
+        this.run(
+          command,
+          operation,
+          () => this.deps.drive!.move(move, sliceRanges(list.ranges, 0, bytes)),
+          () => end(bytes),
+        );
         return;
       }
     }
@@ -412,7 +443,10 @@ export class AhciPort {
       return;
     }
     if (command.pio) {
-      this.post(ReceivedFis.PIO_SETUP, pioSetupFis({ ...shown, status: IDLE | DATA_REQUEST }, !command.header.write, false, BUSY, bytes));
+      this.post(
+        ReceivedFis.PIO_SETUP,
+        pioSetupFis({ ...shown, status: IDLE | DATA_REQUEST }, !command.header.write, false, BUSY, bytes),
+      );
       this.registers.set(Port.IS, this.registers.get(Port.IS) | PortInterrupt.PIO_SETUP);
     }
     this.post(ReceivedFis.D2H, d2hFis(shown, true));

@@ -31,7 +31,16 @@ export const Port = {
   CLB: 0x00, CLBU: 0x04, FB: 0x08, FBU: 0x0c, IS: 0x10, IE: 0x14, CMD: 0x18, TFD: 0x20, SIG: 0x24, SSTS: 0x28, SCTL: 0x2c, SERR: 0x30, SACT: 0x34,
   CI: 0x38, SNTF: 0x3c,
 } as const; // prettier-ignore
-export const PortCommand = { START: 0x1, SPIN_UP: 0x2, POWER: 0x4, OVERRIDE: 0x8, FIS_RECEIVE: 0x10, FIS_RUNNING: 0x4000, RUNNING: 0x8000, ATAPI: 0x100_0000 } as const;
+export const PortCommand = {
+  START: 0x1,
+  SPIN_UP: 0x2,
+  POWER: 0x4,
+  OVERRIDE: 0x8,
+  FIS_RECEIVE: 0x10,
+  FIS_RUNNING: 0x4000,
+  RUNNING: 0x8000,
+  ATAPI: 0x100_0000,
+} as const;
 export const PortInterrupt = {
   D2H: 1 << 0, PIO_SETUP: 1 << 1, SET_DEVICE_BITS: 1 << 3, DESCRIPTOR: 1 << 5, CONNECT: 1 << 6, OVERFLOW: 1 << 24, HOST_BUS_FATAL: 1 << 29, TASK_FILE: 1 << 30,
 } as const; // prettier-ignore
@@ -47,7 +56,12 @@ export const PORT_REGISTERS: readonly HbaRegister[] = [
   { offset: Port.FBU, name: 'fbu', reset: 0, writable: 0xffffffff },
   { offset: Port.IS, name: 'is', reset: 0, clear: 0xfd8000af },
   { offset: Port.IE, name: 'ie', reset: 0, writable: INTERRUPTS },
-  { offset: Port.CMD, name: 'cmd', reset: PortCommand.SPIN_UP | PortCommand.POWER, writable: PortCommand.START | PortCommand.FIS_RECEIVE | PortCommand.ATAPI },
+  {
+    offset: Port.CMD,
+    name: 'cmd',
+    reset: PortCommand.SPIN_UP | PortCommand.POWER,
+    writable: PortCommand.START | PortCommand.FIS_RECEIVE | PortCommand.ATAPI,
+  },
   { offset: Port.TFD, name: 'tfd', reset: 0x7f },
   { offset: Port.SIG, name: 'sig', reset: 0xffffffff },
   { offset: Port.SSTS, name: 'ssts', reset: 0 },

@@ -25,7 +25,13 @@ export type AtaRequest =
   | { readonly kind: 'refused'; readonly error: number };
 
 type Row =
-  | { readonly transfer: 'read' | 'write'; readonly wide?: true; readonly dma?: true; readonly multiple?: true; readonly through?: true }
+  | {
+      readonly transfer: 'read' | 'write';
+      readonly wide?: true;
+      readonly dma?: true;
+      readonly multiple?: true;
+      readonly through?: true;
+    }
   | { readonly transfer: 'verify'; readonly wide?: true }
   | { readonly queued: 'read' | 'write' }
   | { readonly decode: (task: Taskfile) => AtaRequest };
@@ -97,7 +103,16 @@ export function decodeAta(task: Taskfile, context: DecodeContext): AtaRequest {
     const sectors = task.features === 0 ? 65536 : task.features;
     if (sector + sectors > context.sectors) return refuse(AtaError.NOT_FOUND);
     const write = row.queued === 'write';
-    return { kind: 'transfer', write, dma: true, sector, sectors, multiple: false, through: write && (task.device & 0x80) !== 0, tag: (task.count >>> 3) & 31 };
+    return {
+      kind: 'transfer',
+      write,
+      dma: true,
+      sector,
+      sectors,
+      multiple: false,
+      through: write && (task.device & 0x80) !== 0,
+      tag: (task.count >>> 3) & 31,
+    };
   }
   const wide = row.wide === true;
   const sector = address(task, wide, context.geometry);
@@ -105,7 +120,15 @@ export function decodeAta(task: Taskfile, context: DecodeContext): AtaRequest {
   const sectors = task.count % most || most;
   if (sector === undefined || sector + sectors > context.sectors) return refuse(AtaError.NOT_FOUND);
   if (row.transfer === 'verify') return NOTHING;
-  return { kind: 'transfer', write: row.transfer === 'write', dma: row.dma === true, sector, sectors, multiple: row.multiple === true, through: row.through === true };
+  return {
+    kind: 'transfer',
+    write: row.transfer === 'write',
+    dma: row.dma === true,
+    sector,
+    sectors,
+    multiple: row.multiple === true,
+    through: row.through === true,
+  };
 }
 
 function address(task: Taskfile, wide: boolean, geometry: Geometry): number | undefined {

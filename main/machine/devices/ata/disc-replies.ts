@@ -9,11 +9,13 @@ const PROFILE_DVD = 0x0010;
 const LEAD_OUT = 0xaa;
 const DATA_TRACK = 0x14; // ADR 1, data track
 
-export const profileOf = (blocks: number | undefined): number => (blocks === undefined ? 0 : blocks <= CD_BLOCKS ? PROFILE_CD : PROFILE_DVD);
+export const profileOf = (blocks: number | undefined): number =>
+  blocks === undefined ? 0 : blocks <= CD_BLOCKS ? PROFILE_CD : PROFILE_DVD;
 
 const be16 = (value: number): number[] => [(value >>> 8) & 0xff, value & 0xff];
 const be32 = (value: number): number[] => [value >>> 24, ...[(value >>> 16) & 0xff], ...be16(value & 0xffff)];
-const text = (value: string, bytes: number): number[] => Array.from({ length: bytes }, (_, i) => (i < value.length ? value.charCodeAt(i) & 0x7f : 0x20));
+const text = (value: string, bytes: number): number[] =>
+  Array.from({ length: bytes }, (_, i) => (i < value.length ? value.charCodeAt(i) & 0x7f : 0x20));
 /** Block → minute, second, frame as READ TOC writes it. */
 const msf = (block: number): number[] => {
   const frames = block + 150;
@@ -21,7 +23,8 @@ const msf = (block: number): number[] => {
 };
 
 /** SPC-3 §4.5.3: fixed format. */
-export const senseData = (sense: Sense): Uint8Array => Uint8Array.from([0x70, 0, sense.key, 0, 0, 0, 0, 10, 0, 0, 0, 0, sense.asc, sense.ascq, 0, 0, 0, 0]);
+export const senseData = (sense: Sense): Uint8Array =>
+  Uint8Array.from([0x70, 0, sense.key, 0, 0, 0, 0, 10, 0, 0, 0, 0, sense.asc, sense.ascq, 0, 0, 0, 0]);
 
 export const inquiry = (model: string, firmware: string): Uint8Array =>
   Uint8Array.from([0x05, 0x80, 0x05, 0x32, 31, 0, 0, 0, ...text('Lodge', 8), ...text(model, 16), ...text(firmware, 4)]);
@@ -70,7 +73,9 @@ export function configuration(selection: number, from: number, blocks: number | 
     [0x001e, profile === PROFILE_CD, [0x08 | current(profile === PROFILE_CD), 4, 0, 0, 0, 0]],
     [0x001f, profile === PROFILE_DVD, [0x04 | current(profile === PROFILE_DVD), 4, 0, 0, 0, 0]],
   ]; // prettier-ignore
-  const chosen = features.filter(([code, active]) => (selection === 2 ? code === from : code >= from && (selection === 0 || active)));
+  const chosen = features.filter(([code, active]) =>
+    selection === 2 ? code === from : code >= from && (selection === 0 || active),
+  );
   const body = chosen.flatMap(([code, , bytes]) => [...be16(code), ...bytes]);
   return Uint8Array.from([...be32(body.length + 4), 0, 0, ...be16(profile), ...body]);
 }
@@ -93,7 +98,25 @@ export const discInformation = (): Uint8Array => {
 };
 
 export const trackInformation = (blocks: number): Uint8Array =>
-  Uint8Array.from([...be16(34), 1, 1, 0, 0x04, 0x01, 0, ...be32(0), ...be32(0), ...be32(0), ...be32(0), ...be32(blocks), ...be32(0), 0, 0, 0, 0]);
+  Uint8Array.from([
+    ...be16(34),
+    1,
+    1,
+    0,
+    0x04,
+    0x01,
+    0,
+    ...be32(0),
+    ...be32(0),
+    ...be32(0),
+    ...be32(0),
+    ...be32(blocks),
+    ...be32(0),
+    0,
+    0,
+    0,
+    0,
+  ]);
 
 export const mechanismStatus = (trayOpen: boolean): Uint8Array => Uint8Array.of(0, trayOpen ? 0x10 : 0, 0, 0, 0, 1, 0, 0);
 

@@ -15,7 +15,17 @@ import {
   decodePacket, INVALID_FIELD, MEDIUM_CHANGED, NO_MEDIUM, NO_MEDIUM_TRAY_OPEN, NO_SENSE, OUT_OF_RANGE, READ_ERROR, REMOVAL_PREVENTED, SAVING_UNSUPPORTED,
   type PacketRequest, type Sense,
 } from './packet'; // prettier-ignore
-import { ABORTED, AtaError, DONE, isBadAddress, type AtaDrive, type DriveCounters, type Move, type Operation, type Taskfile } from './registers';
+import {
+  ABORTED,
+  AtaError,
+  DONE,
+  isBadAddress,
+  type AtaDrive,
+  type DriveCounters,
+  type Move,
+  type Operation,
+  type Taskfile,
+} from './registers';
 
 const MODEL = 'Lodge disc drive';
 
@@ -74,7 +84,11 @@ export class AtapiDisc implements AtaDrive {
   executePacket(cdb: Uint8Array, dma: boolean): Operation {
     const request = decodePacket(cdb);
     // SPC-3 §5.6 and MMC-6 §6.6–6.7: these neither report nor clear a unit attention.
-    const patient = request.kind === 'inquiry' || request.kind === 'requestSense' || request.kind === 'eventStatus' || request.kind === 'getConfiguration';
+    const patient =
+      request.kind === 'inquiry' ||
+      request.kind === 'requestSense' ||
+      request.kind === 'eventStatus' ||
+      request.kind === 'getConfiguration';
     if (this.attention && request.kind === 'requestSense' && this.sense.key === 0) {
       this.attention = false;
       this.sense = MEDIUM_CHANGED;
@@ -114,7 +128,9 @@ export class AtapiDisc implements AtaDrive {
       return this.fail(kind === 'outOfRange' ? OUT_OF_RANGE : INVALID_FIELD);
     }
     this.counters.hostErrors++;
-    this.deps.onHostError(error instanceof HostIoError ? error : new HostIoError(String((error as Error)?.message ?? error), 'io'));
+    this.deps.onHostError(
+      error instanceof HostIoError ? error : new HostIoError(String((error as Error)?.message ?? error), 'io'),
+    );
     return this.fail(READ_ERROR);
   }
 
@@ -144,7 +160,11 @@ export class AtapiDisc implements AtaDrive {
         return task.features & 2 ? ABORTED : { kind: 'packet', dma: (task.features & 1) !== 0 };
       case 0xa1: {
         const { serial, sata } = this.deps;
-        return { kind: 'dataIn', data: identifyDisc({ serial, model: MODEL, firmware: DRIVE_FIRMWARE }, this.mode, sata), dma: false };
+        return {
+          kind: 'dataIn',
+          data: identifyDisc({ serial, model: MODEL, firmware: DRIVE_FIRMWARE }, this.mode, sata),
+          dma: false,
+        };
       }
       case 0xe0:
       case 0xe1:
@@ -182,7 +202,8 @@ export class AtapiDisc implements AtaDrive {
         return reply(configuration(request.selection, request.from, this.blocks), request.allocation);
       case 'eventStatus': {
         if (!request.polled) return this.fail(INVALID_FIELD);
-        if (!(request.classes & MEDIA_EVENT_CLASS)) return reply(eventStatus(undefined, this.trayOpen, slot.medium !== undefined), request.allocation);
+        if (!(request.classes & MEDIA_EVENT_CLASS))
+          return reply(eventStatus(undefined, this.trayOpen, slot.medium !== undefined), request.allocation);
         const { event } = this;
         // Too small for the event: it waits.
         if (request.allocation >= 8) this.event = MediaEvent.NONE;
@@ -218,7 +239,12 @@ export class AtapiDisc implements AtaDrive {
   }
 
   private onMedium(
-    request: Extract<PacketRequest, { kind: 'testUnitReady' | 'readCapacity' | 'nothing' | 'seek' | 'read' | 'readToc' | 'discInformation' | 'trackInformation' }>,
+    request: Extract<
+      PacketRequest,
+      {
+        kind: 'testUnitReady' | 'readCapacity' | 'nothing' | 'seek' | 'read' | 'readToc' | 'discInformation' | 'trackInformation';
+      }
+    >,
     dma: boolean,
     reply: (data: Uint8Array | undefined, allocation: number) => Operation,
   ): Operation {
@@ -236,7 +262,14 @@ export class AtapiDisc implements AtaDrive {
         const { block } = request;
         if (!(block >= 0 && request.blocks >= 0 && block + request.blocks <= blocks)) return this.fail(OUT_OF_RANGE);
         if (request.blocks === 0) return DONE;
-        return { kind: 'read', offset: block * BLOCK_BYTES, bytes: request.blocks * BLOCK_BYTES, blockBytes: BLOCK_BYTES, dma, through: false };
+        return {
+          kind: 'read',
+          offset: block * BLOCK_BYTES,
+          bytes: request.blocks * BLOCK_BYTES,
+          blockBytes: BLOCK_BYTES,
+          dma,
+          through: false,
+        };
       }
       case 'readToc':
         return reply(toc(request.format, request.msf, request.track, blocks), request.allocation);

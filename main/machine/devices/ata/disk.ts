@@ -5,8 +5,30 @@
  */
 import { HostIoError, SECTOR_BYTES, type BlockBackend } from '../../../backend/block';
 import { decodeAta, type AtaRequest } from './commands';
-import { DEFAULT_HEADS, DEFAULT_SECTORS, defaultGeometry, identifyDisk, LBA28_SECTORS, MAX_MULTIPLE, TRIM_BLOCKS, type DriveIdentity, type Geometry, type TransferMode } from './identify';
-import { ABORTED, AtaError, AtaStatus, DONE, isBadAddress, type AtaDrive, type DriveCounters, type Move, type Operation, type Taskfile } from './registers';
+import {
+  DEFAULT_HEADS,
+  DEFAULT_SECTORS,
+  defaultGeometry,
+  identifyDisk,
+  LBA28_SECTORS,
+  MAX_MULTIPLE,
+  TRIM_BLOCKS,
+  type DriveIdentity,
+  type Geometry,
+  type TransferMode,
+} from './identify';
+import {
+  ABORTED,
+  AtaError,
+  AtaStatus,
+  DONE,
+  isBadAddress,
+  type AtaDrive,
+  type DriveCounters,
+  type Move,
+  type Operation,
+  type Taskfile,
+} from './registers';
 
 const POWER_ACTIVE = 0xff;
 const SMART_KEY = 0xc24f;
@@ -119,8 +141,12 @@ export class AtaDisk implements AtaDrive {
       return { kind: 'fail', error: AtaError.ABORT };
     }
     this.counters.hostErrors++;
-    this.deps.onHostError(error instanceof HostIoError ? error : new HostIoError(String((error as Error)?.message ?? error), 'io'));
-    return operation.kind === 'read' ? { kind: 'fail', error: AtaError.UNCORRECTABLE } : { kind: 'fail', error: AtaError.ABORT, fault: true };
+    this.deps.onHostError(
+      error instanceof HostIoError ? error : new HostIoError(String((error as Error)?.message ?? error), 'io'),
+    );
+    return operation.kind === 'read'
+      ? { kind: 'fail', error: AtaError.UNCORRECTABLE }
+      : { kind: 'fail', error: AtaError.ABORT, fault: true };
   }
 
   private count(operation: Move, bytes: number): void {
@@ -159,7 +185,9 @@ export class AtaDisk implements AtaDrive {
       }
       case 'initializeParameters': {
         if (request.sectors === 0) return ABORTED;
-        const cylinders = Math.floor(Math.min(this.sectors, 16383 * DEFAULT_HEADS * DEFAULT_SECTORS) / (request.heads * request.sectors));
+        const cylinders = Math.floor(
+          Math.min(this.sectors, 16383 * DEFAULT_HEADS * DEFAULT_SECTORS) / (request.heads * request.sectors),
+        );
         this.geometry = { cylinders: Math.min(65535, Math.max(1, cylinders)), heads: request.heads, sectors: request.sectors };
         return DONE;
       }

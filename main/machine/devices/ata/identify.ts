@@ -86,7 +86,8 @@ class Words {
     for (let word = 65; word <= 68; word++) this.set(word, 120); // cycle times, ns
     this.set(80, 0x00f0); // ATA/ATAPI-4 to -7
     this.set(88, 0x003f | (mode.ultra << 8)); // Ultra DMA 0–5
-    if (sata) this.set(76, 0x0006); // 1.5 and 3 Gb/s
+    if (sata)
+      this.set(76, 0x0006); // 1.5 and 3 Gb/s
     else this.set(93, 0x600b); // 80-wire cable; diagnostics passed
   }
 }

@@ -3,7 +3,14 @@
  * A drive knows no transport: IDE moves data through its data port or by bus-master DMA, AHCI by scatter lists.
  */
 
-export const AtaStatus = { ERROR: 0x01, DATA_REQUEST: 0x08, SEEK_COMPLETE: 0x10, DEVICE_FAULT: 0x20, READY: 0x40, BUSY: 0x80 } as const;
+export const AtaStatus = {
+  ERROR: 0x01,
+  DATA_REQUEST: 0x08,
+  SEEK_COMPLETE: 0x10,
+  DEVICE_FAULT: 0x20,
+  READY: 0x40,
+  BUSY: 0x80,
+} as const;
 export const AtaError = { ABORT: 0x04, NOT_FOUND: 0x10, UNCORRECTABLE: 0x40 } as const;
 export const DEVICE_LBA = 0x40;
 

@@ -7,7 +7,16 @@ import type { Bus } from '../../bus/bus';
 import type { Device, IoHandler } from '../../bus/types';
 import { gpa, type GuestMemory } from '../../memory/guest-memory';
 
-const Reg = { COMMAND: 8, REQUEST: 9, MASK: 10, MODE: 11, CLEAR_FLIP_FLOP: 12, MASTER_CLEAR: 13, CLEAR_MASKS: 14, ALL_MASKS: 15 } as const;
+const Reg = {
+  COMMAND: 8,
+  REQUEST: 9,
+  MASK: 10,
+  MODE: 11,
+  CLEAR_FLIP_FLOP: 12,
+  MASTER_CLEAR: 13,
+  CLEAR_MASKS: 14,
+  ALL_MASKS: 15,
+} as const;
 const COMMAND_DISABLE = 0x04;
 const Mode = { TRANSFER: 0x0c, VERIFY: 0x00, TO_MEMORY: 0x04, FROM_MEMORY: 0x08, AUTO: 0x10, DECREMENT: 0x20 } as const;
 /** Page registers of channels 0–7; the other ports of the block are scratch. */
@@ -136,7 +145,11 @@ export class Dma8237 implements Device {
     const channel = controller.channels[index & 3]!;
     const words = index >= 4;
     const remaining = (): number => (channel.masked || !controller.enabled ? 0 : (channel.count + 1) * (words ? 2 : 1));
-    const move = (bytes: number, direction: number, copy: (at: number, from: number, to: number) => boolean): { moved: number; terminal: boolean } | undefined => {
+    const move = (
+      bytes: number,
+      direction: number,
+      copy: (at: number, from: number, to: number) => boolean,
+    ): { moved: number; terminal: boolean } | undefined => {
       const transfer = channel.mode & Mode.TRANSFER;
       if (transfer !== direction && transfer !== Mode.VERIFY) return undefined;
       const unit = words ? 2 : 1;
@@ -160,12 +173,19 @@ export class Dma8237 implements Device {
         return remaining();
       },
       toMemory: (data) => move(data.length, Mode.TO_MEMORY, (at, from, to) => this.mem.write(gpa(at), data.subarray(from, to))),
-      fromMemory: (into) => move(into.length, Mode.FROM_MEMORY, (at, from, to) => this.mem.readInto(gpa(at), into.subarray(from, to))),
+      fromMemory: (into) =>
+        move(into.length, Mode.FROM_MEMORY, (at, from, to) => this.mem.readInto(gpa(at), into.subarray(from, to))),
     };
   }
 
   /** In runs that end where the address wraps; downwards, unit by unit. */
-  private copyUnits(channel: Channel, index: number, units: number, unit: number, copy: (at: number, from: number, to: number) => boolean): boolean {
+  private copyUnits(
+    channel: Channel,
+    index: number,
+    units: number,
+    unit: number,
+    copy: (at: number, from: number, to: number) => boolean,
+  ): boolean {
     const page = this.pages[PAGE_PORTS[index]!]! & (unit === 2 ? 0xfe : 0xff);
     const down = (channel.mode & Mode.DECREMENT) !== 0;
     let address = channel.address;

@@ -23,7 +23,13 @@ function setUp() {
   const slot = new MediaSlot(vi.fn());
   slot.insert({ id: 'a', backend: image });
   let irq = false;
-  const fdc = new FloppyController({ irq: { set: (level) => (irq = level) }, dma: dma.channel(2), clock, slots: [slot], onHostError: vi.fn() });
+  const fdc = new FloppyController({
+    irq: { set: (level) => (irq = level) },
+    dma: dma.channel(2),
+    clock,
+    slots: [slot],
+    onHostError: vi.fn(),
+  });
   fdc.reset();
   const send = (...bytes: number[]) => {
     for (const byte of bytes) {
@@ -175,7 +181,12 @@ describe('floppy controller', () => {
     const random = (n: number) => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) % n;
     for (let n = 0; n < 30000; n++) {
       if (random(3) === 0) t.fdc.read(random(8));
-      else t.fdc.write([FIFO, FIFO, FIFO, MSR, DIR, random(50) === 0 ? DOR : FIFO][random(6)]!, 1, random(2) ? random(256) : [6, 0x45, 0x4d, 8, 2, 1, 18, 0x1c][random(8)]!);
+      else
+        t.fdc.write(
+          [FIFO, FIFO, FIFO, MSR, DIR, random(50) === 0 ? DOR : FIFO][random(6)]!,
+          1,
+          random(2) ? random(256) : [6, 0x45, 0x4d, 8, 2, 1, 18, 0x1c][random(8)]!,
+        );
       if (n % 100 === 0) {
         t.programDma([0x44, 0x48, 0x40, 0x68][random(4)]!, random(1 << 24), random(65536) + 1);
         await t.wait();

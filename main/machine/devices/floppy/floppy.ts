@@ -21,7 +21,14 @@ const Msr = { READY: 0x80, TO_HOST: 0x40, NON_DMA: 0x20, BUSY: 0x10 } as const;
 const DSR_RESET = 0x80;
 const DIR_CHANGED = 0x80;
 const St0 = { ABNORMAL: 0x40, INVALID: 0x80, POLLED: 0xc0, SEEK_END: 0x20, CHECK: 0x10 } as const;
-const St1 = { END_OF_CYLINDER: 0x80, DATA_ERROR: 0x20, OVERRUN: 0x10, NO_DATA: 0x04, NOT_WRITABLE: 0x02, MISSING_MARK: 0x01 } as const;
+const St1 = {
+  END_OF_CYLINDER: 0x80,
+  DATA_ERROR: 0x20,
+  OVERRUN: 0x10,
+  NO_DATA: 0x04,
+  NOT_WRITABLE: 0x02,
+  MISSING_MARK: 0x01,
+} as const;
 const St2 = { WRONG_CYLINDER: 0x10, MISSING_MARK: 0x01 } as const;
 const St3 = { PROTECTED: 0x40, READY: 0x20, TRACK0: 0x10, TWO_SIDES: 0x08 } as const;
 const VERSION_82077 = 0x90;
@@ -344,7 +351,13 @@ export class FloppyController implements Device, IoHandler {
         return;
       case 'dumpRegisters': {
         const cylinders = [0, 1, 2, 3].map((i) => this.drives[i]?.cylinder ?? 0);
-        this.result = [...cylinders, ...this.specified, 0, (this.locked ? 0x80 : 0) | (this.perpendicular & 0x7f), ...this.config];
+        this.result = [
+          ...cylinders,
+          ...this.specified,
+          0,
+          (this.locked ? 0x80 : 0) | (this.perpendicular & 0x7f),
+          ...this.config,
+        ];
         return;
       }
       case 'version':
@@ -406,9 +419,11 @@ export class FloppyController implements Device, IoHandler {
     const drive = this.drives[select & 3];
     const at: Position = { cylinder, head, sector };
     const format = this.formatOf(drive);
-    const refuse = (st1: number, st2: number): void => this.later(COMMAND_NS, () => this.finish(select, St0.ABNORMAL, st1, st2, at, size));
+    const refuse = (st1: number, st2: number): void =>
+      this.later(COMMAND_NS, () => this.finish(select, St0.ABNORMAL, st1, st2, at, size));
     this.working = true;
-    if (!drive || !format || drive.cylinder >= format.cylinders || ((select >> 2) & 1) >= format.heads) return refuse(St1.MISSING_MARK, St2.MISSING_MARK);
+    if (!drive || !format || drive.cylinder >= format.cylinders || ((select >> 2) & 1) >= format.heads)
+      return refuse(St1.MISSING_MARK, St2.MISSING_MARK);
     if (kind === 'write' && drive.slot.backend!.readOnly) return refuse(St1.NOT_WRITABLE, 0);
     if (cylinder !== drive.cylinder) return refuse(St1.NO_DATA, St2.WRONG_CYLINDER);
     if (head !== ((select >> 2) & 1) || size !== 2 || sector < 1 || sector > format.sectors) return refuse(St1.NO_DATA, 0);
@@ -419,7 +434,8 @@ export class FloppyController implements Device, IoHandler {
     const available = here + (bothSides ? last : 0);
     const overshoot = end > format.sectors;
     if (available === 0) return refuse(St1.NO_DATA, 0);
-    const limit = kind === 'verify' || this.nonDma ? available * SECTOR_BYTES : Math.min(available * SECTOR_BYTES, this.deps.dma.remaining);
+    const limit =
+      kind === 'verify' || this.nonDma ? available * SECTOR_BYTES : Math.min(available * SECTOR_BYTES, this.deps.dma.remaining);
     const sectors = Math.ceil(limit / SECTOR_BYTES);
     if (sectors === 0) return refuse(St1.OVERRUN, 0);
     const data = new Uint8Array(sectors * SECTOR_BYTES);
@@ -427,7 +443,8 @@ export class FloppyController implements Device, IoHandler {
     const pieces: [offset: number, from: number, to: number][] = [];
     const onThisSide = Math.min(sectors, here) * SECTOR_BYTES;
     pieces.push([first * SECTOR_BYTES, 0, onThisSide]);
-    if (onThisSide < data.length) pieces.push([(cylinder * format.heads + 1) * format.sectors * SECTOR_BYTES, onThisSide, data.length]);
+    if (onThisSide < data.length)
+      pieces.push([(cylinder * format.heads + 1) * format.sectors * SECTOR_BYTES, onThisSide, data.length]);
     const ended = (terminal: boolean): void => {
       this.advance(at, sectors, last, code);
       if (terminal) this.finish(select, 0, 0, 0, at, size);
@@ -441,9 +458,17 @@ export class FloppyController implements Device, IoHandler {
   }
 
   private readSectors(
-    kind: 'read' | 'verify', drive: Drive, select: number, data: Uint8Array, pieces: readonly [number, number, number][], limit: number,
-    ended: (terminal: boolean) => void, failed: () => void, badMemory: () => void,
-  ): void { // prettier-ignore
+    kind: 'read' | 'verify',
+    drive: Drive,
+    select: number,
+    data: Uint8Array,
+    pieces: readonly [number, number, number][],
+    limit: number,
+    ended: (terminal: boolean) => void,
+    failed: () => void,
+    badMemory: () => void,
+  ): void {
+    // prettier-ignore
     const load = async (): Promise<void> => {
       for (const [offset, from, to] of pieces) await this.access(drive, offset, data.subarray(from, to), false);
     };
@@ -460,9 +485,16 @@ export class FloppyController implements Device, IoHandler {
   }
 
   private writeSectors(
-    drive: Drive, select: number, data: Uint8Array, pieces: readonly [number, number, number][], limit: number,
-    ended: (terminal: boolean) => void, failed: () => void, badMemory: () => void,
-  ): void { // prettier-ignore
+    drive: Drive,
+    select: number,
+    data: Uint8Array,
+    pieces: readonly [number, number, number][],
+    limit: number,
+    ended: (terminal: boolean) => void,
+    failed: () => void,
+    badMemory: () => void,
+  ): void {
+    // prettier-ignore
     const store = (terminal: boolean): void => {
       const work = async (): Promise<void> => {
         for (const [offset, from, to] of pieces) await this.access(drive, offset, data.subarray(from, to), true);
@@ -492,7 +524,8 @@ export class FloppyController implements Device, IoHandler {
     this.working = true;
     const end = (st0: number, st1: number): void => this.finish(select, st0, st1, 0, at, size);
     this.later(COMMAND_NS, () => {
-      if (!drive || !format || at.cylinder >= format.cylinders || head >= format.heads) return end(St0.ABNORMAL, St1.MISSING_MARK);
+      if (!drive || !format || at.cylinder >= format.cylinders || head >= format.heads)
+        return end(St0.ABNORMAL, St1.MISSING_MARK);
       if (drive.slot.backend!.readOnly) return end(St0.ABNORMAL, St1.NOT_WRITABLE);
       // The image has the tracks it has: another layout cannot be made on it.
       if (size !== 2 || count !== format.sectors) return end(St0.ABNORMAL, St1.NO_DATA);
@@ -500,7 +533,12 @@ export class FloppyController implements Device, IoHandler {
       const fillTrack = (): void => {
         const track = new Uint8Array(count * SECTOR_BYTES).fill(fill);
         const offset = (at.cylinder * format.heads + head) * count * SECTOR_BYTES;
-        this.run(select, () => this.access(drive, offset, track, true), () => end(St0.ABNORMAL, St1.DATA_ERROR), () => end(0, 0));
+        this.run(
+          select,
+          () => this.access(drive, offset, track, true),
+          () => end(St0.ABNORMAL, St1.DATA_ERROR),
+          () => end(0, 0),
+        );
       };
       if (this.nonDma) this.exchange(false, ids, fillTrack);
       else if (this.deps.dma.fromMemory(ids)) fillTrack();

@@ -27,7 +27,11 @@ const FETCH_ENTRIES = 32;
 export type PrdFault = 'tableNotInMemory' | 'tableTooLong';
 
 /** Physical regions from the table on, until `bytes` are covered or the table ends. */
-export function readPrdTable(mem: GuestMemory, table: number, bytes: number): { ranges: number[]; bytes: number; last: boolean } | PrdFault {
+export function readPrdTable(
+  mem: GuestMemory,
+  table: number,
+  bytes: number,
+): { ranges: number[]; bytes: number; last: boolean } | PrdFault {
   const ranges: number[] = [];
   let covered = 0;
   for (let first = 0; first < MAX_ENTRIES; first += FETCH_ENTRIES) {

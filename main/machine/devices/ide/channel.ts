@@ -277,7 +277,12 @@ export class IdeChannel implements Device {
         this.fail(operation, packet);
         return;
       case 'wait':
-        this.run(operation, packet, () => operation.work, () => this.complete(undefined, packet));
+        this.run(
+          operation,
+          packet,
+          () => operation.work,
+          () => this.complete(undefined, packet),
+        );
         return;
       case 'signature':
         drive.reset(false);
@@ -288,7 +293,12 @@ export class IdeChannel implements Device {
         return;
       case 'dataIn':
         if (operation.dma) this.dma(operation, packet, operation.data.length);
-        else if (packet) this.packetIn(operation.data.length, async (at, into) => void into.set(operation.data.subarray(at, at + into.length)), operation);
+        else if (packet)
+          this.packetIn(
+            operation.data.length,
+            async (at, into) => void into.set(operation.data.subarray(at, at + into.length)),
+            operation,
+          );
         else this.present(true, operation.data.slice(), true, () => this.ended());
         return;
       case 'dataOut':
@@ -366,7 +376,12 @@ export class IdeChannel implements Device {
     const drive = this.drive!;
     const chunk = new Uint8Array(Math.min(move.bytes - from, chunkOf(move.blockBytes)));
     this.state.status = BUSY;
-    this.run(move, false, () => drive.load(move, from, chunk), () => this.presentChunk(move, from, chunk, 0));
+    this.run(
+      move,
+      false,
+      () => drive.load(move, from, chunk),
+      () => this.presentChunk(move, from, chunk, 0),
+    );
   }
 
   private presentChunk(move: Move, from: number, chunk: Uint8Array, at: number): void {
@@ -398,7 +413,9 @@ export class IdeChannel implements Device {
         await drive.store(move, from, chunk);
         if (last) await drive.stored(move);
       };
-      this.run(move, false, store, () => (last ? this.complete(undefined, false) : this.writePio(move, from + chunk.length, false)));
+      this.run(move, false, store, () =>
+        last ? this.complete(undefined, false) : this.writePio(move, from + chunk.length, false),
+      );
     });
   }
 
@@ -444,7 +461,12 @@ export class IdeChannel implements Device {
     const fetch = (from: number): void => {
       const chunk = new Uint8Array(Math.min(bytes - from, Math.max(most, CHUNK_BYTES - (CHUNK_BYTES % most))));
       this.state.status = BUSY;
-      this.run(operation, true, () => load(from, chunk), () => show(from, chunk, 0));
+      this.run(
+        operation,
+        true,
+        () => load(from, chunk),
+        () => show(from, chunk, 0),
+      );
     };
     const show = (from: number, chunk: Uint8Array, at: number): void => {
       const end = Math.min(at + most, chunk.length);
@@ -511,7 +533,11 @@ export class IdeChannel implements Device {
     begin?.();
   }
 
-  private dma(operation: Extract<Operation, { kind: 'dataIn' | 'dataOut' | 'read' | 'write' }>, packet: boolean, bytes: number): void {
+  private dma(
+    operation: Extract<Operation, { kind: 'dataIn' | 'dataOut' | 'read' | 'write' }>,
+    packet: boolean,
+    bytes: number,
+  ): void {
     if (packet) this.setPacketRegisters(operation.kind === 'dataIn' || operation.kind === 'read' ? Reason.TO_HOST : 0, 0);
     this.state.status = IDLE | DATA_REQUEST;
     const begin = (): void => this.transfer(operation, packet, bytes);
@@ -519,7 +545,11 @@ export class IdeChannel implements Device {
     else this.waitingForMaster = begin;
   }
 
-  private transfer(operation: Extract<Operation, { kind: 'dataIn' | 'dataOut' | 'read' | 'write' }>, packet: boolean, bytes: number): void {
+  private transfer(
+    operation: Extract<Operation, { kind: 'dataIn' | 'dataOut' | 'read' | 'write' }>,
+    packet: boolean,
+    bytes: number,
+  ): void {
     const { master, mem } = this.deps;
     const drive = this.drive!;
     const toMemory = operation.kind === 'dataIn' || operation.kind === 'read';
@@ -657,7 +687,11 @@ export class IdeChannel implements Device {
   }
 
   private updateIrq(rose = false): void {
-    const level = this.interruptPending && this.drive !== undefined && this.active === this.selected && !(this.control & Control.NO_INTERRUPT);
+    const level =
+      this.interruptPending &&
+      this.drive !== undefined &&
+      this.active === this.selected &&
+      !(this.control & Control.NO_INTERRUPT);
     if (level && rose) this.deps.master.interrupt();
     this.deps.irq.set(level);
   }

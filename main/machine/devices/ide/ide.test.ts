@@ -44,7 +44,10 @@ function setUp() {
   const out = (port: number, value: number, width = 1) => bus.writePort(port, width, value);
   const inb = (port: number) => bus.readPort(port, 1) & 0xff;
   /** Registers of the primary channel, LBA28 or as given. */
-  const command = (opcode: number, options: { lba?: number; count?: number; features?: number; device?: number; base?: number } = {}) => {
+  const command = (
+    opcode: number,
+    options: { lba?: number; count?: number; features?: number; device?: number; base?: number } = {},
+  ) => {
     const { lba = 0, count = 1, features = 0, base = 0x1f0 } = options;
     out(base + 6, options.device ?? 0xe0 | ((lba >>> 24) & 15));
     out(base + 1, features);
@@ -93,7 +96,28 @@ function setUp() {
     const { data } = await packetIn([3, 0, 0, 0, 18]);
     return [data![2], data![12], data![13]];
   };
-  return { mem, bus, backend, iso, slot, ejected, onHostError, ide, disk, out, inb, command, readBlock, prd, startDma, packet, packetIn, sense, irq: (n: number) => levels.get(n) ?? false, edges: () => edges };
+  return {
+    mem,
+    bus,
+    backend,
+    iso,
+    slot,
+    ejected,
+    onHostError,
+    ide,
+    disk,
+    out,
+    inb,
+    command,
+    readBlock,
+    prd,
+    startDma,
+    packet,
+    packetIn,
+    sense,
+    irq: (n: number) => levels.get(n) ?? false,
+    edges: () => edges,
+  };
 }
 
 describe('IDE', () => {
@@ -160,7 +184,13 @@ describe('IDE', () => {
 
   it('takes 48-bit addresses from two writes of each register, and gives the upper half back on demand', () => {
     t.out(0x1f6, 0x40);
-    for (const [port, high, low] of [[0x1f2, 0, 1], [0x1f3, 0, 0x10], [0x1f4, 0, 1], [0x1f5, 0, 0]] as const) { // prettier-ignore
+    for (const [port, high, low] of [
+      [0x1f2, 0, 1],
+      [0x1f3, 0, 0x10],
+      [0x1f4, 0, 1],
+      [0x1f5, 0, 0],
+    ] as const) {
+      // prettier-ignore
       t.out(port, high);
       t.out(port, low);
     }
@@ -266,12 +296,20 @@ describe('IDE', () => {
     let seed = 12345;
     const random = (n: number) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) % n;
     t.slot.insert({ id: 'x', backend: t.iso });
-    const ports = [0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7, 0x1f7, 0x170, 0x170, 0x170, 0x172, 0x174, 0x176, 0x177, 0x3f6, 0x376, 0xc000, 0xc002, 0xc004, 0xc008];
+    const ports = [
+      0x1f0, 0x1f1, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f7, 0x1f7, 0x170, 0x170, 0x170, 0x172, 0x174, 0x176, 0x177, 0x3f6,
+      0x376, 0xc000, 0xc002, 0xc004, 0xc008,
+    ];
     for (let n = 0; n < 40000; n++) {
       const port = ports[random(ports.length)]!;
       const width = [1, 2, 4][random(3)]!;
       if (random(3) === 0) t.bus.readPort(port, width);
-      else t.bus.writePort(port, width, random(4) === 0 ? random(2 ** 31) : [0xa0, 0xc8, 0xec, 0x20, 0x30, 0, 4, 1, 0xe0, 0xb0][random(10)]!);
+      else
+        t.bus.writePort(
+          port,
+          width,
+          random(4) === 0 ? random(2 ** 31) : [0xa0, 0xc8, 0xec, 0x20, 0x30, 0, 4, 1, 0xe0, 0xb0][random(10)]!,
+        );
       if (n % 997 === 0) {
         t.backend.slow = random(2) === 0;
         t.backend.release();

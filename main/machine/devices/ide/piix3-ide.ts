@@ -84,6 +84,9 @@ export class Piix3Ide extends PciFunction {
   }
 
   private decodes(channel: number): boolean {
-    return (this.config.read(Config.COMMAND, 2) & Command.IO) !== 0 && (this.config.read(IDETIM + 2 * channel, 2) & DECODE_ENABLE) !== 0;
+    return (
+      (this.config.read(Config.COMMAND, 2) & Command.IO) !== 0 &&
+      (this.config.read(IDETIM + 2 * channel, 2) & DECODE_ENABLE) !== 0
+    );
   }
 }
