@@ -3,6 +3,16 @@
 // returns. The host CPU executes the same instruction, so results, NaNs and exception flags are the hardware's.
 //
 // MXCSR and x87 while run() is on the stack: see HostFpScope.
+//
+// What the core checks before it calls a function, in this order:
+//   SIMD rows: CR0.EM or (not kFpMmx) CR4.OSFXSR = 0 → #UD; CR0.TS → #NM (unless kFpNoTaskSwitchCheck); kFpMmx and
+//     x87.status bit 7 (ES) → #MF; alignment (kFpAligned) → #GP(0); source fetched, or destination proved writable.
+//   x87 rows: CR0.EM or CR0.TS → #NM; without kX87NoWait: x87.status bit 7 → #MF; operand as above. Without kX87Control,
+//     it also writes x87.instructionPointer, codeSelector and opcode ((D8h..DFh & 7) << 8 | ModRM) and, for memory
+//     operands, dataPointer and dataSelector (offsets, not linear addresses).
+// Functions may pop the register stack, so a store must not be able to fault after the call: translate first.
+// A function that returns a fault has changed nothing but sticky exception flags.
+// #XM (19) becomes #UD when CR4.OSXMMEXCPT = 0.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +24,24 @@ namespace lodge::x86 {
 /** What a function sees. `dst` and `src` never alias unless the instruction's operands do. */
 struct FpOperands {
   State& state;
-  void* dst;            ///< register operand (xmm: 16 bytes; mmx: 8 bytes of x87.r[i]; gpr: 8 bytes) or a 512-byte store buffer
-  const void* src;      ///< register operand or a zero-extended copy of the memory operand
-  uint32_t imm;         ///< imm8
-  uint8_t operandSize;  ///< 2, 4 or 8 (REX.W, 66h) for forms with a general register
+  void* dst;            ///< register operand (xmm: 16 bytes; mmx: x87.r[i]; gpr: 8 bytes, always written whole), or a store
+                        ///< buffer of at least 16 bytes (Memory form and x87 environments: 512)
+  const void* src;      ///< register operand or the memory operand: exactly the row's bytes are read, alignment is free,
+                        ///< so it may point straight into guest memory
+  uint32_t imm;         ///< imm8; x87: the ModRM byte
+  uint8_t operandSize;  ///< SIMD: 8 with REX.W, else 4 (66h does not count). x87 environments: 2 or 4
   bool memory;          ///< src (or, for stores, dst) is a memory operand
-  uint64_t address;     ///< linear/effective address of the memory operand (x87 data pointer, MASKMOVDQU)
-  uint32_t flags;       ///< out: arithmetic RFLAGS, when the row says kWritesFlags
+  uint64_t address;     ///< linear address of the memory operand; no function needs it today
+  uint32_t flags;       ///< out: arithmetic RFLAGS, when the row says kFpWritesFlags, or kFpFlagsKept;
+                        ///< in: arithmetic RFLAGS, when the row says kFpReadsFlags
+  uint32_t storeMask;   ///< out, mask-store forms: bit i set → byte i of dst goes to memory
+  uint32_t storeBytes;  ///< out, rows with kFpVariableStore: bytes to store from the start of dst (0: none)
 };
 
-/** -1: no fault; else the vector (#MF 16, #XM 19, #UD 6, #GP 13 with error code 0). */
+/** In FpOperands::flags after a call: RFLAGS stay as they are (FCOMI with an unmasked #IA). */
+constexpr uint32_t kFpFlagsKept = ~0u;
+
+/** -1: no fault; else the vector (#XM 19, #GP 13 with error code 0). */
 using FpFn = int (*)(FpOperands&);
 
 /** How the core binds operands. reg = ModRM.reg, rm = ModRM.rm. */
@@ -40,29 +58,42 @@ enum class FpForm : uint8_t {
   GprMmx,
   RmGprXmm, ///< dst = gpr[rm] or memory, src = xmm[reg] (MOVD store, PEXTRB/D/Q, EXTRACTPS)
   RmGprMmx,
+  RmGpr,    ///< dst = memory, src = gpr[reg] (MOVNTI)
   XmmRmImmShift,  ///< group 12–14: dst = src = xmm[rm], imm
   MmxRmImmShift,
-  Memory,   ///< memory operand only (LDMXCSR, STMXCSR, FXSAVE, FXRSTOR); direction from kStore
-  None,     ///< EMMS …
+  XmmMaskStore,   ///< MASKMOVDQU: dst = 16-byte buffer (holds the data after the call), src = xmm[rm] (mask), imm = reg;
+                  ///< afterwards the core stores the bytes named by storeMask at DS:[rDI] (segment override allowed)
+  MmxMaskStore,   ///< MASKMOVQ: likewise, 8 bytes
+  Memory,   ///< memory operand only (LDMXCSR, STMXCSR, FXSAVE, FXRSTOR); direction from kFpStore
+  None,     ///< EMMS, fences
 };
 
 enum FpAttribute : uint32_t {
   kFpStore = 1u << 0,        ///< the memory operand is written (memoryBytes from the buffer)
-  kFpReadModify = 1u << 1,   ///< xmm dst keeps bytes the function does not write (always true for registers; informative)
-  kFpAligned = 1u << 2,      ///< memory operand of 16 bytes must be aligned, else #GP(0)
+  kFpReadModify = 1u << 1,   ///< unused
+  kFpAligned = 1u << 2,      ///< memory operand must be aligned to 16 bytes, else #GP(0)
   kFpWritesFlags = 1u << 3,
   kFpNoMemory = 1u << 4,     ///< mod != 3 is #UD
   kFpNoRegister = 1u << 5,   ///< mod == 3 is #UD
-  kFpMmx = 1u << 6,          ///< touches MMX state: #MF if an x87 exception is pending; sets TOP = 0 and all tags valid
-  kFpNoTaskSwitchCheck = 1u << 7,
-  kFpRexWOnly = 1u << 8,     ///< the row applies with REX.W = 1
-  kFpNoRexW = 1u << 9,       ///< the row applies with REX.W = 0
+  kFpMmx = 1u << 6,          ///< MMX instruction: #MF if an x87 exception is pending. TOP and tags are the function's business
+  kFpNoTaskSwitchCheck = 1u << 7,  ///< neither CR0.TS, CR0.EM nor CR4.OSFXSR matter (fences, MOVNTI)
+  kFpRexWOnly = 1u << 8,     ///< unused
+  kFpNoRexW = 1u << 9,       ///< unused
+  kFpReadsFlags = 1u << 10,  ///< FCMOVcc: FpOperands::flags holds the arithmetic flags
+  kFpVariableStore = 1u << 11,  ///< FpOperands::storeBytes says how much to store
+  kX87NoWait = 1u << 16,     ///< FNxxx: a pending exception does not stop it
+  kX87Control = 1u << 17,    ///< instruction and data pointers are not updated
 };
 
 enum class FpPrefix : uint8_t { None, P66, PF3, PF2 };
 enum class FpMap : uint8_t { M0F, M0F38, M0F3A };
 
-/** One row of tables/simd.inc. CPUID feature bits gate rows by `feature` (a name from x86/cpuid). */
+/** The CPUID feature a row belongs to. Rows of a feature that CPUID does not offer are #UD. */
+enum class FpFeature : uint8_t { Mmx, Fxsr, Sse, Sse2, Sse3, Ssse3, Sse41, Sse42, Pclmulqdq, Aes, Sha };
+/** Bit (1 << FpFeature) set when the host executes it; offer no more than these. */
+uint32_t hostFpFeatures() noexcept;
+
+/** One row of tables/simd.inc. (map, prefix, opcode, extension) is unique. */
 struct FpRow {
   FpMap map;
   FpPrefix prefix;
@@ -74,6 +105,8 @@ struct FpRow {
   bool imm8;
   uint32_t attributes;
   FpFn function;
+  FpFeature feature;
+  const FpFn* byImmediate;  ///< null, or 256 functions: one specialised for each imm8, which the core may bind instead
 };
 
 /** All SIMD rows; sorted by (map, opcode, prefix, extension). Built at compile time from tables/simd.inc. */
@@ -87,26 +120,35 @@ struct X87Row {
   uint8_t modrmLast;
   int8_t extension;     ///< memory forms: ModRM.reg; register forms: -1
   const char* mnemonic;
-  uint16_t memoryBytes; ///< 2, 4, 8, 10, 14/28 (FLDENV, by operand size: 0xfffe), 94/108 (FSAVE: 0xffff)
-  uint32_t attributes;  ///< kFpStore, kFpWritesFlags; kX87NoWait for FNxxx, kX87Control when pointers are not updated
-  FpFn function;        ///< imm = ModRM byte
+  uint16_t memoryBytes; ///< 2, 4, 8, 10, kX87Environment or kX87Image
+  uint32_t attributes;  ///< kFpStore, kFpVariableStore, kFpWritesFlags, kFpReadsFlags, kX87*
+  FpFn function;        ///< imm = ModRM byte; never faults
 };
-enum X87Attribute : uint32_t { kX87NoWait = 1u << 16, kX87Control = 1u << 17 };
+constexpr uint16_t kX87Environment = 0xfffe;  ///< FLDENV/FNSTENV: 14 bytes with operandSize 2, else 28
+constexpr uint16_t kX87Image = 0xffff;        ///< FRSTOR/FNSAVE: 94 or 108
+/** Sorted by (opcode, memory forms first, extension or modrmFirst). ModRM bytes in no row are #UD. */
 extern const X87Row kX87Rows[];
 extern const unsigned kX87RowCount;
 
 /**
- * While a vCPU runs, the host's MXCSR holds the guest's (all exceptions masked when the guest masks them), so SIMD
- * functions need not reload it: sticky flags gather in the host register. Functions of a guest with unmasked SIMD exceptions
- * check the flags after the operation. No other code on the thread may use floating point inside the scope.
+ * While a vCPU runs, the host's MXCSR holds the guest's with all exceptions masked, so SIMD functions need not reload it:
+ * sticky flags gather in the host register. Functions of a guest with unmasked SIMD exceptions check the flags after the
+ * operation. The host's x87 control word is the guest's, its register stack empty between functions and no exception
+ * pending. State::mxcsr and x87 are whole only outside a scope, apart from mxcsr's control bits, and all of x87, which
+ * always are. No other code on the thread may use floating point inside the scope, unless it is harmless that it
+ * rounds as the guest asked and leaves sticky flags behind. Code that replaces mxcsr or x87.control ends the scope first.
  */
 class HostFpScope {
  public:
   explicit HostFpScope(State&) noexcept;
   ~HostFpScope();  ///< stores the gathered MXCSR into the State and restores the host's own
+  HostFpScope(const HostFpScope&) = delete;
+  HostFpScope& operator=(const HostFpScope&) = delete;
+
  private:
   State& state_;
   uint32_t saved_;
+  uint16_t savedControl_;
 };
 
 }  // namespace lodge::x86
