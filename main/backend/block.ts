@@ -22,6 +22,8 @@ export interface BlockBackend {
   readonly readOnly: boolean;
   /** Preferred alignment of requests, a power of two ≥ 512. */
   readonly blockBytes: number;
+  /** `discard` gives space back to the host; devices offer it to the guest only then. */
+  readonly discards: boolean;
   /** Returns void when done at once, else a promise; rejects or throws HostIoError. Ranges must lie inside the disk. */
   read(offset: number, ranges: GuestRanges): void | Promise<void>;
   write(offset: number, ranges: GuestRanges): void | Promise<void>;

@@ -33,6 +33,8 @@ export const machineSpecSchema = z.object({
   debugExit: z.boolean(),
   /** Addon file; the VM process never guesses. */
   addonPath: z.string(),
+  /** Asks for the picture at the machine's end in 'stopped' (after a power-off there is no screen left to ask for). */
+  lastScreen: z.object({ maxWidth: z.int().optional() }).optional(),
 });
 export type MachineSpec = z.infer<typeof machineSpecSchema>;
 
@@ -51,7 +53,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
     z.object({ name: z.literal('detachDisk'), diskId: z.string() }),
   ]) }),
-  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here). */
+  /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here;
+   *  `head`: what followed the request already, base64). */
   z.object({ type: z.literal('viewer'), request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional() }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),
@@ -64,13 +67,25 @@ export const fromVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
   /** The guest runs. */
   z.object({ type: z.literal('started'), engine: engineInfoSchema }),
-  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
+  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown().optional() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
   /** Once a second while something changes. */
   z.object({ type: z.literal('stats'), stats: z.object({ cpuPercent: z.number(), residentBytes: z.number(), diskReadBytes: z.number(), diskWrittenBytes: z.number(), netReceivedBytes: z.number(), netSentBytes: z.number(), uptimeSeconds: z.number() }) }),
   /** The picture changed since the last request for a thumbnail (at most once in two seconds). */
   z.object({ type: z.literal('screenChanged') }),
   z.object({ type: z.literal('notice'), level: z.enum(['info', 'warning', 'error']), message: z.string() }),
   /** The machine ended; disks are closed; the process exits with 0 after this. */
-  z.object({ type: z.literal('stopped'), reason: stopReasonSchema }),
+  z.object({
+    type: z.literal('stopped'),
+    reason: stopReasonSchema,
+    /** PNG, base64, when spec.lastScreen asked for it; null: the screen was off. */
+    screen: z.string().nullable().optional(),
+  }),
 ]);
 export type FromVm = z.infer<typeof fromVmSchema>;
+
+/** What the `value` of a successful reply must be. Calls without a row answer nothing that is looked at. */
+export const vmReplySchemas = {
+  screenshot: z.string().max(64 << 20).nullable(),
+  /** null: the guest is in a graphics mode. */
+  text: z.array(z.string().max(1024)).max(512).nullable(),
+} as const;

@@ -41,6 +41,7 @@ struct X87State {
   uint16_t opcode = 0;
   uint16_t codeSelector = 0, dataSelector = 0;
   uint64_t instructionPointer = 0, dataPointer = 0;
+  uint16_t lastStatus = 0;   ///< inside a HostFpScope only: see there
 };
 
 /** SDM vol. 3 §24.4.2 calls it the activity state. Shutdown is RunExit::TripleFault instead. */

@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest';
+import { runStdio } from './early';
+import { EscapeFilter } from './escape';
+import { parseSize } from './program';
+import { exitOf, parseDisk } from './run';
+import { pick, unescape } from './verbs';
+
+describe('EscapeFilter', () => {
+  const run = (...chunks: string[]) => {
+    const filter = new EscapeFilter();
+    let text = '';
+    for (const chunk of chunks) {
+      const { forward, leave } = filter.push(Buffer.from(chunk, 'latin1'));
+      text += Buffer.from(forward).toString('latin1');
+      if (leave) return { text, left: true };
+    }
+    return { text, left: false };
+  };
+  it('leaves at Ctrl-] and at Ctrl-A X, split over chunks too', () => {
+    expect(run('ls\x1dmore')).toEqual({ text: 'ls', left: true });
+    expect(run('ls\x01', 'x')).toEqual({ text: 'ls', left: true });
+    expect(run('\x01X')).toEqual({ text: '', left: true });
+  });
+  it('passes everything else, and one Ctrl-A for two', () => {
+    expect(run('a\x01\x01b\x01c\x03')).toEqual({ text: 'a\x01b\x01c\x03', left: false });
+  });
+});
+
+it('runStdio knows the streams before the line is parsed', () => {
+  expect(runStdio(['run', '--kernel', 'k'], true)).toEqual({ stdin: 'pipe', stdout: 'inherit' });
+  expect(runStdio(['run', '--kernel', 'k'], false)).toEqual({ stdin: 'inherit', stdout: 'inherit' });
+  expect(runStdio(['run', '--serial=none'], true)).toEqual({ stdin: 'ignore', stdout: 'ignore' });
+  expect(runStdio(['run', '--serial', 'log'], true)).toEqual({ stdin: 'ignore', stdout: 'ignore' });
+  expect(runStdio(['run', '--help'], true)).toBeUndefined();
+  expect(runStdio(['list'], true)).toBeUndefined();
+});
+
+it('parseDisk takes options from the end, and leaves commas in names alone', () => {
+  expect(parseDisk('/a/b.img', 0)).toMatchObject({ path: '/a/b.img', bus: 'virtio', kind: 'disk', readOnly: false });
+  expect(parseDisk('/a,b.img,bus=ide,readonly', 1)).toMatchObject({ id: 'disk1', path: '/a,b.img', bus: 'ide', readOnly: true });
+  expect(parseDisk('/a.ISO', 0)).toMatchObject({ kind: 'disc', readOnly: true });
+  expect(() => parseDisk('/a,bus=', 0)).toThrow(/no disk bus/);
+});
+
+it('parseSize', () => {
+  expect([parseSize('20G'), parseSize('1.5GiB'), parseSize('512mb'), parseSize('1048576')]).toEqual([
+    20 * 2 ** 30,
+    1.5 * 2 ** 30,
+    512 * 2 ** 20,
+    2 ** 20,
+  ]);
+  for (const bad of ['', 'x', '-1G', '5', '1P']) expect(() => parseSize(bad)).toThrow();
+});
+
+it('exitOf keeps a debug exit within what a shell can see', () => {
+  expect(exitOf({ kind: 'debugExit', code: 33 })).toEqual({ code: 33 });
+  expect(exitOf({ kind: 'debugExit', code: 511 }).code).toBe(255);
+  expect(exitOf({ kind: 'powerOff' })).toEqual({ code: 0 });
+});
+
+it('unescape', () => {
+  expect(unescape('ls\\n')).toBe('ls\n');
+  expect(unescape('a\\\\n\\x41\\q')).toBe('a\\nA\\q');
+});
+
+it('pick prefers exact names and refuses doubt', () => {
+  const all = [
+    { id: 'aaaa1111', name: 'Box' },
+    { id: 'aaaa2222', name: 'box' },
+    { id: 'bbbb3333', name: 'Other' },
+  ];
+  const of = (x: { id: string; name: string }) => x;
+  expect(pick(all, 'box', of).id).toBe('aaaa2222');
+  expect(pick(all, 'other', of).id).toBe('bbbb3333');
+  expect(pick(all, 'bbbb', of).id).toBe('bbbb3333');
+  expect(() => pick(all, 'BOX', of)).toThrow(/several/);
+  expect(() => pick(all, 'aaaa', of)).toThrow(/several/);
+  expect(() => pick(all, 'no', of)).toThrow(/no machine/);
+});

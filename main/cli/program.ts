@@ -1,0 +1,307 @@
+/** The verbs of `lodge`. Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 a wrong command line; `run` has its own. */
+import type { ChildProcess } from 'node:child_process';
+import { resolve } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, CPUS_MAX, type Boot, type VmConfig } from '../../preload/contract';
+import { dataPaths, type AppLayout } from '../lib/paths';
+import { errorText, parseDisk, run } from './run';
+
+interface Context {
+  readonly layout: AppLayout;
+  readonly child: ChildProcess | undefined;
+  json: boolean;
+  exitCode: number;
+}
+
+const integer =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < min || value > max)
+      throw new InvalidArgumentError(`Give a whole number from ${min} to ${max}.`);
+    return value;
+  };
+const seconds = (text: string): number => {
+  const value = Number(text);
+  // setTimeout holds 2^31 - 1 milliseconds.
+  if (!(value > 0) || value > 2_000_000) throw new InvalidArgumentError('Give a number of seconds above 0.');
+  return value;
+};
+/** 512M, 20G; a plain number is bytes. */
+export function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
+  if (!match) throw new InvalidArgumentError('Give a size such as 512M or 20G.');
+  const bytes = Math.round(Number(match[1]) * 1024 ** ' kmgt'.indexOf(match[2]!.toLowerCase() || ' '));
+  if (bytes < 1 << 20) throw new InvalidArgumentError('A disk has at least 1 MiB.');
+  return bytes;
+}
+const collect = (value: string, all: string[]): string[] => [...all, value];
+
+interface MachineFlags {
+  kernel?: string;
+  initrd?: string;
+  append?: string;
+  memory: number;
+  cpus: number;
+  disk: string[];
+  accelerator: VmConfig['accelerator'];
+  tier: VmConfig['tier'];
+}
+
+/** The options that `run` and `create` share. */
+const machineOptions = (command: Command): Command =>
+  command
+    .option('--kernel <file>', 'Linux kernel (bzImage) to start directly')
+    .option('--initrd <file>', 'initial RAM disk for it')
+    .option('--append <text>', 'kernel command line')
+    .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
+    .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
+    .option('--disk <file[,bus=virtio|ide][,readonly]>', 'disk image; may be repeated', collect, [])
+    .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
+    .addOption(
+      new Option('--tier <tier>', 'how the software accelerator runs it')
+        .choices(['auto', 'interpreter', 'translator'])
+        .default('auto'),
+    );
+
+function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig {
+  if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined)) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: '--initrd and --append belong to a kernel.',
+      fix: 'Add --kernel FILE.',
+    });
+  }
+  const boot: Boot = builtin
+    ? { kind: 'builtin' }
+    : flags.kernel === undefined
+      ? { kind: 'firmware' }
+      : {
+          kind: 'linux',
+          kernel: resolve(flags.kernel),
+          commandLine: flags.append ?? '',
+          ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
+        };
+  return {
+    name,
+    os: flags.kernel === undefined ? 'other' : 'linux',
+    notes: '',
+    cpus: flags.cpus,
+    memoryMiB: flags.memory,
+    boot,
+    disks: flags.disk.map(parseDisk),
+    serialPorts: 1,
+    accelerator: flags.accelerator,
+    tier: flags.tier,
+  };
+}
+
+export async function main(argv: readonly string[], layout: AppLayout, child: ChildProcess | undefined): Promise<number> {
+  const context: Context = { layout, child, json: argv.includes('--json'), exitCode: 0 };
+  try {
+    await program(context).parseAsync([...argv], { from: 'user' });
+    return context.exitCode;
+  } catch (e) {
+    if (e instanceof CommanderError) return e.exitCode === 0 ? 0 : 2; // it has printed its message
+    const error = LodgeError.from(e);
+    if (context.json) process.stderr.write(JSON.stringify({ error: error.toData() }) + '\n');
+    else process.stderr.write(`lodge: ${errorText(error)}\n`);
+    return 1;
+  } finally {
+    // Forked for a run that never came about.
+    if (child && child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+    child?.unref();
+  }
+}
+
+function program(context: Context): Command {
+  const { layout, child } = context;
+  const lodge = new Command('lodge')
+    .version(layout.version)
+    .description('Virtual machines with their own hypervisor engine')
+    .exitOverride()
+    .showHelpAfterError('(lodge --help lists what there is)');
+  lodge.configureOutput({ outputError: (text, write) => write(`lodge: ${text.replace(/^error: /, '')}`) });
+
+  const data = (command: Command): Command => command.option('--data <dir>', 'data folder of the Lodge meant');
+  const verb = (usage: string, description: string): Command =>
+    data(lodge.command(usage).description(description)).option('--json', 'print JSON');
+  const print = (value: unknown, text: string): void =>
+    void process.stdout.write(context.json ? JSON.stringify(value, null, 2) + '\n' : text === '' ? '' : text + '\n');
+
+  machineOptions(
+    data(lodge.command('run').description('run a machine that is gone when it stops; its serial line is on the terminal')),
+  )
+    .option('--builtin', 'the guest that comes with Lodge')
+    .option('--name <name>', 'lets screenshot, text, keys and stop reach it from another shell')
+    .option('--serial <stdio|none|file>', 'where the first serial port goes', 'stdio')
+    .addOption(new Option('--display <kind>', 'show a window (the app does that)').choices(['none']).default('none'))
+    .option('--screenshot <file.png>', 'save the last picture')
+    .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
+    .option('--debug-exit', 'add isa-debug-exit at port 0xf4; its code becomes the exit code')
+    .action(
+      async (
+        flags: MachineFlags & {
+          data?: string;
+          builtin?: boolean;
+          name?: string;
+          serial: string;
+          screenshot?: string;
+          timeout?: number;
+          debugExit?: boolean;
+        },
+      ) => {
+        if (!child) throw new Error('the VM process was not forked');
+        if (flags.kernel === undefined && !flags.builtin && flags.disk.length === 0) {
+          throw new LodgeError({
+            code: 'invalidInput',
+            message: 'There is nothing to run.',
+            fix: 'Give --kernel FILE, --disk FILE or --builtin.',
+          });
+        }
+        const { serial } = flags;
+        context.exitCode = await run(
+          {
+            config: configOf(flags, flags.name ?? 'run', flags.builtin === true),
+            name: flags.name,
+            serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
+            debugExit: flags.debugExit === true,
+            screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
+            timeoutSeconds: flags.timeout,
+          },
+          child,
+          layout,
+          dataPaths({ dataDir: flags.data }),
+        );
+      },
+    );
+
+  data(lodge.command('serve').description('serve the app to a browser'))
+    .option('--port <n>', 'port; 0 is any free one', integer(0, 65535))
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--json', 'print the address as JSON')
+    .action(async (flags: { port?: number; host: string; data?: string }) => {
+      const { serveUntilSignal } = await import('./serve');
+      await serveUntilSignal(
+        { host: flags.host, port: flags.port, paths: dataPaths({ dataDir: flags.data }), layout },
+        context.json,
+      );
+    });
+
+  machineOptions(verb('create <name>', 'add a machine to the library'))
+    .option('--builtin', 'starts the guest that comes with Lodge')
+    .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
+    .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number }) => {
+      const { create } = await import('./verbs');
+      const vm = await create(
+        dataPaths({ dataDir: flags.data }),
+        layout,
+        configOf(flags, name, flags.builtin === true),
+        flags.newDisk,
+      );
+      print(vm, vm.definition.id);
+    });
+
+  verb('list', 'machines and their states').action(async (flags: { data?: string }) => {
+    const { list, listText } = await import('./verbs');
+    const { vms, broken } = await list(dataPaths({ dataDir: flags.data }), layout);
+    print(vms, listText(vms));
+    for (const problem of broken) process.stderr.write(`lodge: ${problem.message}\n`);
+  });
+
+  verb('host', 'what this computer has').action(async (flags: { data?: string }) => {
+    const { host, hostText } = await import('./verbs');
+    const value = await host(dataPaths({ dataDir: flags.data }), layout);
+    print(value, hostText(value));
+  });
+
+  const simple = [
+    ['start', 'vm.start', 'start a machine in the running Lodge'],
+    ['stop', 'vm.powerOff', 'power a machine off; its disks are flushed'],
+    ['shutdown', 'vm.shutdown', 'press its power button: asks the guest to shut down'],
+    ['pause', 'vm.pause', 'hold a machine'],
+    ['resume', 'vm.resume', 'let a paused machine go on'],
+    ['reset', 'vm.reset', 'press its reset button'],
+    ['show', 'vm.get', 'everything about a machine, as JSON'],
+  ] as const;
+  for (const [name, call, description] of simple) {
+    verb(`${name} <vm>`, description).action(async (vm: string, flags: { data?: string }) => {
+      const { withMachine } = await import('./verbs');
+      const after = await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call(call, { id }));
+      if (name === 'show') context.json = true;
+      print(after, '');
+    });
+  }
+
+  verb('remove <vm>', 'move a machine to the trash folder')
+    .option('--delete-files', 'delete its folder for good')
+    .action(async (vm: string, flags: { data?: string; deleteFiles?: boolean }) => {
+      const { withMachine } = await import('./verbs');
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.remove', { id, deleteFiles: flags.deleteFiles === true }),
+      );
+      print({}, '');
+    });
+
+  verb('attach <vm> <file>', 'attach a disk or ISO image').action(async (vm: string, file: string, flags: { data?: string }) => {
+    const { withMachine } = await import('./verbs');
+    print(
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.attach', { id, path: resolve(file) }),
+      ),
+      '',
+    );
+  });
+
+  verb('detach <vm> <disk>', 'detach a disk by its id').action(async (vm: string, diskId: string, flags: { data?: string }) => {
+    const { withMachine } = await import('./verbs');
+    print(
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.detach', { id, diskId })),
+      '',
+    );
+  });
+
+  verb('screenshot <vm> <file.png>', 'save the screen as a PNG').action(
+    async (vm: string, file: string, flags: { data?: string }) => {
+      const { withMachine, savePicture } = await import('./verbs');
+      const { png } = await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.screenshot', { id }),
+      );
+      print(await savePicture(resolve(file), png), '');
+    },
+  );
+
+  verb('text <vm>', 'the text screen as characters').action(async (vm: string, flags: { data?: string }) => {
+    const { withMachine } = await import('./verbs');
+    const { lines } = await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.text', { id }));
+    if (lines === null && !context.json)
+      throw new LodgeError({
+        code: 'invalidState',
+        message: 'The guest’s screen is in a graphics mode.',
+        fix: 'Use `lodge screenshot`.',
+      });
+    print({ lines }, lines?.map((line) => line.trimEnd()).join('\n') ?? '');
+  });
+
+  verb('keys <vm> <keys>', "type: text, '\\n' for Enter, named keys as <ctrl+alt+delete>").action(
+    async (vm: string, keys: string, flags: { data?: string }) => {
+      const { withMachine, unescape } = await import('./verbs');
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.keys', { id, keys: unescape(keys) }),
+      );
+      print({}, '');
+    },
+  );
+
+  verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")
+    .option('--port <n>', 'which port', integer(0, 3), 0)
+    .action(async (vm: string, text: string, flags: { data?: string; port: number }) => {
+      const { withMachine, unescape } = await import('./verbs');
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+        client.call('vm.serialWrite', { id, port: flags.port, data: unescape(text) }),
+      );
+      print({}, '');
+    });
+
+  return lodge;
+}

@@ -1,0 +1,182 @@
+/** `lodge run`: one machine that lives as long as the command, its serial line on the terminal. */
+import type { ChildProcess } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Writable } from 'node:stream';
+import { LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
+import type { AppLayout, DataPaths } from '../lib/paths';
+import { forkedSpawner } from '../process/node-spawner';
+import type { MachineSpec } from '../process/protocol';
+import { EventHub } from '../services/events';
+import { Machines } from '../services/machines';
+import { EscapeFilter } from './escape';
+
+export interface RunOptions {
+  readonly config: VmConfig;
+  /** Listen for other shells under this name. */
+  readonly name: string | undefined;
+  readonly serial: MachineSpec['serial'][number];
+  readonly debugExit: boolean;
+  readonly screenshot: string | undefined;
+  readonly timeoutSeconds: number | undefined;
+}
+
+export const EXIT_TIMEOUT = 124;
+/** A machine that does not let go of its disks when told to end is killed after this. */
+const STOP_MS = 3000;
+const SIGNAL_STOP_MS = 1000;
+
+/** Why it ended, as an exit code and, unless all is well, a text for stderr. */
+export function exitOf(reason: StopReason): { code: number; message?: string } {
+  switch (reason.kind) {
+    case 'powerOff':
+      return { code: 0 };
+    case 'debugExit':
+      return { code: reason.code & 0xff };
+    case 'stopped':
+      return { code: 1, message: 'the machine was stopped from outside' };
+    case 'guestFault':
+      return { code: 1, message: `${reason.message}\n${reason.report}` };
+    case 'failed':
+      return { code: 1, message: errorText(new LodgeError(reason.error)) };
+    case 'crashed':
+      return { code: 1, message: [reason.message, reason.detail].filter(Boolean).join('\n') };
+  }
+}
+
+export const errorText = (error: LodgeError): string =>
+  [error.message, error.fix, error.code === 'internal' ? error.detail : undefined].filter(Boolean).join('\n');
+
+export async function run(options: RunOptions, child: ChildProcess, layout: AppLayout, paths: DataPaths): Promise<number> {
+  const { config } = options;
+  const trace = process.env['LODGE_TRACE'] !== undefined;
+  const machines = new Machines({
+    hub: new EventHub(),
+    paths,
+    layout,
+    spawn: forkedSpawner(child),
+    deadlines: { stopMs: STOP_MS },
+    ...(trace && { onStderr: (text: string) => void process.stderr.write(text) }),
+  });
+  const vm = machines.addEphemeral(config, {
+    serial: [options.serial],
+    debugExit: options.debugExit,
+    lastScreen: options.screenshot !== undefined ? {} : null,
+  });
+  const { id } = vm.definition;
+  const ended = new Promise<{ reason: StopReason; screen: Buffer | null }>((done) =>
+    machines.onceEnded(id, (reason, screen) => done({ reason, screen })),
+  );
+
+  /** The first cause decides the exit code. */
+  let override: { code: number; message?: string } | undefined;
+  const end = (cause: { code: number; message?: string }): void => {
+    override ??= cause;
+    machines.powerOff(id).catch(() => {});
+  };
+  let signalled = false;
+  const onSignal = (signal: 'SIGINT' | 'SIGTERM' | 'SIGHUP'): void => {
+    // Twice, or too slow: without ceremony.
+    if (signalled) machines.killAll();
+    signalled = true;
+    setTimeout(() => machines.killAll(), SIGNAL_STOP_MS).unref();
+    end({ code: { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 }[signal] });
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  const restoreTerminal = child.stdin ? attachTerminal(child.stdin, () => end({ code: 0 })) : undefined;
+  const timer =
+    options.timeoutSeconds === undefined
+      ? undefined
+      : setTimeout(
+          () => end({ code: EXIT_TIMEOUT, message: `the time limit of ${options.timeoutSeconds} s has passed` }),
+          options.timeoutSeconds * 1000,
+        );
+  const control = options.name === undefined ? undefined : listen(options.name, machines, layout, paths);
+  // A machine that was to be reachable must not run unreachable.
+  control?.catch((e: unknown) => end({ code: 1, message: errorText(LodgeError.from(e)) }));
+  // A start that fails ends the machine, and its stop reason says why; a child that was not needed goes.
+  await machines.start(id).catch(() => child.kill('SIGKILL'));
+  const { reason, screen } = await ended;
+  clearTimeout(timer);
+  restoreTerminal?.();
+  await control?.then((server) => server.close()).catch(() => {});
+
+  const exit = override ?? exitOf(reason);
+  if (options.screenshot !== undefined) {
+    if (screen) await writeFile(options.screenshot, screen);
+    else process.stderr.write('lodge: there was no picture to save: the screen was off\n');
+  }
+  if (exit.message !== undefined) process.stderr.write(`lodge: ${exit.message}\n`);
+  await machines.close();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+  return exit.code;
+}
+
+async function listen(
+  name: string,
+  machines: Machines,
+  layout: AppLayout,
+  paths: DataPaths,
+): Promise<{ close(): Promise<void> }> {
+  const [{ bind }, { ephemeralHandlers }, { listenLocal, connectAll }, { HostService }] = await Promise.all([
+    import('../rpc/bind'),
+    import('../rpc/handlers'),
+    import('../rpc/local-socket'),
+    import('../services/host'),
+  ]);
+  const others = await connectAll(paths.instanceDir);
+  const taken = others.some((client) => client.note.kind === 'run' && client.note.name === name);
+  for (const client of others) client.close();
+  if (taken)
+    throw new LodgeError({
+      code: 'nameTaken',
+      message: `A machine called “${name}” is running already.`,
+      fix: 'Choose another --name, or stop that one.',
+    });
+  const host = new HostService({ mode: 'server', version: layout.version, addon: layout.addon });
+  return listenLocal(paths.instanceDir, { kind: 'run', name }, bind(ephemeralHandlers(machines, host)));
+}
+
+/** Raw mode, so that Ctrl-C and the like reach the guest. Returns what undoes it. */
+function attachTerminal(guest: Writable, leave: () => void): () => void {
+  const { stdin } = process;
+  const filter = new EscapeFilter();
+  const onData = (bytes: Buffer): void => {
+    const { forward, leave: wanted } = filter.push(bytes);
+    if (forward.length > 0) guest.write(forward);
+    if (wanted) leave();
+  };
+  const restore = (): void => {
+    stdin.off('data', onData);
+    stdin.setRawMode(false);
+    stdin.pause();
+  };
+  guest.on('error', () => {});
+  stdin.setRawMode(true);
+  stdin.on('data', onData);
+  process.once('exit', () => stdin.setRawMode(false));
+  process.stderr.write('lodge: Ctrl-] or Ctrl-A X leaves the machine\r\n');
+  return restore;
+}
+
+/** FILE[,bus=virtio|ide][,readonly]; a comma that is followed by anything else belongs to the name. */
+export function parseDisk(text: string, index: number): Disk {
+  let path = text;
+  let bus: Disk['bus'] = 'virtio';
+  let readOnly = false;
+  for (;;) {
+    const match = /^(.+),(bus=([^,]*)|readonly)$/s.exec(path);
+    if (!match) break;
+    path = match[1]!;
+    if (match[2] === 'readonly') readOnly = true;
+    else if (match[3] === 'virtio' || match[3] === 'ide') bus = match[3];
+    else
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: `There is no disk bus "${match[3]}".`,
+        fix: 'Use bus=virtio or bus=ide.',
+      });
+  }
+  const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
+  return { id: `disk${index}`, path: resolve(path), bus, format: 'raw', readOnly: readOnly || kind === 'disc', kind };
+}

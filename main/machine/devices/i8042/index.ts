@@ -1,0 +1,3 @@
+export * from './controller';
+export { parseKeys, type KeyEvent } from './keys';
+export type { KeyboardLeds } from './keyboard';

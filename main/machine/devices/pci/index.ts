@@ -1,0 +1,4 @@
+export * from './config-space';
+export * from './function';
+export * from './msix';
+export * from './pci-bus';

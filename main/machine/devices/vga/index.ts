@@ -1,0 +1,2 @@
+export * from './vga';
+export * from './pci';

@@ -1,0 +1,50 @@
+/** BIOS data area at 40:0 and extended BIOS data area (offsets as in the IBM PS/2 and PC BIOS technical reference). */
+
+export const BDA = 0x400;
+export const Bda = {
+  com: 0x400,
+  lpt: 0x408,
+  ebdaSegment: 0x40e,
+  equipment: 0x410,
+  memoryKiB: 0x413,
+  shiftFlags: 0x417,
+  shiftFlags2: 0x418,
+  altKeypad: 0x419,
+  keyHead: 0x41a,
+  keyTail: 0x41c,
+  keyBuffer: 0x41e,
+  diskStatusFloppy: 0x441,
+  videoMode: 0x449,
+  columns: 0x44a,
+  pageBytes: 0x44c,
+  pageStart: 0x44e,
+  cursors: 0x450,
+  cursorShape: 0x460,
+  activePage: 0x462,
+  crtcPort: 0x463,
+  crtModeControl: 0x465,
+  crtPalette: 0x466,
+  ticks: 0x46c,
+  midnight: 0x470,
+  breakFlag: 0x471,
+  resetFlag: 0x472,
+  diskStatus: 0x474,
+  diskCount: 0x475,
+  lptTimeout: 0x478,
+  comTimeout: 0x47c,
+  keyBufferStart: 0x480,
+  keyBufferEnd: 0x482,
+  rows: 0x484,
+  characterHeight: 0x485,
+  videoControl: 0x487,
+  videoSwitches: 0x488,
+  videoFlags: 0x489,
+  displayCombination: 0x48a,
+  keyboardMode: 0x496,
+  keyboardLeds: 0x497,
+  videoSavePointer: 0x4a8,
+} as const;
+
+export const EBDA_SEGMENT = 0x9fc0;
+export const EBDA_BYTES = 0x400;
+export const CONVENTIONAL_KIB = 639;

@@ -1,0 +1,411 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { BlockBackend } from '../../../backend/block';
+import { Bus } from '../../bus/bus';
+import { createGuestMemory } from '../../memory/guest-memory';
+import { BDA, Bda } from './bda';
+import { Bios, type BiosDependencies } from './bios';
+import { parseBootCatalogue } from './boot';
+import { diskGeometry, type Drive, floppyGeometry } from './drives';
+import { ROM_SEGMENT, Rom, TRAP_POST, TrapStatus } from './rom';
+
+const RAM_BYTES = 4 << 20;
+const STACK = { segment: 0x2000, pointer: 0x1000 };
+
+function fakeMemory(ram: Uint8Array) {
+  const view = new DataView(ram.buffer);
+  const fits = (at: number, bytes: number): boolean => at >= 0 && at + bytes <= ram.length;
+  return createGuestMemory({
+    memRead: (at, into) => fits(at, into.length) && (into.set(ram.subarray(at, at + into.length)), true),
+    memWrite: (at, from) => fits(at, from.length) && (ram.set(from, at), true),
+    memReadU16: (at) => (fits(at, 2) ? view.getUint16(at, true) : undefined),
+    memReadU32: (at) => (fits(at, 4) ? view.getUint32(at, true) : undefined),
+    memReadU64: (at) => (fits(at, 8) ? Number(view.getBigUint64(at, true)) : undefined),
+    memWriteU16: (at, value) => fits(at, 2) && (view.setUint16(at, value, true), true),
+    memWriteU32: (at, value) => fits(at, 4) && (view.setUint32(at, value, true), true),
+    memFill: (at, bytes, value) => fits(at, bytes) && (ram.fill(value, at, at + bytes), true),
+  });
+}
+
+function fakeDisk(ram: Uint8Array, contents: Uint8Array, options: { delayed?: boolean; fails?: boolean } = {}): BlockBackend {
+  const move = (offset: number, ranges: Float64Array, write: boolean): void => {
+    for (let i = 0; i < ranges.length; i += 2) {
+      const [at, bytes] = [ranges[i]!, ranges[i + 1]!];
+      if (write) contents.set(ram.subarray(at, at + bytes), offset);
+      else ram.set(contents.subarray(offset, offset + bytes), at);
+      offset += bytes;
+    }
+  };
+  const run = (offset: number, ranges: Float64Array, write: boolean): void | Promise<void> => {
+    if (options.fails) throw new Error('the host disk is broken');
+    if (!options.delayed) return move(offset, ranges, write);
+    return Promise.resolve().then(() => move(offset, ranges, write));
+  };
+  return {
+    bytes: contents.length,
+    readOnly: false,
+    discards: false,
+    blockBytes: 512,
+    read: (offset, ranges) => run(offset, ranges, false),
+    write: (offset, ranges) => run(offset, ranges, true),
+    flush: () => Promise.resolve(),
+    discard: () => Promise.resolve(),
+    writeZeroes: () => Promise.resolve(),
+    readBytes: (offset, into) => Promise.resolve(void into.set(contents.subarray(offset, offset + into.length))),
+    close: () => Promise.resolve(),
+  };
+}
+
+interface Registers {
+  eax?: number;
+  ebx?: number;
+  ecx?: number;
+  edx?: number;
+  si?: number;
+  di?: number;
+  ds?: number;
+  es?: number;
+}
+
+class Rig {
+  readonly ram = new Uint8Array(RAM_BYTES);
+  readonly view = new DataView(this.ram.buffer);
+  readonly errors: string[] = [];
+  readonly disks: Drive[] = [];
+  readonly discs: Drive[] = [];
+  restarts = 0;
+  bios!: Bios;
+
+  build(options: Partial<BiosDependencies> = {}): this {
+    const font = (height: number): Uint8Array => Uint8Array.from({ length: 256 * height }, (_, i) => i & 0xff);
+    this.bios = new Bios({
+      bus: new Bus(),
+      memory: fakeMemory(this.ram),
+      fonts: { font8x8: font(8), font8x14: font(14), font8x16: font(16) },
+      floppies: [],
+      disks: this.disks,
+      discs: this.discs,
+      bootOrder: () => [...this.disks, ...this.discs],
+      memoryMap: [
+        { start: 0, bytes: 0x9fc00, type: 1 },
+        { start: 0x9fc00, bytes: 0x60400, type: 2 },
+        { start: 0x100000, bytes: RAM_BYTES - 0x100000, type: 1 },
+      ],
+      menuSeconds: 0,
+      prepare: () => undefined,
+      restart: () => this.restarts++,
+      powerOff: () => undefined,
+      hostError: (message) => this.errors.push(message),
+      ...options,
+    });
+    this.ram.set(this.bios.rom, 0xf0000);
+    return this;
+  }
+
+  disk(contents: Uint8Array, options?: Parameters<typeof fakeDisk>[2]): this {
+    const backend = fakeDisk(this.ram, contents, options);
+    this.disks.push({ medium: 'disk', label: 'disk a.img', backend: () => backend });
+    return this;
+  }
+
+  disc(contents: Uint8Array): this {
+    const backend = fakeDisk(this.ram, contents);
+    this.discs.push({ medium: 'disc', label: 'disc b.iso', backend: () => backend });
+    return this;
+  }
+
+  /** One trap of a frame that is already on the stack. */
+  trap(): number {
+    this.view.setUint16(this.at(0), 0, true);
+    this.bios.write(0, 4, ((STACK.segment << 16) | STACK.pointer) >>> 0);
+    return this.view.getUint16(this.at(0), true);
+  }
+
+  at(offset: number): number {
+    return STACK.segment * 16 + STACK.pointer + offset;
+  }
+
+  async call(
+    vector: number,
+    registers: Registers = {},
+  ): Promise<Required<Registers> & { carry: boolean; zero: boolean; ah: number; al: number; cs: number; ip: number }> {
+    const v = this.view;
+    v.setUint16(this.at(2), registers.es ?? 0, true);
+    v.setUint16(this.at(4), registers.ds ?? 0, true);
+    v.setUint32(this.at(6), registers.di ?? 0, true);
+    v.setUint32(this.at(10), registers.si ?? 0, true);
+    v.setUint32(this.at(22), registers.ebx ?? 0, true);
+    v.setUint32(this.at(26), registers.edx ?? 0, true);
+    v.setUint32(this.at(30), registers.ecx ?? 0, true);
+    v.setUint32(this.at(34), registers.eax ?? 0, true);
+    v.setUint16(this.at(38), vector, true);
+    v.setUint32(this.at(40), 0, true);
+    v.setUint16(this.at(44), 0, true);
+    for (let i = 0; this.trap() !== TrapStatus.done; i++) {
+      if (i > 50) throw new Error('the service never finishes');
+      await Promise.resolve();
+    }
+    const flags = v.getUint16(this.at(44), true);
+    const eax = v.getUint32(this.at(34), true);
+    return {
+      eax,
+      ebx: v.getUint32(this.at(22), true),
+      ecx: v.getUint32(this.at(30), true),
+      edx: v.getUint32(this.at(26), true),
+      si: v.getUint16(this.at(10), true),
+      di: v.getUint16(this.at(6), true),
+      ds: v.getUint16(this.at(4), true),
+      es: v.getUint16(this.at(2), true),
+      carry: (flags & 1) !== 0,
+      zero: (flags & 0x40) !== 0,
+      ah: (eax >> 8) & 0xff,
+      al: eax & 0xff,
+      ip: v.getUint16(this.at(40), true),
+      cs: v.getUint16(this.at(42), true),
+    };
+  }
+
+  screen(): string[] {
+    return Array.from({ length: 25 }, (_, row) =>
+      Array.from({ length: 80 }, (_, column) => String.fromCharCode(this.ram[0xb8000 + (row * 80 + column) * 2]!))
+        .join('')
+        .trimEnd(),
+    );
+  }
+}
+
+const bootable = (bytes: number): Uint8Array => {
+  const disk = Uint8Array.from({ length: bytes }, (_, i) => (i >> 9) & 0xff);
+  disk[510] = 0x55;
+  disk[511] = 0xaa;
+  return disk;
+};
+
+let rig: Rig;
+beforeEach(() => (rig = new Rig()));
+
+describe('power-on', () => {
+  it('starts at the reset vector and fills the vectors and the data area', async () => {
+    rig.build();
+    expect([...rig.bios.rom.subarray(0xfff0, 0xfff5)]).toEqual([0xea, Rom.post & 0xff, Rom.post >> 8, 0x00, 0xf0]);
+    await rig.call(TRAP_POST);
+    expect(rig.view.getUint16(0x10 * 4, true)).toBe(Rom.int10);
+    expect(rig.view.getUint16(0x10 * 4 + 2, true)).toBe(ROM_SEGMENT);
+    expect(rig.view.getUint16(Bda.memoryKiB, true)).toBe(639);
+    expect(rig.view.getUint8(Bda.videoMode)).toBe(3);
+    expect((await rig.call(0x12)).eax).toBe(639);
+  });
+});
+
+describe('INT 13h', () => {
+  it('reads by CHS and by packet what the image holds', async () => {
+    rig.disk(bootable(4 << 20)).build();
+    await rig.call(TRAP_POST);
+    const chs = await rig.call(0x13, { eax: 0x0202, ecx: 0x0003, edx: 0x0080, es: 0x3000, ebx: 0x10 });
+    expect([chs.carry, chs.ah, chs.al]).toEqual([false, 0, 2]);
+    expect(rig.ram[0x30010]).toBe(2);
+    expect(rig.ram[0x30010 + 512]).toBe(3);
+    rig.ram.set([16, 0, 1, 0, 0, 0, 0, 0x40, 100, 0, 0, 0, 0, 0, 0, 0], 0x50000);
+    const packet = await rig.call(0x13, { eax: 0x4200, edx: 0x80, ds: 0x5000 });
+    expect([packet.carry, rig.ram[0x40000]]).toEqual([false, 100]);
+  });
+
+  it('waits for a host that is slow', async () => {
+    rig.disk(bootable(1 << 20), { delayed: true }).build();
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x13, { eax: 0x0201, ecx: 0x0005, edx: 0x0080, es: 0x3000 });
+    expect([r.carry, rig.ram[0x30000]]).toEqual([false, 4]);
+  });
+
+  it('turns a host failure into a controller error and tells the user', async () => {
+    rig.disk(bootable(1 << 20), { fails: true }).build();
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x13, { eax: 0x0201, ecx: 0x0001, edx: 0x0080 });
+    expect([r.carry, r.ah]).toEqual([true, 0x20]);
+    expect(rig.errors).toEqual(['disk a.img: the host disk is broken']);
+  });
+
+  it.each([
+    ['a sector past the end', { eax: 0x4200, edx: 0x80, ds: 0x5000 }, 0x04],
+    ['sector 0', { eax: 0x0201, ecx: 0x0000, edx: 0x0080 }, 0x01],
+    ['no sectors', { eax: 0x0200, ecx: 0x0001, edx: 0x0080 }, 0x01],
+    ['a head that is not there', { eax: 0x0201, ecx: 0x0001, edx: 0xfe80 }, 0x04],
+    ['a drive that is not there', { eax: 0x0201, ecx: 0x0001, edx: 0x0081 }, 0x01],
+  ])('refuses %s', async (_name, registers, status) => {
+    rig.disk(bootable(1 << 20)).build();
+    rig.ram.set([16, 0, 1, 0, 0, 0, 0, 0x40, 0, 0, 1, 0, 0, 0, 0, 0], 0x50000);
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x13, registers);
+    expect([r.carry, r.ah]).toEqual([true, status]);
+    expect((await rig.call(0x13, { eax: 0x0100, edx: 0x80 })).ah).toBe(status);
+  });
+
+  it('has the geometry that a partition table was made with, else LBA-assisted translation', () => {
+    expect(diskGeometry(8 << 20)).toEqual({ cylinders: 16, heads: 16, sectors: 63 });
+    expect(diskGeometry(20e9)).toEqual({ cylinders: 1024, heads: 255, sectors: 63 });
+    const table = new Uint8Array(512);
+    table.set([0x80, 1, 1, 0, 6, 3, 32, 100], 446);
+    table.set([0x55, 0xaa], 510);
+    expect(diskGeometry(16 << 20, table)).toMatchObject({ heads: 4, sectors: 32 });
+    expect(floppyGeometry(1474560)).toEqual({ geometry: { cylinders: 80, heads: 2, sectors: 18 }, type: 4 });
+  });
+});
+
+describe('INT 15h', () => {
+  it('lists the memory map with E820 and ends it', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    const types: number[] = [];
+    let ebx = 0;
+    do {
+      const r = await rig.call(0x15, { eax: 0xe820, edx: 0x534d4150, ecx: 24, ebx, es: 0x5000 });
+      expect([r.carry, r.eax, r.ecx]).toEqual([false, 0x534d4150, 20]);
+      types.push(rig.view.getUint32(0x50010, true));
+      ebx = r.ebx;
+    } while (ebx !== 0);
+    expect(types).toEqual([1, 2, 1]);
+    expect((await rig.call(0x15, { eax: 0xe820, edx: 0, ecx: 24, es: 0x5000 })).carry).toBe(true);
+    expect((await rig.call(0x15, { eax: 0x8800 })).eax).toBe(3 * 1024);
+  });
+
+  it('moves blocks above 1 MiB', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    rig.ram.set([1, 2, 3, 4], 0x60000);
+    rig.ram.set([0xff, 0xff, 0x00, 0x00, 0x06, 0x93, 0, 0, 0xff, 0xff, 0x00, 0x00, 0x20, 0x93, 0, 0], 0x50010);
+    const r = await rig.call(0x15, { eax: 0x8700, ecx: 2, es: 0x5000 });
+    expect([r.carry, ...rig.ram.subarray(0x200000, 0x200004)]).toEqual([false, 1, 2, 3, 4]);
+  });
+});
+
+describe('keyboard', () => {
+  const press = (...codes: number[]): Promise<unknown[]> => Promise.all(codes.map((code) => rig.call(0x109, { eax: code })));
+
+  it('turns scancodes into key codes with modifiers', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    await press(0x1e, 0x9e, 0x2a, 0x1e, 0x9e, 0xaa, 0x1d, 0x2e, 0xae, 0x9d, 0x58, 0xe0, 0x48, 0xe0, 0xc8);
+    const keys: number[] = [];
+    for (let i = 0; i < 5; i++) keys.push((await rig.call(0x16, { eax: 0x1000 })).eax);
+    expect(keys).toEqual([0x1e61, 0x1e41, 0x2e03, 0x8600, 0x48e0]);
+    expect((await rig.call(0x16, { eax: 0x1100 })).zero).toBe(true);
+  });
+
+  it('keeps 15 keys, and restarts on Ctrl+Alt+Del', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    for (let i = 0; i < 20; i++) await press(0x10);
+    let count = 0;
+    while (!(await rig.call(0x16, { eax: 0x0100 })).zero) {
+      await rig.call(0x16, { eax: 0 });
+      count++;
+    }
+    expect(count).toBe(15);
+    await press(0x1d, 0x38, 0x53);
+    expect(rig.restarts).toBe(1);
+  });
+
+  it('survives a data area that a program has scribbled over', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    rig.ram.fill(0xff, BDA, BDA + 256);
+    await press(0x10, 0x11);
+    await rig.call(0x16, { eax: 0x0100 });
+    await rig.call(0x10, { eax: 0x0e41 });
+    await rig.call(0x10, { eax: 0x0600, ecx: 0, edx: 0xffff });
+  });
+});
+
+describe('text screen', () => {
+  it('writes, wraps and scrolls', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    for (let line = 0; line < 30; line++) {
+      for (const c of `line ${line}\r\n`) await rig.call(0x10, { eax: 0x0e00 | c.charCodeAt(0) });
+    }
+    const screen = rig.screen();
+    expect(screen[0]).toBe('line 6');
+    expect(screen[23]).toBe('line 29');
+    expect(screen[24]).toBe('');
+    expect((await rig.call(0x10, { eax: 0x0300 })).edx).toBe(24 << 8);
+  });
+});
+
+describe('boot', () => {
+  it('loads the first sector and jumps to it with the drive number', async () => {
+    rig.disk(bootable(1 << 20)).build();
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x19);
+    expect([r.cs, r.ip, r.edx & 0xff]).toEqual([0, 0x7c00, 0x80]);
+    expect([rig.ram[0x7c00 + 510], rig.ram[0x7c00 + 511]]).toEqual([0x55, 0xaa]);
+  });
+
+  it('says why a medium does not boot, and goes on', async () => {
+    rig
+      .disk(new Uint8Array(1 << 20))
+      .disc(new Uint8Array(1 << 20))
+      .disk(bootable(1 << 20))
+      .build();
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x19);
+    expect([r.ip, r.edx & 0xff]).toEqual([0x7c00, 0x81]);
+    expect(rig.screen().join('\n')).toContain('its first sector has no boot signature');
+  });
+
+  it('waits for a key when nothing boots', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    await expect(rig.call(0x19)).rejects.toThrow('never finishes');
+    expect(rig.screen().join('\n')).toContain('no disk or disc to boot from');
+  });
+
+  it('offers a menu with F12', async () => {
+    rig
+      .disk(bootable(1 << 20))
+      .disk(bootable(1 << 20))
+      .build({ menuSeconds: 2 });
+    await rig.call(TRAP_POST);
+    rig.view.setUint16(rig.at(38), 0x19, true);
+    expect(rig.trap()).toBe(TrapStatus.waitForInterrupt);
+    await rig.call(0x109, { eax: 0x58 });
+    rig.view.setUint16(rig.at(38), 0x19, true);
+    expect(rig.trap()).toBe(TrapStatus.waitForInterrupt);
+    expect(rig.screen().join('\n')).toContain('  2  disk a.img');
+    await rig.call(0x109, { eax: 0x03 });
+    expect((await rig.call(0x19)).edx & 0xff).toBe(0x81);
+  });
+
+  it('boots a disc without emulation and reads it in 2048-byte sectors', async () => {
+    const disc = new Uint8Array(64 * 2048);
+    const text = (at: number, s: string): void =>
+      disc.set(
+        Uint8Array.from(s, (c) => c.charCodeAt(0)),
+        at,
+      );
+    text(17 * 2048 + 1, 'CD001');
+    disc[17 * 2048 + 6] = 1;
+    text(17 * 2048 + 7, 'EL TORITO SPECIFICATION');
+    disc[17 * 2048 + 71] = 20;
+    const catalogue = new DataView(disc.buffer, 20 * 2048, 2048);
+    catalogue.setUint8(0, 1);
+    catalogue.setUint16(30, 0xaa55, true);
+    catalogue.setUint16(28, 0x10000 - 0xaa55 - 1, true);
+    catalogue.setUint8(32, 0x88);
+    catalogue.setUint16(38, 4, true);
+    catalogue.setUint32(40, 30, true);
+    disc.fill(0xeb, 30 * 2048, 31 * 2048);
+    disc.fill(0x77, 40 * 2048, 41 * 2048);
+    rig.disc(disc).build();
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x19);
+    expect([r.cs, r.ip, r.edx & 0xff, rig.ram[0x7c00 + 2047]]).toEqual([0, 0x7c00, 0xe0, 0xeb]);
+    rig.ram.set([16, 0, 1, 0, 0, 0, 0, 0x40, 40, 0, 0, 0, 0, 0, 0, 0], 0x50000);
+    const read = await rig.call(0x13, { eax: 0x4200, edx: 0xe0, ds: 0x5000 });
+    expect([read.carry, rig.ram[0x40000], rig.ram[0x407ff]]).toEqual([false, 0x77, 0x77]);
+    const told = await rig.call(0x13, { eax: 0x4b01, edx: 0xe0, ds: 0x5000, si: 0x100 });
+    expect([told.carry, rig.ram[0x50100], rig.view.getUint32(0x50104, true)]).toEqual([false, 0x13, 30]);
+  });
+
+  it('refuses a damaged catalogue', () => {
+    expect(parseBootCatalogue(new Uint8Array(2048))).toBe('its boot catalogue is damaged');
+  });
+});

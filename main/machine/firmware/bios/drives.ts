@@ -1,0 +1,64 @@
+/** The drives INT 13h offers: what backs them, their numbers and their geometry. */
+import type { BlockBackend } from '../../../backend/block';
+
+export type DriveMedium = 'floppy' | 'disk' | 'disc';
+
+export interface Drive {
+  readonly medium: DriveMedium;
+  /** For the boot screen: "SATA disk debian.img". */
+  readonly label: string;
+  /** Read at each use: floppies and discs come and go. */
+  readonly backend: () => BlockBackend | undefined;
+}
+
+export interface Geometry {
+  readonly cylinders: number;
+  readonly heads: number;
+  readonly sectors: number;
+}
+
+/** Bytes of a floppy image → its geometry and BIOS drive type (CMOS 10h / INT 13h/08h BL). */
+const FLOPPIES: readonly [bytes: number, geometry: Geometry, type: number][] = [
+  [163840, { cylinders: 40, heads: 1, sectors: 8 }, 1],
+  [184320, { cylinders: 40, heads: 1, sectors: 9 }, 1],
+  [327680, { cylinders: 40, heads: 2, sectors: 8 }, 1],
+  [368640, { cylinders: 40, heads: 2, sectors: 9 }, 1],
+  [737280, { cylinders: 80, heads: 2, sectors: 9 }, 3],
+  [1228800, { cylinders: 80, heads: 2, sectors: 15 }, 2],
+  [1474560, { cylinders: 80, heads: 2, sectors: 18 }, 4],
+  [1720320, { cylinders: 80, heads: 2, sectors: 21 }, 4],
+  [2949120, { cylinders: 80, heads: 2, sectors: 36 }, 5],
+];
+
+/** An image of another size is addressed as the smallest diskette that holds it. */
+export function floppyGeometry(bytes: number): { geometry: Geometry; type: number } {
+  const row = FLOPPIES.find(([size]) => bytes <= size) ?? FLOPPIES[FLOPPIES.length - 1]!;
+  return { geometry: row[1], type: row[2] };
+}
+
+/**
+ * Geometry for CHS calls. A partition table written under some geometry is believed (all entries must end at the same head and
+ * sector); otherwise LBA-assisted translation (Phoenix EDD 3.0 §2): 63 sectors and the fewest of 16 … 255 heads that reach.
+ */
+export function diskGeometry(bytes: number, firstSector?: Uint8Array): Geometry {
+  const total = Math.floor(bytes / 512);
+  const told = firstSector && geometryOfPartitions(firstSector);
+  const sectors = told?.sectors ?? 63;
+  const heads = told?.heads ?? ([16, 32, 64, 128] as const).find((h) => total <= h * 63 * 1024) ?? 255;
+  return { cylinders: Math.max(1, Math.min(1024, Math.floor(total / (heads * sectors)))), heads, sectors };
+}
+
+function geometryOfPartitions(sector: Uint8Array): { heads: number; sectors: number } | undefined {
+  if (sector[510] !== 0x55 || sector[511] !== 0xaa) return undefined;
+  let heads = 0;
+  let sectors = 0;
+  for (let at = 446; at < 510; at += 16) {
+    if (sector[at + 4] === 0 || sector[at + 4] === 0xee) continue;
+    const endHead = sector[at + 5]! + 1;
+    const endSector = sector[at + 6]! & 63;
+    if ((heads && heads !== endHead) || (sectors && sectors !== endSector)) return undefined;
+    heads = endHead;
+    sectors = endSector;
+  }
+  return heads >= 2 && heads <= 255 && sectors >= 1 ? { heads, sectors } : undefined;
+}

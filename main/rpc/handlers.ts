@@ -1,0 +1,78 @@
+/** The contract's procedures on the services. A missing one does not compile. */
+import { contract, LodgeError, type Handlers } from '../../preload/contract';
+import { listFiles } from '../services/files';
+import type { HostService } from '../services/host';
+import type { Lodge } from '../services/lodge';
+import type { Machines } from '../services/machines';
+
+export function lodgeHandlers(lodge: Lodge): Handlers {
+  const { machines, host } = lodge;
+  return {
+    ...machineHandlers(machines),
+    'app.snapshot': async () => ({
+      seq: lodge.hub.seq,
+      vms: machines.list(),
+      broken: machines.broken(),
+      host: host.get(),
+      preferences: lodge.preferences,
+      notices: lodge.notices,
+    }),
+    'host.get': async () => host.get(),
+    'preferences.set': (change) => lodge.setPreferences(change as Partial<typeof lodge.preferences>),
+    'vm.create': ({ config, newDisk }) => machines.create(config, newDisk),
+    'vm.update': ({ id, config }) => machines.update(id, config as Parameters<Machines['update']>[1]),
+    'vm.remove': ({ id, deleteFiles }) => machines.remove(id, deleteFiles),
+    'vm.attach': async ({ id, path, bus }) => {
+      const image = await lodge.inspectImage(path);
+      if (image.problem !== undefined || (image.kind !== 'disk' && image.kind !== 'disc')) {
+        const problem = image.problem ?? 'it is neither a disk image nor a disc image';
+        throw new LodgeError({
+          code: 'fileInvalid',
+          message: `${path} cannot be attached: ${problem.replace(/\.$/, '')}.`,
+          fix: 'Choose a raw disk image or an ISO image.',
+        });
+      }
+      return machines.attach(id, {
+        path,
+        bus: bus ?? 'virtio',
+        format: 'raw',
+        readOnly: image.kind === 'disc',
+        kind: image.kind,
+      });
+    },
+    'vm.detach': ({ id, diskId }) => machines.detach(id, diskId),
+    'image.inspect': ({ path }) => lodge.inspectImage(path),
+    'files.list': ({ path }) => listFiles(path),
+  };
+}
+
+/** For `lodge run --name`: what one machine answers without a library. */
+export function ephemeralHandlers(machines: Machines, host: HostService): Handlers {
+  const refused = (): Promise<never> =>
+    Promise.reject(
+      new LodgeError({
+        code: 'unsupported',
+        message: 'This Lodge runs one machine from the command line and has no library.',
+        fix: 'Use `lodge serve` or the app.',
+      }),
+    );
+  const nothing = Object.fromEntries(Object.keys(contract).map((name) => [name, refused])) as unknown as Handlers;
+  return { ...nothing, ...machineHandlers(machines), 'host.get': async () => host.get() };
+}
+
+function machineHandlers(machines: Machines) {
+  return {
+    'vm.list': async () => machines.list(),
+    'vm.get': async ({ id }) => machines.get(id),
+    'vm.start': ({ id }) => machines.start(id),
+    'vm.pause': ({ id }) => machines.pause(id),
+    'vm.resume': ({ id }) => machines.resume(id),
+    'vm.shutdown': ({ id }) => machines.shutdown(id),
+    'vm.reset': ({ id }) => machines.reset(id),
+    'vm.powerOff': ({ id }) => machines.powerOff(id),
+    'vm.screenshot': ({ id, thumbnail }) => machines.screenshot(id, thumbnail ?? false),
+    'vm.text': ({ id }) => machines.text(id),
+    'vm.keys': ({ id, keys }) => machines.keys(id, keys),
+    'vm.serialWrite': ({ id, port, data }) => machines.serialWrite(id, port, data),
+  } satisfies Partial<Handlers>;
+}

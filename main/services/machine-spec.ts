@@ -1,0 +1,94 @@
+/** A definition → what the VM process needs, after a look at every file it names: a start that cannot work is refused here. */
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { LodgeError, type VmConfig } from '../../preload/contract';
+import type { MachineSpec } from '../process/protocol';
+import type { AppLayout } from '../lib/paths';
+import type { LockWish } from './file-locks';
+
+/** What one run adds to the definition. */
+export interface RunOptions {
+  readonly serial?: MachineSpec['serial'];
+  readonly debugExit?: boolean;
+  /** Undefined: a thumbnail; null: none. */
+  readonly lastScreen?: MachineSpec['lastScreen'] | null;
+}
+
+/** Wide enough for the library's cards on a dense screen. */
+export const THUMBNAIL_WIDTH = 480;
+
+export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunOptions = {}): Promise<MachineSpec> {
+  const { boot } = config;
+  if (boot.kind === 'linux') {
+    await checkFile(boot.kernel, 'kernel', false);
+    if (boot.initrd !== undefined) await checkFile(boot.initrd, 'initial RAM disk', false);
+  } else if (boot.kind === 'builtin') {
+    await checkFile(layout.builtinGuest, 'built-in guest', false);
+  } else if (config.disks.length === 0) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: `“${config.name}” has nothing to start from.`,
+      fix: 'Attach a disk or an ISO image, or choose another boot medium in its settings.',
+    });
+  }
+  for (const disk of config.disks) await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
+  return {
+    name: config.name,
+    cpus: config.cpus,
+    memoryBytes: config.memoryMiB * (1 << 20),
+    accelerator: config.accelerator,
+    tier: config.tier,
+    // Our own guest follows the Linux boot protocol.
+    boot: boot.kind === 'builtin' ? { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' } : boot,
+    disks: config.disks.map((disk) => ({ ...disk, readOnly: !writes(disk) })),
+    serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
+    debugExit: run.debugExit ?? false,
+    addonPath: layout.addon,
+    ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
+  };
+}
+
+export const lockWishes = (spec: MachineSpec): LockWish[] =>
+  spec.disks.map((disk) => ({ path: disk.path, write: !disk.readOnly }));
+
+const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind === 'disk';
+
+/** `what` with its article-free name, for the sentence. */
+export async function checkFile(path: string, what: string, writable: boolean): Promise<void> {
+  let info;
+  try {
+    info = await stat(path);
+    await access(path, writable ? constants.R_OK | constants.W_OK : constants.R_OK);
+  } catch (e) {
+    const code = (e as NodeJS.ErrnoException).code;
+    const detail = (e as Error).message;
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      const fix =
+        what === 'built-in guest'
+          ? 'Build it with `npm run build`.'
+          : 'It may have been moved or deleted, or its disk is not mounted. Choose the file again in the machine’s settings.';
+      throw new LodgeError({ code: 'fileMissing', message: `The ${what} is not there: ${path}`, fix, detail });
+    }
+    if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
+      const fix = writable && info ? 'Change its permissions, or attach it read-only.' : 'Change its permissions.';
+      throw new LodgeError({
+        code: 'permissionDenied',
+        message: `The ${what} may not be ${info ? 'written' : 'read'}: ${path}`,
+        fix,
+        detail,
+      });
+    }
+    throw new LodgeError({ code: 'fileMissing', message: `The ${what} cannot be read: ${path}`, detail });
+  }
+  if (info.isBlockDevice()) return;
+  if (!info.isFile()) {
+    throw new LodgeError({ code: 'fileInvalid', message: `The ${what} is not a file: ${path}`, fix: 'Choose an image file.' });
+  }
+  if (info.size === 0) {
+    throw new LodgeError({
+      code: 'fileInvalid',
+      message: `The ${what} is empty (0 bytes): ${path}`,
+      fix: 'Its download or copy probably failed. Get it again, or choose another file.',
+    });
+  }
+}

@@ -1,0 +1,271 @@
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Disk, VmState } from '../../preload/contract';
+import type { Lodge } from './lodge';
+import { linuxConfig, openLodge, place, record, type Place } from './testing/bench';
+
+let at: Place;
+let lodge: Lodge;
+beforeEach(async () => {
+  at = await place();
+  lodge = await openLodge(at);
+});
+afterEach(async () => {
+  await lodge.close();
+  await at.clean();
+});
+
+const disk = (path: string, change: Partial<Disk> = {}): Disk => ({
+  id: 'disk0',
+  path,
+  bus: 'virtio',
+  format: 'raw',
+  readOnly: false,
+  kind: 'disk',
+  ...change,
+});
+async function create(name: string, behaviour = '', change: Parameters<typeof linuxConfig>[3] = {}) {
+  return (await lodge.machines.create(await linuxConfig(at, name, behaviour, change))).definition.id;
+}
+describe('a machine’s life', () => {
+  it('goes through its states, each told once and in order', async () => {
+    const id = await create('Box');
+    const events = record(lodge);
+    await lodge.machines.start(id);
+    await lodge.machines.pause(id);
+    await lodge.machines.resume(id);
+    await lodge.machines.reset(id);
+    await lodge.machines.powerOff(id);
+    const states: VmState[] = [];
+    for (const e of events) if (e.type === 'vm' && e.vm.state !== states.at(-1)) states.push(e.vm.state);
+    expect(states).toEqual(['starting', 'running', 'pausing', 'paused', 'resuming', 'running', 'stopping', 'stopped']);
+    expect(events.map((e) => e.seq)).toEqual(events.map((_, i) => events[0]!.seq + i));
+    expect(lodge.machines.get(id).lastStop).toEqual({ kind: 'stopped' });
+  });
+
+  it('refuses what the state does not allow', async () => {
+    const id = await create('Box');
+    await expect(lodge.machines.pause(id)).rejects.toMatchObject({ code: 'invalidState' });
+    await expect(lodge.machines.text(id)).rejects.toMatchObject({ code: 'invalidState' });
+    await lodge.machines.start(id);
+    await expect(lodge.machines.start(id)).rejects.toMatchObject({ code: 'invalidState' });
+    await expect(lodge.machines.update(id, { cpus: 2 })).rejects.toMatchObject({ code: 'invalidState' });
+    await expect(lodge.machines.remove(id, false)).rejects.toMatchObject({ code: 'invalidState' });
+    await lodge.machines.update(id, { notes: 'while running', cpus: 1 });
+    expect(lodge.machines.get(id).definition.notes).toBe('while running');
+  });
+
+  it('sees kill -9 within a second, can start it again, and the others never notice', async () => {
+    const victim = await create('Victim');
+    const other = await create('Other');
+    await lodge.machines.start(other);
+    await lodge.machines.start(victim);
+    const pid = at.pids.at(-1)!;
+    const events = record(lodge);
+    const killed = Date.now();
+    process.kill(pid, 'SIGKILL');
+    await vi.waitFor(() => expect(lodge.machines.get(victim).state).toBe('stopped'), { timeout: 1000, interval: 10 });
+    expect(Date.now() - killed).toBeLessThan(1000);
+    expect(lodge.machines.get(victim).lastStop).toMatchObject({
+      kind: 'crashed',
+      message: expect.stringContaining('SIGKILL') as string,
+    });
+    expect(lodge.machines.get(other).state).toBe('running');
+    expect(events.filter((e) => e.type === 'vm' && e.vm.definition.id === other && e.vm.state !== 'running')).toEqual([]);
+    await expect(lodge.machines.text(other)).resolves.toMatchObject({ lines: expect.arrayContaining(['hello']) as string[] });
+    await expect(lodge.machines.start(victim)).resolves.toMatchObject({ state: 'running' });
+  });
+
+  it('can be powered off while it starts', async () => {
+    const id = await create('Box', 'hang-start');
+    const starting = expect(lodge.machines.start(id)).rejects.toMatchObject({ code: 'invalidState' });
+    await lodge.machines.powerOff(id);
+    await starting;
+    await vi.waitFor(() => expect(lodge.machines.get(id)).toMatchObject({ state: 'stopped', lastStop: { kind: 'stopped' } }));
+  });
+
+  it('shows why the guest ended', async () => {
+    for (const [behaviour, reason] of [
+      ['power-off', { kind: 'powerOff' }],
+      ['triple-fault', { kind: 'guestFault', report: 'rip=0' }],
+      ['debug-exit', { kind: 'debugExit', code: 33 }],
+    ] as const) {
+      const id = await create(behaviour, behaviour);
+      await lodge.machines.start(id);
+      await vi.waitFor(() => expect(lodge.machines.get(id)).toMatchObject({ state: 'stopped', lastStop: reason }));
+    }
+  });
+
+  it('ends every machine with its disks flushed when Lodge closes', async () => {
+    const image = await at.file('d.img', Buffer.alloc(512));
+    const id = await create('Box', '', { disks: [disk(image)] });
+    await lodge.machines.start(id);
+    await lodge.close();
+    expect(await readFile(image, 'utf8')).toContain('flushed');
+    expect(await readdir(at.paths.lockDir)).toEqual([]);
+  });
+});
+
+describe('what a start refuses', () => {
+  const refused = async (id: string, error: object): Promise<void> => {
+    await expect(lodge.machines.start(id)).rejects.toMatchObject(error);
+    expect(lodge.machines.get(id)).toMatchObject({ state: 'stopped', lastStop: { kind: 'failed', error } });
+  };
+
+  it('a missing kernel', async () => {
+    await refused(await create('Box', '', { boot: { kind: 'linux', kernel: '/nowhere/vmlinuz', commandLine: '' } }), {
+      code: 'fileMissing',
+      message: expect.stringContaining('/nowhere/vmlinuz') as string,
+      fix: expect.any(String) as string,
+    });
+  });
+
+  it('an image of 0 bytes, a missing one, a folder', async () => {
+    await refused(await create('A', '', { disks: [disk(await at.file('empty.img', ''))] }), {
+      code: 'fileInvalid',
+      message: expect.stringContaining('0 bytes') as string,
+    });
+    await refused(await create('B', '', { disks: [disk('/nowhere/x.img')] }), { code: 'fileMissing' });
+    await mkdir(join(at.dir, 'folder'));
+    await refused(await create('C', '', { disks: [disk(join(at.dir, 'folder'))] }), { code: 'fileInvalid' });
+  });
+
+  it('nothing to start from', async () => {
+    await refused(await create('Box', '', { boot: { kind: 'firmware' } }), { code: 'invalidInput' });
+  });
+
+  it('more memory than the host has, and says what would fit', async () => {
+    await lodge.close();
+    lodge = await openLodge(at, { hostMemory: () => ({ totalMiB: 4096, availableMiB: 2048 }) });
+    const id = await create('Big', '', { memoryMiB: 8192 });
+    await refused(id, { code: 'insufficientMemory', fix: expect.stringContaining('at most 1792 MiB') as string });
+    await lodge.machines.update(id, { memoryMiB: 1792 });
+    await expect(lodge.machines.start(id)).resolves.toMatchObject({ state: 'running' });
+  });
+
+  it('an image that another running machine writes, under any of its names; reading together is fine', async () => {
+    const image = await at.file('shared.img', Buffer.alloc(512));
+    await mkdir(join(at.dir, 'sub'));
+    const alias = join(at.dir, 'sub', '..', 'shared.img');
+    const writer = await create('Writer', '', { disks: [disk(image)] });
+    const second = await create('Second', '', { disks: [disk(alias)] });
+    const reader = await create('Reader', '', { disks: [disk(image, { readOnly: true })] });
+    const reader2 = await create('Reader 2', '', { disks: [disk(image, { readOnly: true })] });
+    await lodge.machines.start(writer);
+    await refused(second, { code: 'fileInUse', message: expect.stringContaining('“Writer”') as string });
+    await refused(reader, { code: 'fileInUse' });
+    await lodge.machines.powerOff(writer);
+    await lodge.machines.start(reader);
+    await lodge.machines.start(reader2);
+    await refused(second, { code: 'fileInUse' });
+  });
+
+  it('takes over the lock of a process that is gone, not that of one that lives', async () => {
+    const image = await at.file('d.img', Buffer.alloc(512));
+    const id = await create('Box', '', { disks: [disk(image)] });
+    await lodge.machines.start(id);
+    const [lock] = await readdir(at.paths.lockDir);
+    const content = JSON.parse(await readFile(join(at.paths.lockDir, lock!), 'utf8')) as { pid: number; startTime: string };
+    await lodge.machines.powerOff(id);
+    await writeFile(join(at.paths.lockDir, lock!), JSON.stringify({ ...content, startTime: '1', vm: 'ghost' }));
+    await expect(lodge.machines.start(id)).resolves.toMatchObject({ state: 'running' });
+    await lodge.machines.powerOff(id);
+    await writeFile(join(at.paths.lockDir, lock!), JSON.stringify({ ...content, vm: 'somebody' }));
+    await refused(id, { code: 'fileInUse', message: expect.stringContaining('“somebody”') as string });
+  });
+});
+
+describe('the library', () => {
+  it('has a first machine, once', async () => {
+    const [first] = lodge.machines.list();
+    expect(first).toMatchObject({ definition: { boot: { kind: 'builtin' } }, state: 'stopped' });
+    await expect(lodge.machines.start(first!.definition.id)).resolves.toMatchObject({ state: 'running' });
+    await lodge.machines.powerOff(first!.definition.id);
+    await lodge.machines.remove(first!.definition.id, false);
+    await lodge.close();
+    lodge = await openLodge(at);
+    expect(lodge.machines.list()).toEqual([]);
+  });
+
+  it('makes a sparse disk with the machine, and refuses a name twice', async () => {
+    const vm = await lodge.machines.create(await linuxConfig(at, 'Box'), { bytes: 8 * 2 ** 30 });
+    const [d] = vm.definition.disks;
+    expect(d).toMatchObject({ kind: 'disk', readOnly: false });
+    const { size, blocks } = await stat(d!.path);
+    expect(size).toBe(8 * 2 ** 30);
+    expect(blocks).toBeLessThan(16);
+    await expect(lodge.machines.create(await linuxConfig(at, ' box '))).rejects.toMatchObject({ code: 'nameTaken' });
+  });
+
+  it('attaches and detaches; asks the machine itself when it runs', async () => {
+    const id = await create('Box');
+    const image = await at.file('d.img', Buffer.alloc(512));
+    const vm = await lodge.machines.attach(id, disk(image));
+    expect(vm.definition.disks).toHaveLength(1);
+    await lodge.machines.detach(id, vm.definition.disks[0]!.id);
+    await lodge.machines.start(id);
+    await expect(lodge.machines.attach(id, disk(image))).rejects.toMatchObject({ code: 'unsupported' });
+    expect(lodge.machines.get(id).definition.disks).toEqual([]);
+    await expect(lodge.machines.detach(id, 'nope')).rejects.toMatchObject({ code: 'notFound' });
+  });
+
+  it('keeps a picture: while somebody looks, and after the end', async () => {
+    const id = await create('Box');
+    await lodge.machines.start(id);
+    await expect(lodge.machines.screenshot(id, true)).rejects.toMatchObject({ code: 'notFound' });
+    const events = record(lodge);
+    await vi.waitFor(() => expect(events.some((e) => e.type === 'vm' && e.vm.thumbnail > 0)).toBe(true));
+    await lodge.machines.powerOff(id);
+    await lodge.close();
+    lodge = await openLodge(at);
+    expect(lodge.machines.get(id).thumbnail).toBe(1);
+    const { png } = await lodge.machines.screenshot(id, true);
+    expect(Buffer.from(png, 'base64').subarray(1, 4).toString()).toBe('PNG');
+  });
+
+  it('opens with broken settings and a broken machine, and says so', async () => {
+    const id = await create('Good');
+    const bad = await create('Bad');
+    await lodge.close();
+    await writeFile(at.paths.preferencesFile, 'rubbish');
+    const folder = (await readdir(at.paths.defaultVmFolder)).find((n) => n.startsWith('bad-'))!;
+    await writeFile(join(at.paths.defaultVmFolder, folder, 'machine.json'), '{');
+    lodge = await openLodge(at);
+    expect(lodge.machines.list().map((v) => v.definition.id)).toContain(id);
+    expect(lodge.machines.list().map((v) => v.definition.id)).not.toContain(bad);
+    expect(lodge.machines.broken()).toHaveLength(1);
+    expect(lodge.notices.join()).toContain('preferences.json');
+    await expect(lodge.setPreferences({ theme: 'dark' })).resolves.toMatchObject({ theme: 'dark' });
+  });
+
+  it('changes the VM folder without losing machines', async () => {
+    const id = await create('Old');
+    await lodge.setPreferences({ vmFolder: join(at.dir, 'other') });
+    const fresh = await create('New');
+    await lodge.close();
+    lodge = await openLodge(at);
+    const ids = lodge.machines.list().map((v) => v.definition.id);
+    expect(ids).toContain(id);
+    expect(ids).toContain(fresh);
+  });
+});
+
+it('an image that cannot be inspected gives its own error through the contract', async () => {
+  const { inspectImage } = await import('../storage/inspect');
+  const { bind } = await import('../rpc/bind');
+  const { lodgeHandlers } = await import('../rpc/handlers');
+  await lodge.close();
+  lodge = await openLodge(at, { inspectImage });
+  const id = await create('Box');
+  const call = bind(lodgeHandlers(lodge));
+  const text = await at.file('notes.txt', 'just words\n');
+  expect(await call('vm.attach', { id, path: text })).toMatchObject({ ok: false, error: { code: 'fileInvalid' } });
+  expect(await call('vm.attach', { id, path: '/nowhere/x.iso' })).toMatchObject({
+    ok: false,
+    error: { code: expect.stringMatching(/^file/) as string },
+  });
+  const raw = await at.file('disk.img', Buffer.alloc(1 << 20, 1));
+  const attached = await call('vm.attach', { id, path: raw });
+  expect(attached).toMatchObject({ ok: true, value: { definition: { disks: [{ path: raw, kind: 'disk' }] } } });
+});

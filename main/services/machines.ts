@@ -1,0 +1,580 @@
+/**
+ * Every machine there is, stored or ephemeral, and what can be asked of it. State changes go through the lifecycle table;
+ * each is told as one event. Nothing a VM process does can make a method here throw into another machine's business.
+ */
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import {
+  CONFIG_SCHEMA_VERSION,
+  LodgeError,
+  type BrokenVm,
+  type Disk,
+  type StopReason,
+  type Vm,
+  type VmConfig,
+  type VmDefinition,
+  type VmId,
+  type VmState,
+  type VmStats,
+} from '../../preload/contract';
+import type { Inventory } from '../inventory/inventory';
+import { DisposableStore } from '../lib/disposable';
+import { silentLogger, type Logger } from '../lib/log';
+import type { AppLayout, DataPaths } from '../lib/paths';
+import { admit } from '../memory-manager/admission';
+import type { Spawner } from '../process/channel';
+import type { VmCall } from '../process/protocol';
+import { Supervisor, type Deadlines } from '../process/supervisor';
+import { createRawDisk } from '../storage/raw';
+import type { EventHub } from './events';
+import { FileLocks } from './file-locks';
+import { hostMemory } from './host';
+import { refusal, transition, type LifecycleEvent, type UserAction } from './lifecycle';
+import { checkFile, lockWishes, machineSpec, THUMBNAIL_WIDTH, type RunOptions } from './machine-spec';
+import { readThumbnail, THUMBNAIL_INTERVAL_MS, writeThumbnail } from './thumbnails';
+
+export interface MachinesOptions {
+  readonly hub: EventHub;
+  readonly paths: DataPaths;
+  readonly layout: AppLayout;
+  readonly spawn: Spawner;
+  /** Without: only ephemeral machines. */
+  readonly inventory?: Inventory;
+  readonly log?: Logger;
+  readonly deadlines?: Partial<Deadlines>;
+  readonly onStderr?: (text: string) => void;
+  /** For tests: what the host has. */
+  readonly hostMemory?: typeof hostMemory;
+}
+
+interface Machine {
+  definition: VmDefinition;
+  readonly folder: string | undefined;
+  readonly run: RunOptions;
+  state: VmState;
+  lastStop?: StopReason | undefined;
+  engine?: Vm['engine'];
+  stats?: VmStats | undefined;
+  lastStatsAt: number;
+  /** Version of `picture`; 0: none. */
+  thumbnail: number;
+  picture?: Buffer | undefined;
+  /** The screen changed while nobody looked, or less than an interval ago. */
+  pictureDue: boolean;
+  pictureTimer?: NodeJS.Timeout | undefined;
+  pictureAt: number;
+  notices: number;
+  process?: Supervisor | undefined;
+  locks?: FileLocks | undefined;
+  readonly whenEnded: ((reason: StopReason, screen: Buffer | null) => void)[];
+}
+
+const MIB = 1 << 20;
+/** The VM process sends once a second; one that floods does not flood the clients. */
+const STATS_INTERVAL_MS = 500;
+const MAX_NOTICES_PER_RUN = 50;
+const NAME_AND_NOTES: readonly (keyof VmConfig)[] = ['name', 'notes', 'os'];
+
+export class Machines {
+  private readonly machines = new Map<VmId, Machine>();
+  private readonly disposables = new DisposableStore();
+  private readonly log: Logger;
+  private closing = false;
+  /** Clean-up after runs: locks, thumbnails. */
+  private readonly saving = new Set<Promise<void>>();
+
+  constructor(private readonly options: MachinesOptions) {
+    this.log = options.log ?? silentLogger;
+    this.disposables.add(
+      options.hub.onFirstListener(() => {
+        for (const vm of this.machines.values()) if (vm.pictureDue) this.schedulePicture(vm);
+      }),
+    );
+  }
+
+  /** Takes over what the inventory has; again after it found more. */
+  async loadInventory(): Promise<void> {
+    for (const stored of this.options.inventory?.list() ?? []) {
+      if (this.machines.has(stored.definition.id)) continue;
+      const vm = this.add(stored.definition, stored.folder, {});
+      vm.picture = await readThumbnail(stored.folder);
+      if (vm.picture) vm.thumbnail = 1;
+    }
+  }
+
+  list(): Vm[] {
+    return [...this.machines.values()].map(view);
+  }
+
+  broken(): BrokenVm[] {
+    return this.options.inventory?.broken() ?? [];
+  }
+
+  get(id: VmId): Vm {
+    return view(this.require(id));
+  }
+
+  /** Guests that would lose something if this process ended now. */
+  get running(): Vm[] {
+    return this.list().filter((vm) => vm.state !== 'stopped');
+  }
+
+  // ---- definitions ------------------------------------------------------------------------------------------------
+
+  async create(config: VmConfig, newDisk?: { bytes: number }): Promise<Vm> {
+    const inventory = this.requireInventory();
+    this.checkName(config.name);
+    checkDiskIds(config.disks);
+    const stored = await inventory.create(config, async (folder, draft) => {
+      if (!newDisk) return draft;
+      const path = join(folder, 'disk.img');
+      await createRawDisk(path, Math.ceil(newDisk.bytes / 512) * 512);
+      const disk: Disk = { id: freeDiskId(draft.disks), path, bus: 'virtio', format: 'raw', readOnly: false, kind: 'disk' };
+      return { ...draft, disks: [disk, ...draft.disks] };
+    });
+    const vm = this.add(stored.definition, stored.folder, {});
+    this.changed(vm);
+    return view(vm);
+  }
+
+  /** For `lodge run`: lives as long as it runs. */
+  addEphemeral(config: VmConfig, run: RunOptions): Vm {
+    const definition: VmDefinition = {
+      ...config,
+      schema: CONFIG_SCHEMA_VERSION,
+      id: randomUUID(),
+      createdAt: new Date().toISOString(),
+    };
+    return view(this.add(definition, undefined, run));
+  }
+
+  async update(id: VmId, change: Partial<VmConfig>): Promise<Vm> {
+    const vm = this.requireStored(id);
+    const touched = (Object.keys(change) as (keyof VmConfig)[]).filter(
+      (key) => change[key] !== undefined && !same(change[key], vm.definition[key]),
+    );
+    if (touched.length === 0) return view(vm);
+    if (vm.state !== 'stopped' && touched.some((key) => !NAME_AND_NOTES.includes(key))) {
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `The hardware of “${vm.definition.name}” cannot be changed while it runs.`,
+        fix: 'Power it off first.',
+      });
+    }
+    if (change.name !== undefined) this.checkName(change.name, id);
+    if (change.disks !== undefined) checkDiskIds(change.disks);
+    vm.definition = (await this.requireInventory().update(id, change)).definition;
+    this.changed(vm);
+    return view(vm);
+  }
+
+  async remove(id: VmId, deleteFiles: boolean): Promise<void> {
+    const vm = this.requireStored(id);
+    if (vm.state !== 'stopped')
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `“${vm.definition.name}” cannot be removed while it runs.`,
+        fix: 'Power it off first.',
+      });
+    await Promise.all(this.saving);
+    await this.requireInventory().remove(id, deleteFiles);
+    this.forget(vm);
+  }
+
+  async attach(id: VmId, disk: Omit<Disk, 'id'>): Promise<Vm> {
+    const vm = this.require(id);
+    const writes = !disk.readOnly && disk.kind === 'disk';
+    await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes);
+    const attached: Disk = { ...disk, id: freeDiskId(vm.definition.disks) };
+    if (vm.state !== 'stopped') {
+      const process = this.requireLive(vm, 'have a disk attached');
+      await vm.locks?.add(this.options.paths.lockDir, vm.definition.name, { path: disk.path, write: writes });
+      await process.request({ name: 'attachDisk', disk: attached });
+    }
+    return this.setDisks(vm, [...vm.definition.disks, attached]);
+  }
+
+  async detach(id: VmId, diskId: string): Promise<Vm> {
+    const vm = this.require(id);
+    if (!vm.definition.disks.some((d) => d.id === diskId))
+      throw new LodgeError({ code: 'notFound', message: `“${vm.definition.name}” has no such disk.`, detail: diskId });
+    if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId });
+    return this.setDisks(
+      vm,
+      vm.definition.disks.filter((d) => d.id !== diskId),
+    );
+  }
+
+  private async setDisks(vm: Machine, disks: Disk[]): Promise<Vm> {
+    if (vm.folder === undefined) vm.definition = { ...vm.definition, disks };
+    else vm.definition = (await this.requireInventory().update(vm.definition.id, { disks })).definition;
+    this.changed(vm);
+    return view(vm);
+  }
+
+  // ---- life -------------------------------------------------------------------------------------------------------
+
+  async start(id: VmId): Promise<Vm> {
+    const vm = this.require(id);
+    if (this.closing) throw new LodgeError({ code: 'invalidState', message: 'Lodge is closing.' });
+    this.act(vm, 'start', { lastStop: undefined, engine: undefined, stats: undefined });
+    vm.notices = 0;
+    try {
+      // Its last run may still be letting go of its images.
+      await Promise.all(this.saving);
+      const spec = await machineSpec(vm.definition, this.options.layout, vm.run);
+      this.admit(vm);
+      vm.locks = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, lockWishes(spec));
+      if (vm.state !== 'starting')
+        throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” was stopped while it was starting.` });
+      const process = new Supervisor({
+        spawn: this.options.spawn,
+        process: { name: vm.definition.name, serialStdio: spec.serial.some((s) => s.kind === 'stdio') },
+        log: this.log,
+        ...(this.options.deadlines && { deadlines: this.options.deadlines }),
+        ...(this.options.onStderr && { onStderr: this.options.onStderr }),
+        events: {
+          onStats: (stats) => this.statsArrived(vm, stats),
+          onScreenChanged: () => this.screenChanged(vm),
+          onNotice: (level, message) => this.noticeArrived(vm, level, message),
+          onEnd: (reason, screen) => this.ended(vm, reason, screen),
+        },
+      });
+      vm.process = process;
+      vm.engine = await process.start(spec);
+      this.happened(vm, 'started');
+      return view(vm);
+    } catch (e) {
+      const error = LodgeError.from(e);
+      // Refused before there was a process; otherwise its end has told, or will.
+      if (!vm.process && vm.state !== 'stopped')
+        this.ended(vm, vm.state === 'stopping' ? { kind: 'stopped' } : { kind: 'failed', error: error.toData() }, null);
+      throw error;
+    }
+  }
+
+  async pause(id: VmId): Promise<Vm> {
+    return this.pauseOrResume(id, 'pause', 'paused', 'pauseFailed');
+  }
+
+  async resume(id: VmId): Promise<Vm> {
+    return this.pauseOrResume(id, 'resume', 'resumed', 'resumeFailed');
+  }
+
+  private async pauseOrResume(id: VmId, call: 'pause' | 'resume', done: LifecycleEvent, failed: LifecycleEvent): Promise<Vm> {
+    const vm = this.require(id);
+    this.act(vm, call);
+    try {
+      await vm.process!.request({ name: call });
+      this.happened(vm, done);
+    } catch (e) {
+      this.happened(vm, failed);
+      throw e;
+    }
+    return view(vm);
+  }
+
+  async shutdown(id: VmId): Promise<Vm> {
+    const vm = this.require(id);
+    this.act(vm, 'shutdown');
+    await vm.process!.request({ name: 'powerButton' });
+    return view(vm);
+  }
+
+  async reset(id: VmId): Promise<Vm> {
+    const vm = this.require(id);
+    this.act(vm, 'reset');
+    await vm.process!.request({ name: 'reset' });
+    return view(vm);
+  }
+
+  /** Pulls the plug: what the guest wrote reaches the image, what it kept in its caches is lost. Twice: kills. */
+  async powerOff(id: VmId): Promise<Vm> {
+    const vm = this.require(id);
+    const again = vm.state === 'stopping';
+    this.act(vm, 'powerOff');
+    if (again) vm.process?.kill();
+    await vm.process?.stop();
+    return view(vm);
+  }
+
+  // ---- what it shows and takes ------------------------------------------------------------------------------------
+
+  async screenshot(id: VmId, thumbnail: boolean): Promise<{ png: string }> {
+    const vm = this.require(id);
+    if (thumbnail) {
+      if (!vm.picture) throw new LodgeError({ code: 'notFound', message: `There is no picture of “${vm.definition.name}” yet.` });
+      return { png: vm.picture.toString('base64') };
+    }
+    const png = (await this.requireLive(vm, 'be photographed').request({ name: 'screenshot' })) as string | null;
+    if (png === null)
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `The screen of “${vm.definition.name}” is off.`,
+        fix: 'Press a key in it first.',
+      });
+    return { png };
+  }
+
+  async text(id: VmId): Promise<{ lines: string[] | null }> {
+    return { lines: (await this.requireLive(this.require(id), 'be read').request({ name: 'text' })) as string[] | null };
+  }
+
+  async keys(id: VmId, keys: string): Promise<void> {
+    await this.requireLive(this.require(id), 'take keys').request({ name: 'keys', keys });
+  }
+
+  async serialWrite(id: VmId, port: number, data: string): Promise<void> {
+    await this.requireLive(this.require(id), 'take input').request({ name: 'serialWrite', port, data });
+  }
+
+  /** False: it is not running, and the connection is still the caller's. */
+  openViewer(id: VmId, request: { headers: Record<string, string>; head: string } | undefined, transfer: unknown): boolean {
+    return this.machines.get(id)?.process?.viewer(request, transfer) ?? false;
+  }
+
+  onceEnded(id: VmId, listener: (reason: StopReason, screen: Buffer | null) => void): void {
+    this.require(id).whenEnded.push(listener);
+  }
+
+  /** Ends every machine with its disks flushed. New starts are refused from here on. */
+  async close(): Promise<void> {
+    this.closing = true;
+    for (const vm of this.machines.values()) clearTimeout(vm.pictureTimer);
+    // One that is stopping already is waited for, not killed.
+    const stops = [...this.machines.values()].map(async (vm) => {
+      if (vm.state === 'stopping') await vm.process?.stop();
+      else if (vm.state !== 'stopped') await this.powerOff(vm.definition.id);
+    });
+    await Promise.allSettled(stops);
+    await Promise.all(this.saving);
+    this.disposables.dispose();
+  }
+
+  /** For signals that leave no time. */
+  killAll(): void {
+    for (const vm of this.machines.values()) vm.process?.kill();
+  }
+
+  // ---- what the VM process tells ----------------------------------------------------------------------------------
+
+  private ended(vm: Machine, reason: StopReason, screen: Buffer | null): void {
+    this.log.info({ vm: vm.definition.id, reason: reason.kind }, 'machine stopped');
+    clearTimeout(vm.pictureTimer);
+    vm.pictureTimer = undefined;
+    vm.pictureDue = false;
+    vm.process = undefined;
+    if (screen && vm.folder !== undefined) this.setPicture(vm, screen);
+    const release = this.track(vm.locks?.release());
+    vm.locks = undefined;
+    if (vm.folder !== undefined && vm.picture) void this.track(writeThumbnail(vm.folder, vm.picture));
+    vm.lastStop = reason;
+    vm.state = 'stopped';
+    vm.stats = undefined;
+    this.changed(vm);
+    if (vm.folder === undefined) this.forget(vm);
+    // The images are free when the caller hears of the end.
+    void release.then(() => {
+      for (const listener of vm.whenEnded.splice(0)) listener(reason, screen);
+    });
+  }
+
+  private track(work: Promise<void> | undefined): Promise<void> {
+    const tracked = (work ?? Promise.resolve()).catch((e: unknown) =>
+      this.log.warn({ error: String(e) }, 'clean-up after a machine failed'),
+    );
+    this.saving.add(tracked);
+    return tracked.finally(() => this.saving.delete(tracked));
+  }
+
+  private statsArrived(vm: Machine, stats: VmStats): void {
+    const now = Date.now();
+    vm.stats = stats;
+    if (now - vm.lastStatsAt < STATS_INTERVAL_MS) return;
+    vm.lastStatsAt = now;
+    this.changed(vm);
+  }
+
+  private noticeArrived(vm: Machine, level: 'info' | 'warning' | 'error', message: string): void {
+    if (vm.notices++ < MAX_NOTICES_PER_RUN) this.options.hub.emit({ type: 'notice', level, message, vmId: vm.definition.id });
+  }
+
+  private screenChanged(vm: Machine): void {
+    if (vm.folder === undefined) return; // never shown in a library
+    vm.pictureDue = true;
+    this.schedulePicture(vm);
+  }
+
+  /** At most one picture an interval, only while somebody looks. */
+  private schedulePicture(vm: Machine): void {
+    if (vm.pictureTimer !== undefined || !vm.process || !this.options.hub.hasListeners) return;
+    const wait = Math.max(0, vm.pictureAt + THUMBNAIL_INTERVAL_MS - Date.now());
+    vm.pictureTimer = setTimeout(() => void this.takePicture(vm), wait);
+  }
+
+  private async takePicture(vm: Machine): Promise<void> {
+    vm.pictureDue = false;
+    vm.pictureAt = Date.now();
+    try {
+      const { process } = vm;
+      const png = (await process?.request({ name: 'screenshot', maxWidth: THUMBNAIL_WIDTH })) as string | null | undefined;
+      if (typeof png === 'string' && vm.process === process) {
+        this.setPicture(vm, Buffer.from(png, 'base64'));
+        this.changed(vm);
+      }
+    } catch {
+      // It is starting, stopping or stuck; the next change of the screen asks again.
+    } finally {
+      vm.pictureTimer = undefined;
+      if (vm.pictureDue) this.schedulePicture(vm);
+    }
+  }
+
+  private setPicture(vm: Machine, picture: Buffer): void {
+    vm.picture = picture;
+    vm.thumbnail++;
+  }
+
+  // ---- helpers ----------------------------------------------------------------------------------------------------
+
+  private add(definition: VmDefinition, folder: string | undefined, run: RunOptions): Machine {
+    const vm: Machine = {
+      definition,
+      folder,
+      run,
+      state: 'stopped',
+      lastStatsAt: 0,
+      thumbnail: 0,
+      pictureDue: false,
+      pictureAt: 0,
+      notices: 0,
+      whenEnded: [],
+    };
+    this.machines.set(definition.id, vm);
+    return vm;
+  }
+
+  private forget(vm: Machine): void {
+    this.machines.delete(vm.definition.id);
+    this.options.hub.emit({ type: 'vmRemoved', id: vm.definition.id });
+  }
+
+  private changed(vm: Machine): void {
+    this.options.hub.emit({ type: 'vm', vm: view(vm) });
+  }
+
+  /** What a user asked for: refused with a sentence, or done at once. */
+  private act(vm: Machine, action: UserAction, change?: Partial<Machine>): void {
+    const next = transition(vm.state, action);
+    if (next === undefined) throw refusal(vm.definition.name, vm.state, action);
+    Object.assign(vm, change);
+    if (next === vm.state) return;
+    vm.state = next;
+    this.changed(vm);
+  }
+
+  /** What the VM process reported; too late is no error. */
+  private happened(vm: Machine, event: LifecycleEvent): void {
+    const next = transition(vm.state, event);
+    if (next === undefined || next === vm.state) return;
+    vm.state = next;
+    this.changed(vm);
+  }
+
+  private admit(vm: Machine): void {
+    const running = [...this.machines.values()]
+      .filter((m) => m !== vm && m.process)
+      .map((m) => ({ memoryMiB: m.definition.memoryMiB, residentMiB: (m.stats?.residentBytes ?? 0) / MIB }));
+    const host = (this.options.hostMemory ?? hostMemory)();
+    const decision = admit(vm.definition.memoryMiB, host, running);
+    if (decision.ok) return;
+    const { fitsMiB, availableMiB, promisedMiB } = decision.error;
+    const others = promisedMiB > 0 ? `, of which ${mib(promisedMiB)} are promised to running machines` : '';
+    throw new LodgeError({
+      code: 'insufficientMemory',
+      message: `“${vm.definition.name}” wants ${mib(vm.definition.memoryMiB)} of memory, but the host has ${mib(availableMiB)} free${others}.`,
+      fix:
+        fitsMiB >= 16 ? `Give it at most ${fitsMiB} MiB, or close something first.` : 'Close other programs or machines first.',
+    });
+  }
+
+  private require(id: VmId): Machine {
+    const vm = this.machines.get(id);
+    if (!vm)
+      throw new LodgeError({
+        code: 'notFound',
+        message: 'There is no such machine.',
+        fix: 'It may have been removed. Look at the list again.',
+        detail: id,
+      });
+    return vm;
+  }
+
+  private requireStored(id: VmId): Machine {
+    const vm = this.require(id);
+    if (vm.folder === undefined)
+      throw new LodgeError({
+        code: 'unsupported',
+        message: `“${vm.definition.name}” is not in the library and goes away when it stops.`,
+      });
+    return vm;
+  }
+
+  private requireLive(vm: Machine, what: string): { request(call: VmCall): Promise<unknown> } {
+    if (!vm.process || vm.state === 'starting' || vm.state === 'stopped') {
+      throw new LodgeError({
+        code: 'invalidState',
+        message: `“${vm.definition.name}” cannot ${what}: it is not running.`,
+        fix: 'Start it first.',
+      });
+    }
+    return vm.process;
+  }
+
+  private requireInventory(): Inventory {
+    if (!this.options.inventory)
+      throw new LodgeError({
+        code: 'unsupported',
+        message: 'This Lodge runs one machine and has no library.',
+        fix: 'Use `lodge serve` or the app.',
+      });
+    return this.options.inventory;
+  }
+
+  private checkName(name: string, except?: VmId): void {
+    const wanted = name.trim().toLocaleLowerCase();
+    for (const vm of this.machines.values()) {
+      if (vm.definition.id !== except && vm.definition.name.trim().toLocaleLowerCase() === wanted) {
+        throw new LodgeError({
+          code: 'nameTaken',
+          message: `There is a machine called “${vm.definition.name}” already.`,
+          fix: 'Choose another name.',
+        });
+      }
+    }
+  }
+}
+
+function view(vm: Machine): Vm {
+  return {
+    definition: vm.definition,
+    state: vm.state,
+    thumbnail: vm.thumbnail,
+    ephemeral: vm.folder === undefined,
+    ...(vm.state === 'stopped' && vm.lastStop && { lastStop: vm.lastStop }),
+    ...(vm.state !== 'stopped' && vm.engine && { engine: vm.engine }),
+    ...(vm.state !== 'stopped' && vm.stats && { stats: vm.stats }),
+  };
+}
+
+const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+const mib = (n: number): string => (n >= 10 * 1024 ? `${(n / 1024).toFixed(1)} GiB` : `${n} MiB`);
+
+function freeDiskId(disks: readonly Disk[]): string {
+  for (let n = 0; ; n++) if (!disks.some((d) => d.id === `disk${n}`)) return `disk${n}`;
+}
+
+function checkDiskIds(disks: readonly Disk[]): void {
+  if (new Set(disks.map((d) => d.id)).size !== disks.length)
+    throw new LodgeError({ code: 'invalidInput', message: 'Two disks of a machine have the same id.' });
+}

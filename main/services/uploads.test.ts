@@ -1,0 +1,65 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { receiveUpload, uploadName } from './uploads';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'lodge-upload-'));
+});
+afterEach(() => rm(dir, { recursive: true, force: true }));
+const media = () => readdir(join(dir, 'media'));
+
+it('streams a file to its place, and never over another', async () => {
+  const first = await receiveUpload(Readable.from([Buffer.from('ab'), Buffer.from('c')]), {
+    vmFolder: dir,
+    name: 'a b.tar.gz',
+    announced: 3,
+  });
+  const second = await receiveUpload(Readable.from([Buffer.from('x')]), { vmFolder: dir, name: 'a b.tar.gz' });
+  expect([basename(first), basename(second)]).toEqual(['a b.tar.gz', 'a b.tar (2).gz']);
+  expect(await readFile(first, 'utf8')).toBe('abc');
+  expect(await media()).toHaveLength(2);
+});
+
+it('leaves nothing of an upload that is cancelled, too short, or empty', async () => {
+  const source = new PassThrough();
+  const upload = receiveUpload(source, { vmFolder: dir, name: 'x.iso', announced: 100 });
+  source.write('half');
+  setTimeout(() => source.destroy(), 20);
+  await expect(upload).rejects.toMatchObject({ code: 'fileInvalid', message: expect.stringContaining('cancelled') as string });
+  await expect(
+    receiveUpload(Readable.from([Buffer.from('abc')]), { vmFolder: dir, name: 'x.iso', announced: 4 }),
+  ).rejects.toMatchObject({ code: 'fileInvalid' });
+  await expect(receiveUpload(Readable.from([]), { vmFolder: dir, name: 'x.iso' })).rejects.toMatchObject({ code: 'fileInvalid' });
+  expect(await media()).toEqual([]);
+});
+
+it('refuses what cannot fit before a byte is written', async () => {
+  const upload = receiveUpload(Readable.from([Buffer.from('abc')]), {
+    vmFolder: dir,
+    name: 'x.iso',
+    announced: Number.MAX_SAFE_INTEGER,
+  });
+  await expect(upload).rejects.toMatchObject({ code: 'insufficientSpace' });
+  expect(await media()).toEqual([]);
+});
+
+it.each([
+  '../x.iso',
+  '..',
+  '.',
+  '.hidden',
+  'a/b.iso',
+  'a\\b.iso',
+  '/etc/passwd',
+  'nul\0.iso',
+  'line\n.iso',
+  '',
+  ' x',
+  'x '.padEnd(300, 'y'),
+])('refuses the name %j', (name) => {
+  expect(() => uploadName(name)).toThrow(/Not a usable file name/);
+});

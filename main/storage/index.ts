@@ -1,0 +1,3 @@
+export { ImageError } from './image-error';
+export { inspectImage } from './inspect';
+export { createRawDisk, RawDisk, type BulkIo, type RawDiskOptions } from './raw';

@@ -1,0 +1,1 @@
+export { RawDisk, createRawDisk, type BulkIo, type RawDiskOptions } from './raw-disk';

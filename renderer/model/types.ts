@@ -1,0 +1,24 @@
+/** The contract's nouns under the names the views use; views import from here and never from a transport. */
+export type {
+  Boot,
+  BrokenVm,
+  Disk,
+  EngineInfo,
+  Host,
+  ImageInfo,
+  Input,
+  LodgeErrorData,
+  Output,
+  Preferences,
+  StopReason,
+  Vm,
+  VmConfig,
+  VmDefinition,
+  VmId,
+  VmState,
+  VmStats,
+} from '../../preload/contract';
+export { CPUS_MAX, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from '../../preload/contract';
+
+/** What a file picker is asked for; the native dialog and the file browser filter by it. */
+export type FileKind = 'disk' | 'disc' | 'kernel' | 'initrd' | 'folder' | 'any';

@@ -1,0 +1,171 @@
+/**
+ * Real kernels and an initramfs for guest tests, kept in the cache: Debian's linux-image packages through apt by name (as any
+ * user, nothing is installed), busybox, and the modules the test guest loads. A fixture that cannot be had is left out and
+ * its reason kept, so that its tests can say why they are skipped.
+ */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { CACHE, at, hashOf, runQuiet, say, which } from './common.mjs';
+import { cpio } from './cpio.mjs';
+
+export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64'];
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
+const HOME = join(CACHE, 'guest');
+/** Name → { kernel, initrd, release } or { problem }. */
+export const FIXTURES = join(HOME, 'fixtures.json');
+
+/** Downloads one package and returns the path of its .deb in `folder`. */
+function download(name, folder) {
+  runQuiet('apt-get', ['-qq', 'download', name], { cwd: folder, what: `apt-get download ${name}`, timeoutSeconds: 600 });
+  const file = readdirSync(folder).find((f) => f.startsWith(`${name}_`) && f.endsWith('.deb'));
+  if (!file) throw new Error(`apt-get made no ${name} package`);
+  return join(folder, file);
+}
+
+/** The versioned package a meta package such as linux-image-amd64 stands for. */
+function versionedPackage(meta) {
+  const match = /^\s*\|?Depends:\s*(linux-image-\S+)/m.exec(
+    runQuiet('apt-cache', ['depends', meta], { what: `apt-cache depends ${meta}` }),
+  );
+  if (!match) throw new Error(`apt knows no kernel behind ${meta}`);
+  return match[1];
+}
+
+/** Names of the modules a .ko file needs (its .modinfo section is a list of NUL-terminated key=value strings). */
+const dependsOf = (file) => {
+  const match = /\0depends=([^\0]*)\0/.exec(readFileSync(file, 'latin1'));
+  return match?.[1] ? match[1].split(',') : [];
+};
+const moduleName = (file) => basename(file).replace(/\.ko$/, '').replaceAll('-', '_');
+
+function findModules(folder) {
+  const found = new Map();
+  const walk = (path) => {
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      const full = join(path, entry.name);
+      if (entry.isDirectory()) walk(full);
+      else if (entry.name.endsWith('.ko')) found.set(moduleName(entry.name), full);
+    }
+  };
+  if (existsSync(folder)) walk(folder);
+  return found;
+}
+
+/** The wanted modules and what they need, each after its dependencies. What is built into the kernel is no module. */
+function loadOrder(modules, wanted) {
+  const order = [];
+  const visit = (name) => {
+    const key = name.replaceAll('-', '_');
+    const file = modules.get(key);
+    if (!file || order.includes(key)) return;
+    dependsOf(file).forEach(visit);
+    order.push(key);
+  };
+  wanted.forEach(visit);
+  return order;
+}
+
+function makeInitrd(busybox, modules) {
+  const order = loadOrder(modules, MODULES);
+  const folders = ['bin', 'dev', 'proc', 'sys', 'tmp', 'mnt', 'modules'];
+  const applets = ['sh', 'insmod', 'mount'];
+  return gzipSync(
+    cpio([
+      ...folders.map((name) => ({ name, kind: 'folder' })),
+      { name: 'dev/console', kind: 'device', mode: 0o600, major: 5, minor: 1 },
+      { name: 'bin/busybox', kind: 'file', data: readFileSync(busybox) },
+      ...applets.map((name) => ({ name: `bin/${name}`, kind: 'link', data: 'busybox' })),
+      ...order.map((name) => ({ name: `modules/${name}.ko`, kind: 'file', mode: 0o644, data: readFileSync(modules.get(name)) })),
+      { name: 'modules/order', kind: 'file', mode: 0o644, data: order.map((name) => `${name}\n`).join('') },
+      { name: 'init', kind: 'file', data: readFileSync(at('tests/guest/init.sh')) },
+    ]),
+    { level: 6 },
+  );
+}
+
+function makeKernel(meta, busybox, recipe) {
+  const name = versionedPackage(meta);
+  const folder = join(HOME, `${name}-${recipe.slice(0, 12)}`);
+  if (!existsSync(join(folder, 'initrd.gz'))) {
+    const work = mkdtempSync(join(HOME, 'new-'));
+    try {
+      say(`fetching ${name} for guest tests…`);
+      const deb = download(name, work);
+      // Kernel and modules only; of the big package most would be thrown away.
+      runQuiet(
+        'sh',
+        ['-c', 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --wildcards "./boot/vmlinuz-*" "*.ko"', 'sh', deb, work],
+        {
+          what: `Unpacking ${name}`,
+        },
+      );
+      const ready = join(work, 'ready');
+      mkdirSync(ready);
+      const vmlinuz = readdirSync(join(work, 'boot')).find((f) => f.startsWith('vmlinuz-'));
+      renameSync(join(work, 'boot', vmlinuz), join(ready, 'vmlinuz'));
+      const modules = findModules(join(work, existsSync(join(work, 'usr/lib/modules')) ? 'usr/lib/modules' : 'lib/modules'));
+      writeFileSync(join(ready, 'initrd.gz'), makeInitrd(busybox, modules));
+      writeFileSync(join(ready, 'release'), vmlinuz.slice('vmlinuz-'.length));
+      rmSync(folder, { recursive: true, force: true });
+      renameSync(ready, folder);
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
+  }
+  return {
+    kernel: join(folder, 'vmlinuz'),
+    initrd: join(folder, 'initrd.gz'),
+    release: readFileSync(join(folder, 'release'), 'utf8'),
+  };
+}
+
+/** busybox-static's program: the installed one if it is static, else from the package. */
+function findBusybox() {
+  const kept = join(HOME, 'busybox');
+  if (existsSync(kept)) return kept;
+  const work = mkdtempSync(join(HOME, 'new-'));
+  try {
+    const deb = download('busybox-static', work);
+    runQuiet('dpkg-deb', ['-x', deb, work], { what: 'Unpacking busybox-static' });
+    const program = ['bin/busybox', 'usr/bin/busybox'].map((p) => join(work, p)).find((p) => existsSync(p));
+    renameSync(program, kept);
+    return kept;
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+let updated = false;
+/** Package lists that are missing or older than the archive make any download fail: root can renew them, once. */
+function orAfterUpdate(attempt) {
+  try {
+    return attempt();
+  } catch (error) {
+    if (updated || process.getuid?.() !== 0 || !which('apt-get')) throw error;
+    updated = true;
+    runQuiet('apt-get', ['-qq', 'update'], { what: 'apt-get update', timeoutSeconds: 300 });
+    return attempt();
+  }
+}
+
+/** @returns {Record<string, { kernel: string, initrd: string, release: string } | { problem: string }>} also written to FIXTURES */
+export function ensureFixtures() {
+  mkdirSync(HOME, { recursive: true });
+  const fixtures = {};
+  const recipe = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']);
+  const make = (meta) => {
+    if (!which('apt-get') || !which('dpkg-deb')) throw new Error('Debian kernels are taken through apt, which is not here');
+    return makeKernel(meta, findBusybox(), recipe);
+  };
+  for (const meta of KERNELS) {
+    try {
+      fixtures[meta] = orAfterUpdate(() => make(meta));
+    } catch (error) {
+      fixtures[meta] = { problem: `no ${meta}: ${error.message.split('\n').slice(0, 2).join(' ')}` };
+      say(fixtures[meta].problem);
+    }
+  }
+  writeFileSync(FIXTURES, JSON.stringify(fixtures, null, 2));
+  return fixtures;
+}

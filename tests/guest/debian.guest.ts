@@ -1,0 +1,70 @@
+/** Debian's own kernels, from power-on through their init to power-off, on the reference tier. */
+import { describe, expect, it } from 'vitest';
+import { unexpected } from './dmesg';
+import { BOOT_SECONDS, boot, fixture, section, type KernelName } from './harness';
+
+const KERNELS: readonly KernelName[] = ['linux-image-cloud-amd64', 'linux-image-amd64'];
+
+describe.each(KERNELS)('%s', (name) => {
+  it('boots to its init, finds the machine it was given and powers off', async (context) => {
+    const guest = fixture(context, name);
+    const run = boot(guest, { test: 'report', memory: 512, append: 'quiet', extra: ['--tier', 'interpreter'] });
+    const init = await run.waitFor(/LODGE-INIT kernel=(\S+) machine=(\S+) cpus=(\d+)/, BOOT_SECONDS);
+    expect(init.slice(1, 4)).toEqual([guest.release, 'x86_64', '1']);
+    await run.waitFor(/LODGE-DONE/, BOOT_SECONDS);
+    const exit = await run.ended(30);
+    expect(exit.code, exit.stderr).toBe(0);
+
+    const text = exit.stdout;
+    expect(unexpected(section(text, 'dmesg')), 'kernel messages that QEMU’s PC does not show').toEqual([]);
+    expect(text).not.toContain('LODGE-MODULE-FAILED');
+
+    const serial = section(text, 'tty').join('\n');
+    expect(serial).toMatch(/^0: uart:16550A port:000003F8 irq:4/m);
+    expect(serial).toMatch(/^1: uart:16550A port:000002F8 irq:3/m);
+    expect(section(text, 'input').join('\n')).toContain('AT Translated Set 2 keyboard');
+    expect(section(text, 'rtc')[0]).toContain('rtc_cmos');
+
+    const pci = section(text, 'pci').map((line) => line.split(' ').slice(1, 3).join(':').replaceAll('0x', ''));
+    expect(pci).toEqual(expect.arrayContaining(['8086:1237', '8086:7000', '8086:7113', '1234:1111']));
+    const interrupts = section(text, 'interrupts').join('\n');
+    expect(interrupts).toMatch(/IO-APIC\s+9-fasteoi\s+acpi/);
+    expect(interrupts).toMatch(/IO-APIC\s+4-edge\s+ttyS0/);
+    // What the kernel keeps for itself is about 40 MiB of 512.
+    expect(Number.parseInt(section(text, 'memory')[0] ?? '', 10)).toBeGreaterThan(440 * 1024);
+  });
+
+  it('knows the time of day', async (context) => {
+    const guest = fixture(context, name);
+    const run = boot(guest, { test: 'report', append: 'quiet' });
+    await run.waitFor(/LODGE-BEGIN rtc\r?\n/, BOOT_SECONDS);
+    const [, seconds] = await run.waitFor(/rtc_cmos[^\n]*\n(\d+)/, 30);
+    const apart = Math.abs(Number(seconds) - Date.now() / 1000);
+    expect(apart, 'guest and host clocks differ by seconds').toBeLessThan(10);
+    expect((await run.ended(60)).code).toBe(0);
+  });
+});
+
+describe('linux-image-cloud-amd64 with more of everything', () => {
+  it('brings up two processors', async (context) => {
+    const run = boot(fixture(context, 'linux-image-cloud-amd64'), { cpus: 2, append: 'quiet' });
+    const init = await run.waitFor(/LODGE-INIT .*cpus=(\d+)/, BOOT_SECONDS);
+    expect(init[1]).toBe('2');
+    expect((await run.ended(60)).code).toBe(0);
+  });
+
+  it('uses memory above 4 GiB', async (context) => {
+    const run = boot(fixture(context, 'linux-image-cloud-amd64'), { test: 'report', memory: 5120, append: 'quiet' });
+    await run.waitFor(/LODGE-BEGIN memory\r?\n/, BOOT_SECONDS * 2);
+    const [, kib] = await run.waitFor(/(\d+) kB/, 30);
+    expect(Number(kib)).toBeGreaterThan(4.7 * 1024 * 1024);
+    expect((await run.ended(60)).code).toBe(0);
+  });
+
+  it('comes back from its own reboot', async (context) => {
+    const run = boot(fixture(context, 'linux-image-cloud-amd64'), { test: 'reboot', append: 'quiet' });
+    await run.waitFor(/LODGE-REBOOT/, BOOT_SECONDS);
+    await run.waitFor(/LODGE-INIT/, BOOT_SECONDS);
+    run.kill();
+  });
+});
