@@ -1,5 +1,4 @@
 /** One build for all: main and preload as CommonJS that needs no node_modules at run time, the page for Chrome 114 and newer. */
-import { existsSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { resolve } from 'node:path';
 import react from '@vitejs/plugin-react';
@@ -9,10 +8,6 @@ import packageJson from './package.json' with { type: 'json' };
 
 const root = import.meta.dirname;
 const at = (path: string): string => resolve(root, path);
-
-/** Entry name → source; one that is not there yet is left out. */
-const entries = (all: Record<string, string>): Record<string, string> =>
-  Object.fromEntries(Object.entries(all).filter(([, path]) => existsSync(path)));
 
 const external = [
   'electron',
@@ -41,9 +36,9 @@ const commonjs = (outDir: string, input: Record<string, string>) => ({
 });
 
 export default defineConfig({
-  main: commonjs(at('out/main'), entries({ index: at('main/index.ts'), cli: at('main/cli.ts'), vm: at('main/vm/entry.ts') })),
+  main: commonjs(at('out/main'), { index: at('main/index.ts'), cli: at('main/cli.ts'), vm: at('main/vm/entry.ts') }),
   // A sandboxed preload is a single CommonJS file.
-  preload: commonjs(at('out/preload'), entries({ index: at('preload/index.ts') })),
+  preload: commonjs(at('out/preload'), { index: at('preload/index.ts') }),
   renderer: {
     root: at('renderer'),
     // Relative, because the page is opened from file:// as well as from the server's root.

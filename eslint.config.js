@@ -4,7 +4,7 @@ import globals from 'globals';
 import ts from 'typescript-eslint';
 import { boundaryRule } from './resources/tools/lib/boundary-rule.mjs';
 
-const TESTS = ['**/*.test.{ts,tsx}', 'tests/**', 'resources/**'];
+const TESTS = ['**/*.test.{ts,tsx}', 'tests/**', 'resources/**', 'renderer/dev/**', '**/*.config.ts'];
 
 export default ts.config(
   { ignores: ['out', 'dist', 'node_modules', '.cache', 'native/build', 'test-results', 'playwright-report', 'coverage'] },
@@ -33,7 +33,6 @@ export default ts.config(
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-misused-promises': ['error', { checksVoidReturn: { attributes: false } }],
-      '@typescript-eslint/await-thenable': 'error',
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
     },
   },
@@ -49,6 +48,7 @@ export default ts.config(
     plugins: { 'react-hooks': reactHooks },
     rules: { 'react-hooks/rules-of-hooks': 'error', 'react-hooks/exhaustive-deps': 'error' },
   },
+  { files: ['**/*.cjs'], rules: { '@typescript-eslint/no-require-imports': 'off' } },
   // Tests reach across folders, and talk to fakes whose shapes they know.
   { files: TESTS, rules: { 'lodge/boundaries': 'off', '@typescript-eslint/no-explicit-any': 'off' } },
 );

@@ -11,7 +11,7 @@ export default defineConfig({
   reporter: [['list'], ['json', { outputFile: process.env.LODGE_TEST_RESULTS ?? 'test-results/e2e.json' }]],
   use: { actionTimeout: 15_000, screenshot: 'off', trace: 'retain-on-failure' },
   projects: [
-    { name: 'served', metadata: { kind: 'served' } },
-    { name: 'electron', metadata: { kind: 'electron' } },
+    { name: 'served', metadata: { kind: 'served' }, testIgnore: '**/*.electron.spec.ts' },
+    { name: 'electron', metadata: { kind: 'electron' }, testIgnore: '**/*.served.spec.ts' },
   ],
 });

@@ -22,9 +22,19 @@ export function imageErrorOf(error: unknown, path: string): ImageError {
       return new ImageError('fileMissing', `${path} does not exist.`, 'Choose another file, or put it back where it was.', cause);
     case 'EACCES':
     case 'EPERM':
-      return new ImageError('permissionDenied', `${path} may not be opened.`, 'Change the permissions of the file, or attach it read-only.', cause);
+      return new ImageError(
+        'permissionDenied',
+        `${path} may not be opened.`,
+        'Change the permissions of the file, or attach it read-only.',
+        cause,
+      );
     case 'EROFS':
-      return new ImageError('permissionDenied', `${path} is on a read-only file system.`, 'Attach it read-only, or copy it elsewhere.', cause);
+      return new ImageError(
+        'permissionDenied',
+        `${path} is on a read-only file system.`,
+        'Attach it read-only, or copy it elsewhere.',
+        cause,
+      );
     case 'EISDIR':
       return new ImageError('fileInvalid', `${path} is a folder.`, 'Choose an image file inside it.', cause);
     case 'EEXIST':
@@ -32,7 +42,12 @@ export function imageErrorOf(error: unknown, path: string): ImageError {
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':
-      return new ImageError('insufficientSpace', `There is not enough space for ${path}.`, 'Free some space, or choose another folder.', cause);
+      return new ImageError(
+        'insufficientSpace',
+        `There is not enough space for ${path}.`,
+        'Free some space, or choose another folder.',
+        cause,
+      );
     default:
       return new ImageError('internal', `${path} could not be opened: ${message}`, undefined, cause);
   }

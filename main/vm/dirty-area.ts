@@ -15,7 +15,7 @@ export class DirtyArea {
     if (rect.width <= 0 || rect.height <= 0) return;
     let merged = rect;
     // Swallow what overlaps or touches and would not make the whole much bigger.
-    for (let i = 0; i < this.rects.length; ) {
+    for (let i = 0; i < this.rects.length;) {
       const other = this.rects[i]!;
       const both = union(merged, other);
       if (area(both) <= area(merged) + area(other)) {

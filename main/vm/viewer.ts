@@ -5,7 +5,13 @@
 import type { Socket } from 'node:net';
 import type { KeyboardSink, PointerSink } from '../backend/input';
 import type { Disposable } from '../lib/disposable';
-import { SERIAL_HEADER_BYTES, VIEWER_SERIAL, viewerToVmSchema, type ViewerToVm, type VmToViewer } from '../../preload/contract/viewer';
+import {
+  SERIAL_HEADER_BYTES,
+  VIEWER_SERIAL,
+  viewerToVmSchema,
+  type ViewerToVm,
+  type VmToViewer,
+} from '../../preload/contract/viewer';
 import type { DisplayHub, DisplayWatch, Timers } from './display-hub';
 import { portChannel, SocketUpgrader, type MessagePortLike, type UpgradeRequest, type ViewerChannel } from './viewer-channel';
 

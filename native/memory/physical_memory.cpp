@@ -277,6 +277,19 @@ bool PhysicalMemory::write(Gpa gpa, const void* from, uint64_t bytes) noexcept {
   return true;
 }
 
+bool PhysicalMemory::fill(Gpa gpa, uint64_t bytes, uint8_t value) noexcept {
+  if (!impl_->backed(gpa, bytes)) return false;
+  while (bytes != 0) {
+    const uint64_t offset = gpa & kPageMask;
+    const uint64_t part = std::min(bytes, kPageBytes - offset);
+    const Entry e = impl_->entry(gpa);
+    std::memset(hostOf(e) + offset, value, part);
+    impl_->wroteEntry(e);
+    gpa += part, bytes -= part;
+  }
+  return true;
+}
+
 uint8_t* PhysicalMemory::range(Gpa gpa, uint64_t bytes) const noexcept {
   if (!inAddressSpace(gpa, bytes)) return nullptr;
   const Entry first = impl_->entry(gpa);

@@ -61,6 +61,7 @@ class PhysicalMemory {
   /** DMA. All or nothing; false when any byte is not backed. write() fills ROM, marks dirty and reports code pages. */
   bool read(Gpa gpa, void* into, uint64_t bytes) const noexcept;
   bool write(Gpa gpa, const void* from, uint64_t bytes) noexcept;
+  bool fill(Gpa gpa, uint64_t bytes, uint8_t value) noexcept;
   /** Host address of [gpa, gpa + bytes) when contiguous in one region, else nullptr. Caller reports writes with wrote(). */
   uint8_t* range(Gpa gpa, uint64_t bytes) const noexcept;
   void wrote(Gpa gpa, uint64_t bytes) noexcept;

@@ -325,7 +325,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
       if (!in.ok()) return in.failure();
       if (simdMap == FpMap::M0F38) {
         for (const Map38Row& r : kMap38) {
-          if (r.opcode == opcode && r.prefix == (d.rep == 0xf2 ? 0xf2 : 0)) row = &r.row;
+          if (r.opcode == opcode && r.prefix == d.rep) row = &r.row;
         }
       }
     } else {
@@ -335,7 +335,9 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   }
   d.opcode = opcode;
 
-  if (simdPossible && simdIndex().count[static_cast<unsigned>(simdMap)][opcode]) {
+  // Fences and MOVNTI are the integer table's as well, and simpler there.
+  const bool fenceOrMovnti = simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
+  if (simdPossible && !fenceOrMovnti && simdIndex().count[static_cast<unsigned>(simdMap)][opcode]) {
     const FpPrefix prefix = d.rep == 0xf3   ? FpPrefix::PF3
                             : d.rep == 0xf2 ? FpPrefix::PF2
                             : d.operandSizePrefix ? FpPrefix::P66 : FpPrefix::None;
@@ -348,7 +350,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     d.simd = findSimd(simdMap, opcode, prefix, modrm, d.rex & 8);
     if (d.simd) row = &kSimdRow;
   }
-  if (!row || row->op == Op::Invalid) return DecodeStatus::Undefined;
+  if (!row || row->op == Op::Invalid || (row->op == Op::Movnti && (d.rep || d.operandSizePrefix))) return DecodeStatus::Undefined;
 
   if (formHasModRm(row->form) && !(d.simd && d.simd->form == FpForm::None)) {
     d.hasModRm = true;
@@ -367,7 +369,11 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
 
   if (row->attributes & kGroup) {
     unsigned group = row->undefined;
-    if (group == 15 && d.rep == 0xf3) group = 17;
+    if (group == 15) {
+      // 66h and F2h select instructions that are not offered (CLFLUSHOPT, TPAUSE …).
+      if (d.operandSizePrefix || d.rep == 0xf2) return DecodeStatus::Undefined;
+      if (d.rep == 0xf3) group = 17;
+    }
     const Row* sub = &kGroupRows.rows[group][d.modrm >> 3 & 7];
     if (group == 7 && !d.memory) {
       for (const ModRmRow& r : kGroup7Register) {

@@ -75,7 +75,8 @@ enum FpAttribute : uint32_t {
   kFpWritesFlags = 1u << 3,
   kFpNoMemory = 1u << 4,     ///< mod != 3 is #UD
   kFpNoRegister = 1u << 5,   ///< mod == 3 is #UD
-  kFpMmx = 1u << 6,          ///< MMX instruction: #MF if an x87 exception is pending. TOP and tags are the function's business
+  kFpMmx = 1u << 6,          ///< MMX instruction: #MF if an x87 exception is pending, but not in form XmmMmx with a memory
+                             ///< operand. TOP and tags are the function's business
   kFpNoTaskSwitchCheck = 1u << 7,  ///< neither CR0.TS, CR0.EM nor CR4.OSFXSR matter (fences, MOVNTI)
   kFpRexWOnly = 1u << 8,     ///< unused
   kFpNoRexW = 1u << 9,       ///< unused
@@ -134,9 +135,10 @@ extern const unsigned kX87RowCount;
  * While a vCPU runs, the host's MXCSR holds the guest's with all exceptions masked, so SIMD functions need not reload it:
  * sticky flags gather in the host register. Functions of a guest with unmasked SIMD exceptions check the flags after the
  * operation. The host's x87 control word is the guest's, its register stack empty between functions and no exception
- * pending. State::mxcsr and x87 are whole only outside a scope, apart from mxcsr's control bits, and all of x87, which
- * always are. No other code on the thread may use floating point inside the scope, unless it is harmless that it
- * rounds as the guest asked and leaves sticky flags behind. Code that replaces mxcsr or x87.control ends the scope first.
+ * pending. Inside, the exception flags of State::mxcsr and x87.status and x87.status' C1 are not whole: flags gather in the
+ * host, C1 is x87.lastStatus'. ES and everything else always are. No other code on the thread may use floating point inside
+ * the scope, unless it is harmless that it rounds as the guest asked and leaves sticky flags behind. Code that replaces mxcsr
+ * or x87 (the functions of rows apart) ends the scope first.
  */
 class HostFpScope {
  public:

@@ -41,13 +41,14 @@ struct X87State {
   uint16_t opcode = 0;
   uint16_t codeSelector = 0, dataSelector = 0;
   uint64_t instructionPointer = 0, dataPointer = 0;
+  uint16_t lastStatus = 0;   ///< inside a HostFpScope only: see there
 };
 
 /** SDM vol. 3 §24.4.2 calls it the activity state. Shutdown is RunExit::TripleFault instead. */
 enum class Activity : uint8_t { Runnable, Halted /**< rip is past the HLT */, WaitForSipi };
 
+/** The interpreter's decoded instructions address registers by their distance from here: gpr comes first. */
 struct State {
-  Activity activity = Activity::Runnable;
   uint64_t gpr[16];
   uint64_t rip;
   uint64_t rflags;           ///< interpreter may keep the arithmetic flags lazily elsewhere; whole here when parked
@@ -59,6 +60,7 @@ struct State {
   X87State x87;
   uint32_t mxcsr = 0x1f80;
   VectorRegister vec[16];
+  Activity activity = Activity::Runnable;
 };
 
 }  // namespace lodge::x86

@@ -74,12 +74,8 @@ export function remediesFor(code: LodgeErrorData['code']): readonly Remedy[] {
 }
 
 /** Plain text for the clipboard: everything a bug report needs and nothing that has to be asked for again. */
-export function errorReport(
-  context: string,
-  error: { code?: string; message: string; fix?: string; detail?: string },
-  version: string,
-): string {
-  const lines = [`Lodge ${version}: ${context}`, `${error.code !== undefined ? `[${error.code}] ` : ''}${error.message}`];
+export function errorReport(context: string, error: { code?: string; message: string; fix?: string; detail?: string }): string {
+  const lines = [context, `${error.code !== undefined ? `[${error.code}] ` : ''}${error.message}`];
   if (error.fix !== undefined) lines.push(`Suggested: ${error.fix}`);
   if (error.detail !== undefined) lines.push('', error.detail);
   return lines.join('\n');

@@ -1,4 +1,6 @@
 /** The contract's nouns under the names the views use; views import from here and never from a transport. */
+import type { LodgeBridge } from '../../preload/contract';
+
 export type {
   Boot,
   BrokenVm,
@@ -21,4 +23,4 @@ export type {
 export { CPUS_MAX, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from '../../preload/contract';
 
 /** What a file picker is asked for; the native dialog and the file browser filter by it. */
-export type FileKind = 'disk' | 'disc' | 'kernel' | 'initrd' | 'folder' | 'any';
+export type FileKind = Parameters<LodgeBridge['chooseFile']>[0]['kind'];

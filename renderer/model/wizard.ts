@@ -50,7 +50,10 @@ export interface WizardContext {
 }
 
 export function initialDraft(context: WizardContext): Draft {
-  const os = context.catalogue.find((e) => e.family === 'linux') ?? findOs(context.catalogue, 'other');
+  const os =
+    context.catalogue.find((e) => e.id === 'linux') ??
+    context.catalogue.find((e) => e.family === 'linux') ??
+    findOs(context.catalogue, 'other');
   const draft: Draft = {
     name: '',
     nameTouched: false,

@@ -13,15 +13,7 @@ const FORMATTED = [
 ];
 
 main(async () => {
-  const eslint = await runShown(process.execPath, [
-    at('node_modules/eslint/bin/eslint.js'),
-    '.',
-    '--max-warnings',
-    '0',
-    '--cache',
-    '--cache-location',
-    at('.cache/eslint/'),
-  ]);
+  const eslint = await runShown(process.execPath, [at('node_modules/eslint/bin/eslint.js'), '.', '--max-warnings', '0']);
   const files = filesUnder(FORMATTED, (file) => /\.(ts|tsx|js|mjs|mts|json)$/.test(file));
   const prettier = await runShown(process.execPath, [
     at('node_modules/prettier/bin/prettier.cjs'),

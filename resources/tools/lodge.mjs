@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const path = (relative) => fileURLToPath(new URL(relative, import.meta.url));
 const cli = path('../../out/main/cli.cjs');
-if (![cli, path('../../out/main/vm.cjs'), path('../../native/build/Release/lodge.node')].every((file) => existsSync(file))) {
+if (![cli, path('../../out/main/vm.cjs'), path('../../out/native/lodge.node')].every((file) => existsSync(file))) {
   const built = spawnSync(process.execPath, [path('build.mjs')], { stdio: ['ignore', 2, 2] });
   if (built.status !== 0) process.exit(1);
 }

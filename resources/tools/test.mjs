@@ -5,7 +5,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { SetupError, at, main, runShown, say } from './lib/common.mjs';
+import { SetupError, at, main, runShown, say, which } from './lib/common.mjs';
 import {
   checkNode,
   ensureApp,
@@ -52,9 +52,9 @@ const STAGES = [
     name: 'e2e',
     limit: 900,
     needs: ['native', 'guest', 'app'],
-    programs: { chromium: 'chromium', Xvfb: 'xvfb' },
+    programs: { chromium: 'chromium', 'xvfb-run': 'xvfb', xauth: 'xauth' },
     prepare: prepareEndToEnd,
-    command: () => [...bin('@playwright/test/cli.js'), 'test', '--config', at('playwright.config.ts')],
+    command: () => [...virtualDisplay(), ...bin('@playwright/test/cli.js'), 'test', '--config', at('playwright.config.ts')],
     read: readPlaywright,
   },
 ];
@@ -63,6 +63,9 @@ function vitest(stage, config) {
   const reporters = ['--reporter=default', `--reporter=${at('resources/tools/lib/vitest-reporter.mjs')}`];
   return [...bin('vitest/vitest.mjs'), 'run', '--root', at('.'), '--config', config, ...reporters];
 }
+
+/** Windows of tests belong on a screen of their own, even where somebody sits at a real one. */
+const virtualDisplay = () => (which('xvfb-run') ? ['xvfb-run', '-a', '-s', '-screen 0 1600x1000x24'] : []);
 
 const readJson = (file) => (existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined);
 

@@ -101,9 +101,8 @@ export class RangeMap<T> {
       const to = edges[i + 1]!;
       const range = byPriority.find((r) => r.start <= from && to <= r.end);
       const tail = slots[slots.length - 1];
-      if (!range) previous = undefined;
-      else if (range === previous && tail && tail.to === from) slots[slots.length - 1] = { ...tail, to };
-      else slots.push({ from, to, base: range.start, owner: range.owner });
+      if (range && range === previous && tail) slots[slots.length - 1] = { ...tail, to };
+      else if (range) slots.push({ from, to, base: range.start, owner: range.owner });
       previous = range;
     }
     this.slots = slots;

@@ -16,7 +16,9 @@ export function guessOs(label: string | undefined, fileName: string): OsGuess | 
     if (text === undefined || text === '') continue;
     const rule = RULES.find(({ pattern }) => pattern.test(text));
     if (!rule) continue;
-    const version = /(?<![\w.])v?(\d{1,8}(?:\.\d{1,6}){0,3})(?![\w]|\.\d)/.exec(text.replaceAll('_', ' ').replaceAll('-', ' '))?.[1];
+    const version = /(?<![\w.])v?(\d{1,8}(?:\.\d{1,6}){0,3})(?![\w]|\.\d)/.exec(
+      text.replaceAll('_', ' ').replaceAll('-', ' '),
+    )?.[1];
     return { id: rule.id, name: version !== undefined && !/\d/.test(rule.name) ? `${rule.name} ${version}` : rule.name };
   }
   return undefined;

@@ -2,7 +2,13 @@
 
 export type Found =
   | { readonly kind: 'linuxKernel'; readonly format: 'bzImage'; readonly label?: string }
-  | { readonly kind: 'disk'; readonly format: string; readonly label?: string; readonly bootable: boolean; readonly problem?: string }
+  | {
+      readonly kind: 'disk';
+      readonly format: string;
+      readonly label?: string;
+      readonly bootable: boolean;
+      readonly problem?: string;
+    }
   | { readonly kind: 'archive' | 'unknown'; readonly format: string; readonly label?: string; readonly problem: string };
 
 const SECTOR = 512;
@@ -18,22 +24,100 @@ interface Signature {
 
 /** Image formats that are on the way, and files people drop by mistake. */
 const SIGNATURES: readonly Signature[] = [
-  { format: 'qcow2', at: 0, bytes: [0x51, 0x46, 0x49, 0xfb], kind: 'disk', says: 'QEMU (qcow2) disk images are not supported yet; convert it to a raw image first.' },
-  { format: 'vdi', at: 0x40, bytes: [0x7f, 0x10, 0xda, 0xbe], kind: 'disk', says: 'VirtualBox (VDI) disk images are not supported yet; convert it to a raw image first.' },
-  { format: 'vmdk', at: 0, bytes: 'KDMV', kind: 'disk', says: 'VMware (VMDK) disk images are not supported yet; convert it to a raw image first.' },
-  { format: 'vmdk', at: 0, bytes: '# Disk DescriptorFile', kind: 'disk', says: 'VMware (VMDK) disk images are not supported yet; convert it to a raw image first.' },
-  { format: 'vhdx', at: 0, bytes: 'vhdxfile', kind: 'disk', says: 'Hyper-V (VHDX) disk images are not supported yet; convert it to a raw image first.' },
-  { format: 'vhd', at: 0, bytes: 'conectix', kind: 'disk', says: 'Virtual PC (VHD) disk images are not supported yet; convert it to a raw image first.' },
-  { format: 'gzip', at: 0, bytes: [0x1f, 0x8b], kind: 'archive', says: 'This file is compressed with gzip; unpack it first (an initial RAM disk is chosen together with its kernel).' },
-  { format: 'xz', at: 0, bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], kind: 'archive', says: 'This file is compressed with xz; unpack it first.' },
+  {
+    format: 'qcow2',
+    at: 0,
+    bytes: [0x51, 0x46, 0x49, 0xfb],
+    kind: 'disk',
+    says: 'QEMU (qcow2) disk images are not supported yet; convert it to a raw image first.',
+  },
+  {
+    format: 'vdi',
+    at: 0x40,
+    bytes: [0x7f, 0x10, 0xda, 0xbe],
+    kind: 'disk',
+    says: 'VirtualBox (VDI) disk images are not supported yet; convert it to a raw image first.',
+  },
+  {
+    format: 'vmdk',
+    at: 0,
+    bytes: 'KDMV',
+    kind: 'disk',
+    says: 'VMware (VMDK) disk images are not supported yet; convert it to a raw image first.',
+  },
+  {
+    format: 'vmdk',
+    at: 0,
+    bytes: '# Disk DescriptorFile',
+    kind: 'disk',
+    says: 'VMware (VMDK) disk images are not supported yet; convert it to a raw image first.',
+  },
+  {
+    format: 'vhdx',
+    at: 0,
+    bytes: 'vhdxfile',
+    kind: 'disk',
+    says: 'Hyper-V (VHDX) disk images are not supported yet; convert it to a raw image first.',
+  },
+  {
+    format: 'vhd',
+    at: 0,
+    bytes: 'conectix',
+    kind: 'disk',
+    says: 'Virtual PC (VHD) disk images are not supported yet; convert it to a raw image first.',
+  },
+  {
+    format: 'gzip',
+    at: 0,
+    bytes: [0x1f, 0x8b],
+    kind: 'archive',
+    says: 'This file is compressed with gzip; unpack it first (an initial RAM disk is chosen together with its kernel).',
+  },
+  {
+    format: 'xz',
+    at: 0,
+    bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00],
+    kind: 'archive',
+    says: 'This file is compressed with xz; unpack it first.',
+  },
   { format: 'bzip2', at: 0, bytes: 'BZh', kind: 'archive', says: 'This file is compressed with bzip2; unpack it first.' },
-  { format: 'zstd', at: 0, bytes: [0x28, 0xb5, 0x2f, 0xfd], kind: 'archive', says: 'This file is compressed with zstd; unpack it first (an initial RAM disk is chosen together with its kernel).' },
-  { format: 'zip', at: 0, bytes: [0x50, 0x4b, 0x03, 0x04], kind: 'archive', says: 'This is a zip archive; unpack it and use the image inside.' },
-  { format: '7z', at: 0, bytes: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c], kind: 'archive', says: 'This is a 7z archive; unpack it and use the image inside.' },
+  {
+    format: 'zstd',
+    at: 0,
+    bytes: [0x28, 0xb5, 0x2f, 0xfd],
+    kind: 'archive',
+    says: 'This file is compressed with zstd; unpack it first (an initial RAM disk is chosen together with its kernel).',
+  },
+  {
+    format: 'zip',
+    at: 0,
+    bytes: [0x50, 0x4b, 0x03, 0x04],
+    kind: 'archive',
+    says: 'This is a zip archive; unpack it and use the image inside.',
+  },
+  {
+    format: '7z',
+    at: 0,
+    bytes: [0x37, 0x7a, 0xbc, 0xaf, 0x27, 0x1c],
+    kind: 'archive',
+    says: 'This is a 7z archive; unpack it and use the image inside.',
+  },
   { format: 'rar', at: 0, bytes: 'Rar!', kind: 'archive', says: 'This is a rar archive; unpack it and use the image inside.' },
   { format: 'tar', at: 257, bytes: 'ustar', kind: 'archive', says: 'This is a tar archive; unpack it and use the image inside.' },
-  { format: 'cpio', at: 0, bytes: '070701', kind: 'unknown', says: 'This is an initial RAM disk; choose it together with its kernel.' },
-  { format: 'elf', at: 0, bytes: [0x7f, 0x45, 0x4c, 0x46], kind: 'unknown', says: 'This is a program (ELF), not a disk image or a Linux bzImage kernel.' },
+  {
+    format: 'cpio',
+    at: 0,
+    bytes: '070701',
+    kind: 'unknown',
+    says: 'This is an initial RAM disk; choose it together with its kernel.',
+  },
+  {
+    format: 'elf',
+    at: 0,
+    bytes: [0x7f, 0x45, 0x4c, 0x46],
+    kind: 'unknown',
+    says: 'This is a program (ELF), not a disk image or a Linux bzImage kernel.',
+  },
   { format: 'pdf', at: 0, bytes: '%PDF', kind: 'unknown', says: 'This is a PDF document, not a disk image.' },
   { format: 'png', at: 0, bytes: [0x89, 0x50, 0x4e, 0x47], kind: 'unknown', says: 'This is a picture, not a disk image.' },
   { format: 'jpeg', at: 0, bytes: [0xff, 0xd8, 0xff], kind: 'unknown', says: 'This is a picture, not a disk image.' },
@@ -72,13 +156,22 @@ export function identify(head: Uint8Array, tail: Uint8Array, bytes: number, isIm
       : { kind: s.kind, format: s.format, problem: s.says };
   }
   if (matches(tail, { at: 0, bytes: 'conectix' })) {
-    return { kind: 'disk', format: 'vhd', bootable: true, problem: 'Virtual PC (VHD) disk images are not supported yet; convert it to a raw image first.' };
+    return {
+      kind: 'disk',
+      format: 'vhd',
+      bootable: true,
+      problem: 'Virtual PC (VHD) disk images are not supported yet; convert it to a raw image first.',
+    };
   }
   const disk = identifyRawDisk(head);
   if (disk) return disk;
   if (isText(head)) return { kind: 'unknown', format: 'text', problem: 'This is a text file, not a disk image.' };
   if (isImageName && bytes >= SECTOR) return { kind: 'disk', format: 'raw', bootable: false };
-  return { kind: 'unknown', format: 'data', problem: 'This is not a disk image, a disc image or a Linux kernel that Lodge knows.' };
+  return {
+    kind: 'unknown',
+    format: 'data',
+    problem: 'This is not a disk image, a disc image or a Linux kernel that Lodge knows.',
+  };
 }
 
 /** Linux boot protocol: 'HdrS' at 202h, the version string at [20Eh] + 200h. */

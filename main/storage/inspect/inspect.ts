@@ -53,7 +53,12 @@ export async function inspectImage(path: string): Promise<ImageInfo> {
         suggestedOs: guess?.id ?? 'other',
       };
     }
-    const found = identify(head, await readAt(file, Math.max(0, bytes - TAIL_BYTES), TAIL_BYTES), bytes, DISK_NAMES.test(fileName));
+    const found = identify(
+      head,
+      await readAt(file, Math.max(0, bytes - TAIL_BYTES), TAIL_BYTES),
+      bytes,
+      DISK_NAMES.test(fileName),
+    );
     const isKernel = found.kind === 'linuxKernel';
     const guess = guessOs(found.label, fileName);
     return {

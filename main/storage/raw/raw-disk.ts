@@ -62,7 +62,11 @@ export class RawDisk implements BlockBackend {
       if (stat.isDirectory()) throw new ImageError('fileInvalid', `${path} is a folder.`, 'Choose an image file inside it.');
       if (!stat.isFile()) throw new ImageError('fileInvalid', `${path} is not an ordinary file.`, 'Choose a disk image file.');
       if (stat.size === 0) {
-        throw new ImageError('fileInvalid', `${path} is empty (0 bytes).`, 'Choose another image, or create a new disk of the size you want.');
+        throw new ImageError(
+          'fileInvalid',
+          `${path} is empty (0 bytes).`,
+          'Choose another image, or create a new disk of the size you want.',
+        );
       }
       return new RawDisk(file, path, readOnly, stat.size, native);
     } catch (e) {
@@ -106,7 +110,7 @@ export class RawDisk implements BlockBackend {
     if (this.readOnly) throw new HostIoError(`${this.path} is read-only`, 'readOnly');
     this.checkRange(offset, bytes);
     const zeroes = new Uint8Array(Math.min(bytes, ZEROES_BYTES));
-    for (let done = 0; done < bytes; ) {
+    for (let done = 0; done < bytes;) {
       const { bytesWritten } = await this.host(() =>
         this.file.write(zeroes, 0, Math.min(zeroes.length, bytes - done), offset + done),
       );
@@ -116,7 +120,7 @@ export class RawDisk implements BlockBackend {
 
   async readBytes(offset: number, into: Uint8Array): Promise<void> {
     this.checkRange(offset, into.length);
-    for (let done = 0; done < into.length; ) {
+    for (let done = 0; done < into.length;) {
       const { bytesRead } = await this.host(() => this.file.read(into, done, into.length - done, offset + done));
       if (bytesRead === 0) {
         into.fill(0, done);

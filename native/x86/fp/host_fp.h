@@ -36,7 +36,21 @@ inline void setGuestMxcsr(State& state, uint32_t value) {
   setHostMxcsr(value | kMxcsrMasks);
 }
 
-/** Follows every change of x87.control or of the exception flags: recomputes ES and B, and brings the host in line. */
+/**
+ * The guest's x87 status word inside a HostFpScope. Exception flags gather in the host, and C1 stays in lastStatus, so that TOP
+ * does not wait for the result of each operation.
+ */
+inline uint16_t wholeStatus(X87State& x87) {
+  uint16_t host;
+  asm volatile("fnstsw %0" : "=a"(host));
+  x87.status = static_cast<uint16_t>((x87.status & ~fpbits::kC1) | (x87.lastStatus & fpbits::kC1) | (host & fpbits::kExceptions));
+  return x87.status;
+}
+
+/**
+ * Follows every change of x87.control or of the exception flags: recomputes ES and B, and brings the host in line.
+ * Exception flags that gathered in the host are gone afterwards: wholeStatus() first, unless they are replaced.
+ */
 void x87ControlChanged(X87State&) noexcept;
 
 /** Any MMX instruction: TOP = 0 and every register valid (SDM vol. 1 §9.5.1). */

@@ -102,9 +102,8 @@ static int cvtpi2psPlain(FpOperands& o) {
   return -1;
 }
 int cvtpi2ps(FpOperands& o) {
-  const int fault = checked<cvtpi2psPlain>(o);
-  if (fault < 0) enterMmx(o.state);
-  return fault;
+  if (!o.memory) enterMmx(o.state);  // even when the conversion faults
+  return checked<cvtpi2psPlain>(o);
 }
 int cvtpi2pd(FpOperands& o) {
   if (!o.memory) enterMmx(o.state);
@@ -184,6 +183,40 @@ COMPARE(ucomiss, Four) COMPARE(comiss, Four) COMPARE(ucomisd, Eight) COMPARE(com
   LODGE_BY_IMMEDIATE(name, mask)
 PACKED_IMM(cmpps, 7) PACKED_IMM(cmppd, 7) SCALAR_IMM(cmpss, Four, 7) SCALAR_IMM(cmpsd, Eight, 7)
 PACKED_IMM(roundps, 15) PACKED_IMM(roundpd, 15) SCALAR_IMM(roundss, Four, 15) SCALAR_IMM(roundsd, Eight, 15)
-PACKED_IMM(dpps, 0xff) PACKED_IMM(dppd, 0x33)
+
+/**
+ * The products of a dot product raise their exceptions before the sums do: with one unmasked, they are tried alone first. The
+ * elements that imm8 leaves out count as zero and raise nothing.
+ */
+template <FpFn Whole, FpFn Products, unsigned Elements>
+static int dotProduct(FpOperands& o, unsigned selected) {
+  if ((o.state.mxcsr & kMxcsrMasks) != kMxcsrMasks) [[unlikely]] {
+    constexpr unsigned kBytes = 16 / Elements;
+    alignas(16) uint8_t a[16] = {}, b[16] = {};
+    for (unsigned i = 0; i < Elements; ++i)
+      if (selected >> i & 1) {
+        std::memcpy(a + kBytes * i, static_cast<const uint8_t*>(o.dst) + kBytes * i, kBytes);
+        std::memcpy(b + kBytes * i, static_cast<const uint8_t*>(o.src) + kBytes * i, kBytes);
+      }
+    FpOperands products = o;
+    products.dst = a;
+    products.src = b;
+    const int fault = withUnmaskedExceptions(products, Products, 16);
+    if (fault >= 0) return fault;
+  }
+  return checked<Whole>(o);
+}
+#define DOT_PRODUCT(name, products, elements, mask)                                                              \
+  template <unsigned I>                                                                                          \
+  static int name##PlainAt(FpOperands& o) {                                                                      \
+    __m128i d = load16(o.dst);                                                                                   \
+    asm volatile(#name " %2, %1, %0" : "+x"(d) : "x"(load16(o.src)), "i"(I));                                    \
+    store16(o.dst, d);                                                                                           \
+    return -1;                                                                                                   \
+  }                                                                                                              \
+  template <unsigned I>                                                                                          \
+  static int name##At(FpOperands& o) { return dotProduct<name##PlainAt<I>, products##Plain, elements>(o, I >> 4); } \
+  LODGE_BY_IMMEDIATE(name, mask)
+DOT_PRODUCT(dpps, mulps, 4, 0xff) DOT_PRODUCT(dppd, mulpd, 2, 0x33)
 
 }  // namespace lodge::x86::simd

@@ -95,27 +95,33 @@ int pshufbMmx(FpOperands& o) {
 SHIFT_IMM(psrlw) SHIFT_IMM(psrld) SHIFT_IMM(psrlq) SHIFT_IMM(psraw) SHIFT_IMM(psrad)
 SHIFT_IMM(psllw) SHIFT_IMM(pslld) SHIFT_IMM(psllq)
 
-// Byte shifts and PALIGNR: a window into the operands laid side by side in memory.
+// Byte shifts and PALIGNR by PSHUFB: its control is a window into a table whose indices beyond the operand select zero.
+namespace {
+alignas(16) constexpr uint8_t kWindow[64] = {
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    10,   11,   12,   13,   14,   15,
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+};
+/** `value` moved down by `count` bytes (up, when negative; -16 … 32), zeros moving in. */
+__m128i moved(__m128i value, int count) {
+  LODGE_XMM_OP("pshufb", value, load16(kWindow + 16 + count));
+  return value;
+}
+}  // namespace
 int psrldq(FpOperands& o) {
-  alignas(16) uint8_t lane[32] = {};
-  std::memcpy(lane, o.dst, 16);
-  const unsigned count = o.imm & 0xff;
-  store16(o.dst, load16(lane + (count > 16 ? 16 : count)));
+  const int count = o.imm & 0xff;
+  store16(o.dst, moved(load16(o.dst), count > 16 ? 16 : count));
   return -1;
 }
 int pslldq(FpOperands& o) {
-  alignas(16) uint8_t lane[32] = {};
-  std::memcpy(lane + 16, o.dst, 16);
-  const unsigned count = o.imm & 0xff;
-  store16(o.dst, load16(lane + 16 - (count > 16 ? 16 : count)));
+  const int count = o.imm & 0xff;
+  store16(o.dst, moved(load16(o.dst), count > 16 ? -16 : -count));
   return -1;
 }
 int palignr(FpOperands& o) {
-  alignas(16) uint8_t lane[48] = {};
-  store16(lane, load16(o.src));
-  std::memcpy(lane + 16, o.dst, 16);
-  const unsigned count = o.imm & 0xff;
-  store16(o.dst, load16(lane + (count > 32 ? 32 : count)));
+  const int count = (o.imm & 0xff) > 32 ? 32 : static_cast<int>(o.imm & 0xff);
+  store16(o.dst, _mm_or_si128(moved(load16(o.src), count), moved(load16(o.dst), count - 16)));
   return -1;
 }
 int palignrMmx(FpOperands& o) {
@@ -172,9 +178,9 @@ int blendpd(FpOperands& o) {
 // XMM0 is an operand of these.
 #define WITH_XMM0(name)                                                                         \
   int name(FpOperands& o) {                                                                     \
-    register __m128i zero asm("xmm0") = load16(o.state.vec[0].bytes);                           \
     __m128i d = load16(o.dst);                                                                  \
     const __m128i s = load16(o.src);                                                            \
+    register __m128i zero asm("xmm0") = load16(o.state.vec[0].bytes);                           \
     asm(#name " %%xmm0, %1, %0" : "+x"(d) : "x"(s), "x"(zero));                                 \
     store16(o.dst, d);                                                                          \
     return -1;                                                                                  \

@@ -187,7 +187,8 @@ int pextrwMmx(FpOperands& o) {
   return -1;
 }
 int pextrd(FpOperands& o) {
-  storeGpr(o, o.operandSize == 8 ? loadInteger(bytes(o.src) + 8 * (o.imm & 1), 8) : loadInteger(bytes(o.src) + 4 * (o.imm & 3), 4));
+  const unsigned element = o.imm & (o.operandSize == 8 ? 1 : 3);
+  storeGpr(o, loadInteger(bytes(o.src) + o.operandSize * element, o.operandSize));
   return -1;
 }
 int extractps(FpOperands& o) {
@@ -244,10 +245,10 @@ T get(const void* image, unsigned offset) {
 
 // SDM vol. 1 §10.5.1: legacy region of an XSAVE area. Bytes beyond the last register of the mode are left alone.
 int fxsave(FpOperands& o) {
-  const X87State& x87 = o.state.x87;
+  X87State& x87 = o.state.x87;
   std::memset(o.dst, 0, 512);
   put(o.dst, 0, x87.control);
-  put(o.dst, 2, x87.status);
+  put(o.dst, 2, wholeStatus(x87));
   const unsigned top = x87.status >> 11 & 7;
   put(o.dst, 4, x87.tagValid);
   put(o.dst, 6, x87.opcode);
@@ -275,7 +276,7 @@ int fxrstor(FpOperands& o) {
   X87State& x87 = o.state.x87;
   // FCW bit 6 reads as one, bits 7 and 13-15 as zero, as after FLDCW.
   x87.control = static_cast<uint16_t>((get<uint16_t>(o.src, 0) & 0x1f3f) | 0x40);
-  x87.status = get<uint16_t>(o.src, 2);
+  x87.status = x87.lastStatus = get<uint16_t>(o.src, 2);
   x87.tagValid = get<uint8_t>(o.src, 4);
   x87.opcode = get<uint16_t>(o.src, 6) & 0x7ff;
   if (o.operandSize == 8) {

@@ -12,7 +12,7 @@ bool stackUnderflow(X87State& x) noexcept {
 }
 bool stackOverflow(X87State& x) noexcept {
   const bool masked = stackUnderflow(x);
-  x.status |= kC1;
+  x.lastStatus = kC1;
   return masked;
 }
 void setIndefinite(X87Register& r) noexcept {
@@ -37,28 +37,37 @@ bool underflowInto(X87State& x, unsigned i) {
 
 }  // namespace
 
-// Two-operand arithmetic. to = a op b, with a in the host's ST(0); when prevented, ST(0) and thus `to` keep a.
+// Two-operand arithmetic. to = a op b, with a in the host's ST(0); when prevented, ST(0) and thus `to` keep a. With everything
+// masked nothing can be pending, and nobody needs to look at the status word now. Result: false when prevented.
 #define LODGE_X87_BINARY(name)                                                                                 \
-  static inline uint16_t name##Registers(X87Register& to, const X87Register& b) {                              \
+  static inline bool name##Registers(X87State& x, X87Register& to, const X87Register& b) {                     \
+    if (allMasked(x)) [[likely]] {                                                                             \
+      asm volatile("fldt %[b]\n\tfldt %[to]\n\t" #name " %%st(1), %%st\n\tfnstsw %[last]\n\t"                  \
+                   "fstpt %[to]\n\tfstp %%st(0)"                                                               \
+                   : [to] "+m"(to), [last] "=m"(x.lastStatus)                                                  \
+                   : [b] "m"(b)                                                                                \
+                   : LODGE_X87_CLOBBERS);                                                                      \
+      return true;                                                                                             \
+    }                                                                                                          \
     uint16_t sw;                                                                                               \
     asm volatile("fldt %[b]\n\tfldt %[to]\n\t" #name " %%st(1), %%st\n\t" LODGE_X87_STATUS                     \
                  "fstpt %[to]\n\tfstp %%st(0)" LODGE_X87_CLEAR                                                 \
                  : "=&a"(sw), [to] "+m"(to)                                                                    \
                  : [b] "m"(b)                                                                                  \
                  : LODGE_X87_CLOBBERS);                                                                        \
-    return sw;                                                                                                 \
+    return finish(x, sw);                                                                                      \
   }                                                                                                            \
   int name(FpOperands& o) { /* ST(0) = ST(0) op ST(i) */                                                       \
     X87State& x = o.state.x87;                                                                                 \
     const unsigned i = o.imm & 7;                                                                              \
     if (valid(x, 0) && valid(x, i)) [[likely]]                                                                 \
-      finish(x, name##Registers(st(x, 0), st(x, i)));                                                          \
+      name##Registers(x, st(x, 0), st(x, i));                                                                  \
     else                                                                                                       \
       underflowInto(x, 0);                                                                                     \
     return -1;                                                                                                 \
   }                                                                                                            \
   static inline bool name##Into(X87State& x, unsigned i) { /* ST(i) = ST(i) op ST(0) */                        \
-    if (valid(x, 0) && valid(x, i)) [[likely]] return finish(x, name##Registers(st(x, i), st(x, 0)));          \
+    if (valid(x, 0) && valid(x, i)) [[likely]] return name##Registers(x, st(x, i), st(x, 0));                  \
     return underflowInto(x, i);                                                                                \
   }                                                                                                            \
   int name##Sti(FpOperands& o) {                                                                               \
@@ -76,8 +85,15 @@ bool underflowInto(X87State& x, unsigned i) {
       underflowInto(x, 0);                                                                                     \
       return -1;                                                                                               \
     }                                                                                                          \
-    uint16_t sw;                                                                                               \
     X87Register& to = st(x, 0);                                                                                \
+    if (allMasked(x)) [[likely]] {                                                                             \
+      asm volatile("fldt %[to]\n\t" insn " %[b]\n\tfnstsw %[last]\n\tfstpt %[to]"                              \
+                   : [to] "+m"(to), [last] "=m"(x.lastStatus)                                                  \
+                   : [b] "m"(*static_cast<const type*>(o.src))                                                 \
+                   : LODGE_X87_CLOBBERS);                                                                      \
+      return -1;                                                                                               \
+    }                                                                                                          \
+    uint16_t sw;                                                                                               \
     asm volatile("fldt %[to]\n\t" insn " %[b]\n\t" LODGE_X87_STATUS "fstpt %[to]" LODGE_X87_CLEAR              \
                  : "=&a"(sw), [to] "+m"(to)                                                                    \
                  : [b] "m"(*static_cast<const type*>(o.src))                                                   \
@@ -94,18 +110,21 @@ bool underflowInto(X87State& x, unsigned i) {
 LODGE_X87_ARITHMETIC(add) LODGE_X87_ARITHMETIC(mul) LODGE_X87_ARITHMETIC(sub)
 LODGE_X87_ARITHMETIC(subr) LODGE_X87_ARITHMETIC(div) LODGE_X87_ARITHMETIC(divr)
 
-// Comparisons. The codes stay as they were when an unmasked exception prevents the comparison.
+// Comparisons. An exception, even unmasked, leaves the codes (or RFLAGS) set, an invalid one to unordered; unmasked, it only
+// keeps the pops from happening. (AMD processors; Intel's may leave the codes alone.)
 namespace {
+
+constexpr uint16_t kUnordered = kC0 | kC2 | kC3;
 
 bool compared(X87State& x, uint16_t sw) {
   const bool done = !prevented(x, sw);
-  merge(x, sw, static_cast<uint16_t>(done ? kConditions : kC1));
+  merge(x, sw, kConditions);
+  if (!done && (sw & kIe & ~x.control)) x.status |= kUnordered;
   return done;
 }
 bool compareUnderflow(X87State& x) {
-  if (!stackUnderflow(x)) return false;
-  x.status |= kC0 | kC2 | kC3;
-  return true;
+  x.status |= kUnordered;
+  return stackUnderflow(x);
 }
 #define LODGE_X87_COMPARE(name)                                                                          \
   uint16_t name##Registers(const X87Register& a, const X87Register& b) {                                 \
@@ -167,23 +186,29 @@ int ficompM32(FpOperands& o) { return popIf(o, icomM32With(o)); }
   static bool name##With(FpOperands& o) {                                                                        \
     X87State& x = o.state.x87;                                                                                   \
     const unsigned i = o.imm & 7;                                                                                \
-    o.flags = kFpFlagsKept;                                                                                      \
-    if (!valid(x, 0) || !valid(x, i)) [[unlikely]] {                                                             \
-      if (!stackUnderflow(x)) return false;                                                                      \
-      o.flags = kZf | kPf | kCf;                                                                                 \
+    o.flags = kZf | kPf | kCf;                                                                                   \
+    if (!valid(x, 0) || !valid(x, i)) [[unlikely]] return stackUnderflow(x);                                     \
+    uint8_t z, p, c;                                                                                             \
+    if (allMasked(x)) [[likely]] {                                                                               \
+      asm volatile("fldt %[b]\n\tfldt %[a]\n\t" #name "p %%st(1), %%st\n\tsetz %[z]\n\tsetp %[p]\n\tsetc %[c]\n\t" \
+                   "fstp %%st(0)"                                                                                \
+                   : [z] "=&r"(z), [p] "=&r"(p), [c] "=&r"(c)                                                    \
+                   : [a] "m"(st(x, 0)), [b] "m"(st(x, i))                                                        \
+                   : LODGE_X87_CLOBBERS);                                                                        \
+      clearC1(x);                                                                                                \
+      o.flags = (z ? kZf : 0u) | (p ? kPf : 0u) | (c ? kCf : 0u);                                                \
       return true;                                                                                               \
     }                                                                                                            \
     uint16_t sw;                                                                                                 \
-    uint8_t z, p, c;                                                                                             \
     asm volatile("fldt %[b]\n\tfldt %[a]\n\t" #name " %%st(1), %%st\n\tsetz %[z]\n\tsetp %[p]\n\tsetc %[c]\n\t"  \
                  LODGE_X87_STATUS "fstp %%st(0)\n\tfstp %%st(0)" LODGE_X87_CLEAR                                 \
                  : "=&a"(sw), [z] "=&r"(z), [p] "=&r"(p), [c] "=&r"(c)                                           \
                  : [a] "m"(st(x, 0)), [b] "m"(st(x, i))                                                          \
                  : LODGE_X87_CLOBBERS);                                                                          \
     merge(x, sw);                                                                                                \
-    if (prevented(x, sw)) return false;                                                                          \
-    o.flags = (z ? kZf : 0u) | (p ? kPf : 0u) | (c ? kCf : 0u);                                                  \
-    return true;                                                                                                 \
+    const bool done = !prevented(x, sw);                                                                         \
+    if (done || !(sw & kIe & ~x.control)) o.flags = (z ? kZf : 0u) | (p ? kPf : 0u) | (c ? kCf : 0u);            \
+    return done;                                                                                                 \
   }                                                                                                              \
   int name(FpOperands& o) { return popIf(o, name##With(o), 0); }                                                 \
   int name##p(FpOperands& o) { return popIf(o, name##With(o)); }
@@ -212,6 +237,7 @@ int fxam(FpOperands& o) {
   asm volatile("fldt %[a]\n\tfxam\n\tfnstsw %%ax\n\tfstp %%st(0)" : "=&a"(sw) : [a] "m"(st(x, 0)) : LODGE_X87_CLOBBERS);
   if (!valid(x, 0)) sw = static_cast<uint16_t>((sw & kC1) | kC3 | kC0);
   x.status = static_cast<uint16_t>((x.status & ~kConditions) | (sw & kConditions));
+  x.lastStatus = sw;
   return -1;
 }
 
@@ -220,6 +246,7 @@ int fxam(FpOperands& o) {
   int name(FpOperands& o) {                                                                       \
     X87State& x = o.state.x87;                                                                    \
     if (!valid(x, 0)) [[unlikely]] {                                                              \
+      x.status &= static_cast<uint16_t>(~(conditions));                                           \
       underflowInto(x, 0);                                                                        \
       return -1;                                                                                  \
     }                                                                                             \
@@ -238,11 +265,23 @@ LODGE_X87_UNARY(f2xm1, kC1)
 LODGE_X87_UNARY(fsin, kC1 | kC2)
 LODGE_X87_UNARY(fcos, kC1 | kC2)
 
-// ST(0) = f(ST(0), ST(1)), ST(1) stays.
+// ST(0) = f(ST(0), ST(1)), ST(1) stays. Without a quotient its bits in C0 and C3 are left alone.
+namespace {
+constexpr uint16_t kQuotient = kC0 | kC3;
+uint16_t conditionsOf(X87State& x, uint16_t sw, uint16_t conditions) {
+  uint64_t significand;
+  uint16_t exponent;
+  std::memcpy(&significand, st(x, 0).bytes, 8);
+  std::memcpy(&exponent, st(x, 0).bytes + 8, 2);
+  const bool nan = (exponent & 0x7fff) == 0x7fff && significand << 1;
+  return static_cast<uint16_t>(nan || prevented(x, sw) ? conditions & ~kQuotient : conditions);
+}
+}  // namespace
 #define LODGE_X87_WITH_ST1(name, conditions)                                                      \
   int name(FpOperands& o) {                                                                       \
     X87State& x = o.state.x87;                                                                    \
     if (!valid(x, 0) || !valid(x, 1)) [[unlikely]] {                                              \
+      x.status &= static_cast<uint16_t>(~(conditions & ~kQuotient));                              \
       underflowInto(x, 0);                                                                        \
       return -1;                                                                                  \
     }                                                                                             \
@@ -252,7 +291,7 @@ LODGE_X87_UNARY(fcos, kC1 | kC2)
                  : "=&a"(sw), [a] "+m"(st(x, 0))                                                  \
                  : [b] "m"(st(x, 1))                                                              \
                  : LODGE_X87_CLOBBERS);                                                           \
-    merge(x, sw, static_cast<uint16_t>(prevented(x, sw) ? kC1 : conditions));                        \
+    merge(x, sw, conditionsOf(x, sw, conditions));                        \
     return -1;                                                                                    \
   }
 LODGE_X87_WITH_ST1(fscale, kC1)
@@ -276,11 +315,13 @@ LODGE_X87_INTO_ST1(fyl2x)
 LODGE_X87_INTO_ST1(fyl2xp1)
 LODGE_X87_INTO_ST1(fpatan)
 
-// Two results: ST(0) is replaced and a second one pushed, unless C2 reports an operand out of range or the operation is prevented.
+// Two results: ST(0) is replaced and a second one pushed, unless C2 reports an operand out of range or the operation is
+// prevented.
 #define LODGE_X87_PUSHING(name, conditions)                                                                     \
   int name(FpOperands& o) {                                                                                     \
     X87State& x = o.state.x87;                                                                                  \
     if (!valid(x, 0) || valid(x, 7)) [[unlikely]] {                                                             \
+      x.status &= static_cast<uint16_t>(~(conditions));                                                         \
       if (!valid(x, 0) ? !stackUnderflow(x) : !stackOverflow(x)) return -1;                                     \
       setIndefinite(st(x, 0));                                                                                  \
       setValid(x, 0);                                                                                           \

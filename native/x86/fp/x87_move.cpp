@@ -5,12 +5,21 @@
 
 namespace lodge::x86::x87 {
 
-// Loads. Conversion to 80 bits raises #IA (SNaN) and #D, which prevent the push when unmasked.
+// Loads. Conversion to 80 bits raises #IA (SNaN), which prevents the push when unmasked, and #D.
 #define LODGE_X87_LOAD(name, insn, type)                                                                   \
   int name(FpOperands& o) {                                                                                \
     X87State& x = o.state.x87;                                                                             \
     if (valid(x, 7)) [[unlikely]] {                                                                        \
       if (stackOverflow(x)) setIndefinite(push(x));                                                        \
+      return -1;                                                                                           \
+    }                                                                                                      \
+    if (allMasked(x)) [[likely]] {                                                                         \
+      asm volatile(insn " %[from]\n\tfstpt %[to]"                                                          \
+                   : [to] "=m"(st(x, 7))                                                                   \
+                   : [from] "m"(*static_cast<const type*>(o.src))                                          \
+                   : LODGE_X87_CLOBBERS);                                                                  \
+      clearC1(x);                                                                                          \
+      push(x);                                                                                             \
       return -1;                                                                                           \
     }                                                                                                      \
     uint16_t sw;                                                                                           \
@@ -20,7 +29,7 @@ namespace lodge::x86::x87 {
                  : [from] "m"(*static_cast<const type*>(o.src))                                            \
                  : LODGE_X87_CLOBBERS);                                                                    \
     merge(x, sw);                                                                                          \
-    if (!prevented(x, sw)) push(x);                                                                        \
+    if (sw & 1u << 11) push(x); /* the host has pushed: denormals are loaded even with #D unmasked */      \
     return -1;                                                                                             \
   }
 LODGE_X87_LOAD(fldM32, "flds", Memory32)
@@ -59,13 +68,12 @@ int fldSti(FpOperands& o) {
   X87State& x = o.state.x87;
   const unsigned i = o.imm & 7;
   clearC1(x);
-  const bool full = valid(x, 7);
-  if (!valid(x, i) || full) [[unlikely]] {
-    if (full ? stackOverflow(x) : stackUnderflow(x)) setIndefinite(push(x));
+  if (!valid(x, i) || valid(x, 7)) [[unlikely]] {
+    if (valid(x, i) ? stackOverflow(x) : stackUnderflow(x)) setIndefinite(push(x));
     return -1;
   }
-  const X87Register value = st(x, i);
-  copy(push(x), value);
+  const X87Register& from = st(x, i);
+  copy(push(x), from);
   return -1;
 }
 
@@ -83,31 +91,38 @@ constexpr uint32_t kIndefiniteInteger32 = 0x80000000;
 constexpr uint64_t kIndefiniteInteger64 = 0x8000000000000000;
 }  // namespace
 
-#define LODGE_X87_STORE_ASM(insn, type, after)                                                              \
-  X87State& x = o.state.x87;                                                                                \
-  uint16_t sw;                                                                                              \
-  asm volatile("fldt %[from]\n\t" insn " %[to]\n\t" LODGE_X87_STATUS after LODGE_X87_CLEAR                  \
-               : "=&a"(sw), [to] "=m"(*static_cast<type*>(o.dst))                                           \
-               : [from] "m"(st(x, 0))                                                                       \
-               : LODGE_X87_CLOBBERS);                                                                       \
-  merge(x, sw)
-#define LODGE_X87_STORE(name, insn, type, indefinite, pops, after)                 \
-  int name(FpOperands& o) {                                                        \
-    if (!valid(o.state.x87, 0)) [[unlikely]] {                                     \
-      const auto value = indefinite;                                               \
-      std::memcpy(o.dst, &value, sizeof value);                                    \
-      stored(o, sizeof(type), stackUnderflow(o.state.x87), pops);                  \
-      return -1;                                                                   \
-    }                                                                              \
-    LODGE_X87_STORE_ASM(insn, type, after);                                        \
-    stored(o, sizeof(type), !storePrevented(x, sw), pops);                         \
-    return -1;                                                                     \
+// `always` cleans up when nothing is unmasked, `after` when the host may or may not have popped.
+#define LODGE_X87_STORE(name, insn, type, indefinite, pops, always, after)                                  \
+  int name(FpOperands& o) {                                                                                 \
+    X87State& x = o.state.x87;                                                                              \
+    if (!valid(x, 0)) [[unlikely]] {                                                                        \
+      const auto value = indefinite;                                                                        \
+      std::memcpy(o.dst, &value, sizeof value);                                                             \
+      stored(o, sizeof(type), stackUnderflow(x), pops);                                                     \
+      return -1;                                                                                            \
+    }                                                                                                       \
+    if (allMasked(x)) [[likely]] {                                                                          \
+      asm volatile("fldt %[from]\n\t" insn " %[to]\n\tfnstsw %[last]\n\t" always                            \
+                   : [to] "=m"(*static_cast<type*>(o.dst)), [last] "=m"(x.lastStatus)                       \
+                   : [from] "m"(st(x, 0))                                                                   \
+                   : LODGE_X87_CLOBBERS);                                                                   \
+      stored(o, sizeof(type), true, pops);                                                                  \
+      return -1;                                                                                            \
+    }                                                                                                       \
+    uint16_t sw;                                                                                            \
+    asm volatile("fldt %[from]\n\t" insn " %[to]\n\t" LODGE_X87_STATUS after LODGE_X87_CLEAR                \
+                 : "=&a"(sw), [to] "=m"(*static_cast<type*>(o.dst))                                         \
+                 : [from] "m"(st(x, 0))                                                                     \
+                 : LODGE_X87_CLOBBERS);                                                                     \
+    merge(x, sw);                                                                                           \
+    stored(o, sizeof(type), !storePrevented(x, sw), pops);                                                  \
+    return -1;                                                                                              \
   }
 #define LODGE_X87_STORE_KEEP(name, insn, type, indefinite, pops) \
-  LODGE_X87_STORE(name, insn, type, indefinite, pops, "fstp %%st(0)")
+  LODGE_X87_STORE(name, insn, type, indefinite, pops, "fstp %%st(0)", "fstp %%st(0)")
 // For what exists only with a pop.
 #define LODGE_X87_STORE_POP(name, insn, type, indefinite) \
-  LODGE_X87_STORE(name, insn, type, indefinite, kPop, LODGE_X87_IF_EVEN_DEPTH "73f\n\tfstp %%st(0)\n73:")
+  LODGE_X87_STORE(name, insn, type, indefinite, kPop, "", LODGE_X87_IF_EVEN_DEPTH "73f\n\tfstp %%st(0)\n73:")
 LODGE_X87_STORE_KEEP(fstM32, "fsts", Memory32, kIndefinite32, kKeep)
 LODGE_X87_STORE_KEEP(fstpM32, "fsts", Memory32, kIndefinite32, kPop)
 LODGE_X87_STORE_KEEP(fstM64, "fstl", Memory64, kIndefinite64, kKeep)
@@ -165,6 +180,17 @@ int fstpSti(FpOperands& o) {
   if (storeRegister(o)) pop(o.state.x87);
   return -1;
 }
+/** D9 D8+i: FSTP that reports no underflow; an empty ST(0) is popped and nothing else. */
+int fstpnce(FpOperands& o) {
+  X87State& x = o.state.x87;
+  clearC1(x);
+  if (valid(x, 0)) {
+    copy(st(x, o.imm & 7), st(x, 0));
+    setValid(x, o.imm & 7);
+  }
+  pop(x);
+  return -1;
+}
 
 int fxch(FpOperands& o) {
   X87State& x = o.state.x87;
@@ -178,7 +204,8 @@ int fxch(FpOperands& o) {
         setValid(x, n);
       }
   }
-  const X87Register first = st(x, 0);
+  X87Register first;
+  copy(first, st(x, 0));
   copy(st(x, 0), st(x, i));
   copy(st(x, i), first);
   return -1;
@@ -195,7 +222,6 @@ int moveIf(FpOperands& o, bool condition) {
     }
     return -1;
   }
-  clearC1(x);
   if (condition) copy(st(x, 0), st(x, i));
   return -1;
 }
@@ -222,10 +248,12 @@ int fdecstp(FpOperands& o) {
   return -1;
 }
 int ffree(FpOperands& o) {
+  clearC1(o.state.x87);
   free(o.state.x87, o.imm & 7);
   return -1;
 }
 int ffreep(FpOperands& o) {
+  clearC1(o.state.x87);
   free(o.state.x87, o.imm & 7);
   pop(o.state.x87);
   return -1;
@@ -239,7 +267,7 @@ void setControl(X87State& x, uint16_t value) {
   x87ControlChanged(x);
 }
 void initialise(X87State& x) {
-  x.status = 0;
+  x.status = x.lastStatus = 0;
   x.tagValid = 0;
   x.opcode = 0;
   x.codeSelector = x.dataSelector = 0;
@@ -258,6 +286,7 @@ uint16_t get16(const void* image, unsigned offset) {
 }  // namespace
 
 int fldcw(FpOperands& o) {
+  wholeStatus(o.state.x87);
   setControl(o.state.x87, get16(o.src, 0));
   return -1;
 }
@@ -266,12 +295,12 @@ int fnstcw(FpOperands& o) {
   return -1;
 }
 int fnstsw(FpOperands& o) {
-  put16(o.dst, 0, o.state.x87.status);
+  put16(o.dst, 0, wholeStatus(o.state.x87));
   return -1;
 }
 int fnstswAx(FpOperands& o) {
   uint64_t& rax = o.state.gpr[kRax];
-  rax = (rax & ~uint64_t{0xffff}) | o.state.x87.status;
+  rax = (rax & ~uint64_t{0xffff}) | wholeStatus(o.state.x87);
   return -1;
 }
 int fnclex(FpOperands& o) {
@@ -313,11 +342,12 @@ uint16_t tagWord(const X87State& x) {
   return tags;
 }
 
-void saveEnvironment(const FpOperands& o, void* to) {
-  const X87State& x = o.state.x87;
+void saveEnvironment(FpOperands& o, void* to) {
+  X87State& x = o.state.x87;
+  wholeStatus(x);
   const bool real = realLayout(o.state);
   // In the real layouts pointers are linear and the selectors are folded in.
-  const auto linear = [](uint64_t offset, uint16_t selector) { return static_cast<uint32_t>(offset + (uint32_t{selector} << 4)); };
+  const auto linear = [](uint64_t offset, uint32_t selector) { return static_cast<uint32_t>(offset + (selector << 4)); };
   const uint32_t ip = real ? linear(x.instructionPointer, x.codeSelector) : static_cast<uint32_t>(x.instructionPointer);
   const uint32_t dp = real ? linear(x.dataPointer, x.dataSelector) : static_cast<uint32_t>(x.dataPointer);
   if (o.operandSize == 2) {
@@ -356,7 +386,7 @@ void loadEnvironment(FpOperands& o) {
   const bool real = realLayout(o.state);
   const bool wide = o.operandSize != 2;
   const unsigned unit = wide ? 4 : 2;
-  x.status = get16(o.src, unit);
+  x.status = x.lastStatus = get16(o.src, unit);
   const uint16_t tags = get16(o.src, 2 * unit);
   x.tagValid = 0;
   for (unsigned n = 0; n < 8; ++n)

@@ -44,12 +44,24 @@ inline X87Register& push(X87State& x) {
   setValid(x, 0);
   return st(x, 0);
 }
-inline void copy(X87Register& to, const X87Register& from) { to = from; }
-inline void clearC1(X87State& x) { x.status &= static_cast<uint16_t>(~kC1); }
+/** In the pieces FSTP wrote it, or the load would have to wait for the stores to leave the store buffer. */
+inline void copy(X87Register& to, const X87Register& from) {
+  uint64_t significand;
+  uint16_t exponent;
+  std::memcpy(&significand, from.bytes, 8);
+  std::memcpy(&exponent, from.bytes + 8, 2);
+  std::memcpy(to.bytes, &significand, 8);
+  std::memcpy(to.bytes + 8, &exponent, 2);
+}
+// C1 is lastStatus' as long as a HostFpScope lasts.
+inline void clearC1(X87State& x) { x.lastStatus = 0; }
+inline bool allMasked(const X87State& x) { return (x.control & kExceptions) == kExceptions; }
 
 /** Takes over exception flags, ES and C1, and the other condition codes named. */
 inline void merge(X87State& x, uint16_t sw, uint16_t conditions = kC1) {
+  conditions &= static_cast<uint16_t>(~kC1);
   x.status = static_cast<uint16_t>((x.status & ~conditions) | (sw & (kExceptions | conditions)));
+  x.lastStatus = sw;
   if (sw & kErrorSummary) [[unlikely]] x.status |= kErrorSummary | kBusy;
 }
 /** An unmasked invalid, denormal or zero-divide exception: the operation did not take place. */

@@ -19,7 +19,7 @@ export const ELEMENTS = [
     may: ['contract', 'renderer-api', 'renderer-model'],
     packages: ['zustand'],
   },
-  { name: 'renderer-model', path: 'renderer/model', may: ['contract', 'catalogue'], packages: [] },
+  { name: 'renderer-model', path: 'renderer/model', may: ['contract', 'catalogue'], packages: ['zod'] },
   ...['views', 'components', 'display', 'terminal'].map((folder) => ({
     name: `renderer-${folder}`,
     path: `renderer/${folder}`,
@@ -39,7 +39,7 @@ export const ELEMENTS = [
   {
     name: 'root-electron',
     path: 'main/index.ts',
-    may: ['contract', 'main-*', 'app', 'rpc', 'services', 'inventory', 'process', 'protocol', 'lib'],
+    may: ['contract', 'main-*', 'app', 'rpc', 'services', 'inventory', 'process', 'protocol', 'storage', 'lib'],
     packages: ['node', 'electron'],
   },
   ...['headless', 'cli'].map((name) => ({

@@ -1,6 +1,6 @@
 /** Everything a clean clone lacks: dependencies, engine, built-in guest, application. Each step is skipped when up to date. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { ROOT, SetupError, at, filesUnder, hashOf, ifStale, runQuiet, say, which } from './common.mjs';
@@ -73,7 +73,7 @@ function nodeGypArguments() {
 export async function ensureNative({ install = false } = {}) {
   const sources = filesUnder(['native'], (f) => /\.(cpp|cc|c|h|hpp|inc|gyp|gypi)$/.test(f));
   const addon = 'native/build/Release/lodge.node';
-  return ifStale('native', hashOf(sources, process.versions.modules, process.arch), [addon], () => {
+  const built = await ifStale('native', hashOf(sources, process.versions.modules, process.arch), [addon], () => {
     const missing = ensureCommands({ 'g++': 'g++', make: 'make', python3: 'python3' }, { install });
     if (missing.length > 0) throw new SetupError(`The engine needs a C++20 compiler, make and Python: ${installHint(missing)}`);
     say('building the engine (C++, a few minutes the first time)…');
@@ -85,6 +85,16 @@ export async function ensureNative({ install = false } = {}) {
     step('configure');
     step('build', '-j', env.JOBS);
   });
+  // The application carries its engine in out/, so that out/ alone is a complete Lodge; node-gyp may have been run by hand.
+  const carried = at('out/native/lodge.node');
+  const current = existsSync(carried) && statSync(carried).mtimeMs >= statSync(at(addon)).mtimeMs;
+  if (!current) {
+    mkdirSync(dirname(carried), { recursive: true });
+    // A running Lodge has the old file mapped: it is replaced, never written into.
+    rmSync(carried, { force: true });
+    copyFileSync(at(addon), carried);
+  }
+  return built;
 }
 
 export async function ensureGuest({ install = false } = {}) {

@@ -105,7 +105,8 @@ export class PciFunction implements Device {
   protected readonly config = new ConfigSpace();
   private readonly bars: Bar[] = [];
   private readonly doorbells: Doorbell[] = [];
-  private slot: PciSlot | undefined;
+  /** Undefined until plugged. */
+  protected slot: PciSlot | undefined;
   private capabilityEnd = 0x40;
   private capabilityHead = 0;
   private intxLevel = false;

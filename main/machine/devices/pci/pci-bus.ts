@@ -6,6 +6,7 @@ import type { NativeMachine } from '../../../../native/addon/types';
 import type { Bus } from '../../bus/bus';
 import type { Doorbells } from '../../bus/doorbells';
 import { IrqWires } from '../../bus/irq';
+import { pirqOf } from '../../bus/pc';
 import type { Device, IoHandler } from '../../bus/types';
 import { PCI_MEMORY_END, PCI_MEMORY_START, type RegionWindows } from '../../memory/address-space';
 import { Command, Config, type PciFunction } from './function';
@@ -31,9 +32,6 @@ export interface PciBusDeps {
   /** CF9, which lies within the address register: the reset control register. */
   readonly resetControl: { read(): number; write(value: number): void };
 }
-
-/** PCI-to-PCI bridge specification §9.1, with slot 1 wired to start at PIRQA. */
-export const pirqOf = (slot: number, pin: number): number => (pin - 1 + slot - 1) & 3;
 
 export class PciBus implements Device {
   readonly name = 'pci';

@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Bus } from '../../bus/bus';
 import { Doorbells } from '../../bus/doorbells';
 import { AddressSpace } from '../../memory/address-space';
-import { PciBus, PciFunction, pirqOf } from '.';
+import { pirqOf } from '../../bus/pc';
+import { PciBus, PciFunction } from '.';
 
 function setUp() {
   const native = {

@@ -15,7 +15,15 @@ interface Timing {
 
 /** VESA DMT 10h: 1024×768 at 60 Hz. */
 const PREFERRED: Timing = {
-  clockKhz: 65000, width: 1024, hBlank: 320, hFront: 24, hSync: 136, height: 768, vBlank: 38, vFront: 3, vSync: 6,
+  clockKhz: 65000,
+  width: 1024,
+  hBlank: 320,
+  hFront: 24,
+  hSync: 136,
+  height: 768,
+  vBlank: 38,
+  vFront: 3,
+  vSync: 6,
 };
 
 /** Standard timings (§3.9): width, aspect code (0 16:10, 1 4:3, 2 5:4, 3 16:9); all at 60 Hz. */

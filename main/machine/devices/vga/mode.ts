@@ -26,10 +26,25 @@ export interface TextMode {
   readonly height: number;
 }
 
+/** Planes shifted out as pixels: 16 colours of four planes, or 256 with a byte a pixel. */
+export interface GraphicsMode {
+  readonly kind: 'planar';
+  readonly colours: 16 | 256;
+  readonly scaleX: 1 | 2 | 4;
+  /** Scan lines a line of pixels. */
+  readonly scaleY: number;
+  /** CRTC address units from one line to the next, and how far an address is shifted to become a plane's. */
+  readonly rowUnits: number;
+  readonly addressShift: 0 | 1 | 2;
+  readonly width: number;
+  readonly height: number;
+}
+
 export type VgaMode =
   | TextMode
+  | GraphicsMode
   | ({ readonly kind: 'linear' } & LinearMode)
-  /** Nothing to see: blanked, in reset, or a legacy graphics mode that has no renderer. */
+  /** Nothing to see: blanked, or a CGA-compatible graphics mode, which has no renderer. */
   | { readonly kind: 'off'; readonly width: number; readonly height: number; readonly why: 'blanked' | 'unsupported' };
 
 /** Largest picture a guest can make us draw from CRTC values alone. */
@@ -40,9 +55,7 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): 
   // PAS and the sequencer's screen-off bit blank every mode, DISPI ones too (drivers blank the DISPI screen this way).
   const blanked = (regs.attributeIndex & 0x20) === 0 || (regs.sequencer[1]! & 0x20) !== 0;
   if (linear) {
-    return blanked
-      ? { kind: 'off', width: linear.width, height: linear.height, why: 'blanked' }
-      : { kind: 'linear', ...linear };
+    return blanked ? { kind: 'off', width: linear.width, height: linear.height, why: 'blanked' } : { kind: 'linear', ...linear };
   }
   const { crtc, sequencer } = regs;
   const columns = Math.min(crtc[1]! + 1, MAX_TEXT_COLUMNS);
@@ -54,7 +67,8 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): 
   const cellWidth = sequencer[1]! & 0x01 || isGraphics ? 8 : 9;
   const rows = Math.floor(lines / (cellHeight * scaleY));
   const width = columns * cellWidth * scaleX;
-  if (isGraphics || rows === 0) return { kind: 'off', width, height: lines, why: 'unsupported' };
+  if (isGraphics) return blanked ? { kind: 'off', width, height: lines, why: 'blanked' } : graphicsMode(regs, width, lines);
+  if (rows === 0) return { kind: 'off', width, height: lines, why: 'unsupported' };
   const height = rows * cellHeight * scaleY;
   if (blanked) return { kind: 'off', width, height, why: 'blanked' };
   return {
@@ -68,6 +82,26 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): 
     rowCells: crtc[0x13]! * 2,
     lineGraphics: (regs.attribute[0x10]! & 0x04) !== 0,
     blink: (regs.attribute[0x10]! & 0x08) !== 0,
+    width,
+    height,
+  };
+}
+
+/** `width` in dots and `height` in scan lines, as the monitor sees them. */
+function graphicsMode(regs: VgaRegisters, width: number, height: number): VgaMode {
+  const { crtc, graphics } = regs;
+  // CGA compatibility: shifted out two bits at a time (graphics register 5), or rows interleaved by CR17's two lowest bits.
+  if ((graphics[5]! & 0x60) === 0x20 || (crtc[0x17]! & 0x03) !== 0x03) return { kind: 'off', width, height, why: 'unsupported' };
+  const colours = graphics[5]! & 0x40 ? 256 : 16;
+  const dotScale = regs.sequencer[1]! & 0x08 ? 2 : 1;
+  return {
+    kind: 'planar',
+    colours,
+    // A byte a pixel takes two dots of the shift register.
+    scaleX: (dotScale * (colours === 256 ? 2 : 1)) as 1 | 2 | 4,
+    scaleY: ((crtc[9]! & 0x1f) + 1) * (crtc[9]! & 0x80 ? 2 : 1),
+    rowUnits: crtc[0x13]! * 2,
+    addressShift: crtc[0x14]! & 0x40 ? 2 : crtc[0x17]! & 0x40 ? 0 : 1,
     width,
     height,
   };

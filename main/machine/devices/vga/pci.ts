@@ -6,8 +6,15 @@ import type { Disposable } from '../../../lib/disposable';
 import type { Bus } from '../../bus/bus';
 import { PciFunction } from '../pci';
 import {
-  DISPI_PORT_BASE, DISPI_PORT_COUNT, LEGACY_MEMORY_BASE, LEGACY_MEMORY_BYTES, LEGACY_PORT_BASE, LEGACY_PORT_COUNT, MMIO_BYTES,
-  VRAM_BYTES, type Vga,
+  DISPI_PORT_BASE,
+  DISPI_PORT_COUNT,
+  LEGACY_MEMORY_BASE,
+  LEGACY_MEMORY_BYTES,
+  LEGACY_PORT_BASE,
+  LEGACY_PORT_COUNT,
+  MMIO_BYTES,
+  VRAM_BYTES,
+  type Vga,
 } from './vga';
 
 export class VgaPci extends PciFunction {

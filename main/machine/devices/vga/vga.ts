@@ -1,7 +1,8 @@
 /**
  * VGA with the Bochs DISPI extension: text modes and linear framebuffer, as a display source.
  * Offered: the whole register file, text of any geometry with fonts in plane 2, blink, cursor; DISPI up to 2560×1600; EDID.
- * Not offered: pictures of the legacy graphics modes (their memory works, the screen is off), split screen, smooth scrolling.
+ * Planar 16-colour and 256-colour modes too. Not offered: the CGA-compatible graphics modes (the screen is off), split screen, smooth
+ * scrolling.
  * All register and memory input is hostile; every value is legal and nothing here throws because of one.
  */
 import type { Clock } from '../../../backend/clock';
@@ -12,9 +13,10 @@ import type { Device, IoHandler, MmioHandler } from '../../bus/types';
 import { DispiEnable, Dispi, DispiRegisters, type DispiEffect } from './dispi';
 import { createEdid } from './edid';
 import { ROM_FONTS } from './font';
+import { CHUNK_BYTES, dirtyGraphicsLines, renderGraphics } from './graphics';
 import { attributeToDac, cursorShape, dacColour, decideMode, decideWindow, fontOffsets, startAddress } from './mode';
 import type { LegacyWindow, TextMode, VgaMode } from './mode';
-import { Planes, TEXT_WINDOW_BYTES } from './planes';
+import { PLANE_BYTES, Planes, TEXT_WINDOW_BYTES } from './planes';
 import { createRegisters, loadTextMode, readRegister, writeRegister } from './registers';
 import { changedCells, GLYPH_BYTES, renderText, textLines, type TextFrame } from './text';
 
@@ -81,6 +83,8 @@ export class Vga implements Device, DisplaySource {
   private readonly textWindow = new Uint8Array(TEXT_WINDOW_BYTES);
   private frame: TextFrame | undefined;
   private readonly palette = new Uint32Array(256);
+  /** Non-zero: a chunk of the planes was written. */
+  private readonly dirtyChunks = new Uint8Array(PLANE_BYTES / CHUNK_BYTES);
 
   constructor(deps: VgaDeps) {
     this.native = deps.native;
@@ -104,6 +108,7 @@ export class Vga implements Device, DisplaySource {
     );
     this.mmio = { read: (offset, width) => this.readMmio(offset, width), write: (o, w, v) => this.writeMmio(o, w, v) };
     this.reset();
+    this.updateMode();
   }
 
   /** Leaves the adapter as a BIOS does: mode 3, its font, an empty screen. */
@@ -156,11 +161,14 @@ export class Vga implements Device, DisplaySource {
     if (mode.kind === 'text') {
       rects = this.takeDirtyText(mode, touched);
     } else {
-      const paletteShows = mode.kind === 'linear' && mode.bpp === 8 && this.paletteDirty;
-      if (this.allDirty || paletteShows) rects = [{ x: 0, y: 0, width: mode.width, height: mode.height }];
+      const paletteShows = this.paletteDirty && (mode.kind === 'planar' || (mode.kind === 'linear' && mode.bpp === 8));
+      const startMoved = mode.kind === 'planar' && this.cellsDirty;
+      if (this.allDirty || paletteShows || startMoved) rects = [{ x: 0, y: 0, width: mode.width, height: mode.height }];
+      else if (mode.kind === 'planar') rects = dirtyGraphicsLines(mode, startAddress(this.regs), this.dirtyChunks);
       else rects = mode.kind === 'linear' && touched ? dirtyLines(mode, this.dirtyPages) : [];
-      this.paletteDirty = false;
+      this.paletteDirty = this.cellsDirty = false;
     }
+    this.dirtyChunks.fill(0);
     this.allDirty = false;
     return rects;
   }
@@ -170,14 +178,23 @@ export class Vga implements Device, DisplaySource {
     const { mode } = this;
     if (mode.kind === 'linear') {
       const pixels: PixelRect = {
-        region: this.region, offset: mode.offset, stride: mode.stride, format: FORMATS[mode.bpp],
-        x: rect.x, y: rect.y, width: rect.width, height: rect.height,
+        region: this.region,
+        offset: mode.offset,
+        stride: mode.stride,
+        format: FORMATS[mode.bpp],
+        x: rect.x,
+        y: rect.y,
+        width: rect.width,
+        height: rect.height,
       };
       if (mode.bpp === 8) {
         for (let i = 0; i < 256; i++) this.palette[i] = dacColour(this.regs, i & this.regs.dacMask, this.dispi.dac8Bit);
         pixels.palette = this.palette;
       }
       this.native.convertPixels(pixels, out);
+    } else if (mode.kind === 'planar') {
+      const colours = this.colours(mode.colours);
+      renderGraphics({ mode, planes: this.planes.data, start: startAddress(this.regs), colours }, rect, out);
     } else if (mode.kind === 'text') {
       renderText(this.frame ?? this.currentFrame(mode), rect, out);
     } else {
@@ -234,12 +251,18 @@ export class Vga implements Device, DisplaySource {
     const linear = this.dispi.mode();
     const next = { ...decideWindow(this.regs, linear), bank: linear ? this.dispi.bankBytes : 0 };
     const { mapped } = this;
-    if (next.access === mapped.access && next.start === mapped.start && next.bytes === mapped.bytes && next.bank === mapped.bank) {
+    if (
+      next.access === mapped.access &&
+      next.start === mapped.start &&
+      next.bytes === mapped.bytes &&
+      next.bank === mapped.bank
+    ) {
       return;
     }
     this.window?.dispose();
     this.window = undefined;
-    if (mapped.access === 'text' && this.native.regionRead(this.region, 0, this.textWindow)) this.planes.fromText(this.textWindow);
+    if (mapped.access === 'text' && this.native.regionRead(this.region, 0, this.textWindow))
+      this.planes.fromText(this.textWindow);
     if (next.access === 'text') {
       this.planes.toText(this.textWindow);
       this.native.regionWrite(this.region, 0, this.textWindow);
@@ -260,6 +283,10 @@ export class Vga implements Device, DisplaySource {
     const at = this.windowAddress(offset);
     if (at === undefined) return;
     const planes = this.planes.write(this.regs, at, value & 0xff);
+    if (this.mode.kind === 'planar') {
+      if (planes !== 0) this.dirtyChunks[((at & 0xffff) / CHUNK_BYTES) | 0] = 1;
+      return;
+    }
     if (planes & 0x03) this.cellsDirty = true;
     if (planes & 0x04) this.fontDirty = true;
   }
@@ -324,7 +351,9 @@ export class Vga implements Device, DisplaySource {
       if (index >= 0) drawn[index] = ~frame.cells[index]! & 0xffff;
     };
     const cursorMoved =
-      before.cursorIndex !== frame.cursorIndex || before.cursor.first !== frame.cursor.first || before.cursor.last !== frame.cursor.last;
+      before.cursorIndex !== frame.cursorIndex ||
+      before.cursor.first !== frame.cursor.first ||
+      before.cursor.last !== frame.cursor.last;
     if (mode.blink && before.blinkOn !== frame.blinkOn) {
       for (let i = 0; i < frame.cells.length; i++) if (frame.cells[i]! & 0x8000) mark(i);
     }
@@ -353,15 +382,20 @@ export class Vga implements Device, DisplaySource {
       cursor,
       cursorIndex: visible && lit ? row * mode.columns + column : -1,
       blinkOn: Math.floor(now / BLINK_PHASE_NS) % 2 === 0,
-      fonts: known?.fonts ?? [plane.subarray(plain, plain + 256 * GLYPH_BYTES), plane.subarray(bright, bright + 256 * GLYPH_BYTES)],
-      colours: known?.colours ?? this.textColours(),
+      fonts: known?.fonts ?? [
+        plane.subarray(plain, plain + 256 * GLYPH_BYTES),
+        plane.subarray(bright, bright + 256 * GLYPH_BYTES),
+      ],
+      colours: known?.colours ?? this.colours(16),
     };
   }
 
-  private textColours(): Uint32Array {
-    const colours = new Uint32Array(16);
-    for (let i = 0; i < 16; i++) {
-      const rgb = dacColour(this.regs, attributeToDac(this.regs, i), this.dispi.dac8Bit);
+  /** Colours as RGBA little-endian words: the 16 behind the attribute controller, or the DAC's 256. */
+  private colours(count: 16 | 256): Uint32Array {
+    const colours = new Uint32Array(count);
+    for (let i = 0; i < count; i++) {
+      const index = count === 256 ? i & this.regs.dacMask : attributeToDac(this.regs, i);
+      const rgb = dacColour(this.regs, index, this.dispi.dac8Bit);
       colours[i] = (0xff000000 | ((rgb & 0xff) << 16) | (rgb & 0xff00) | (rgb >> 16)) >>> 0;
     }
     return colours;
@@ -384,7 +418,11 @@ export class Vga implements Device, DisplaySource {
 }
 
 function screenOf(mode: VgaMode): ScreenInfo {
-  return { width: mode.width, height: mode.height, mode: mode.kind === 'linear' ? 'graphics' : mode.kind };
+  return {
+    width: mode.width,
+    height: mode.height,
+    mode: mode.kind === 'linear' || mode.kind === 'planar' ? 'graphics' : mode.kind,
+  };
 }
 
 function sameMode(a: VgaMode, b: VgaMode): boolean {
@@ -399,10 +437,7 @@ function touchesText(pages: Uint8Array): boolean {
 }
 
 /** Dirty pages → rectangles of whole lines of the visible picture. */
-export function dirtyLines(
-  mode: { width: number; height: number; stride: number; offset: number },
-  pages: Uint8Array,
-): Rect[] {
+export function dirtyLines(mode: { width: number; height: number; stride: number; offset: number }, pages: Uint8Array): Rect[] {
   const rects: Rect[] = [];
   const firstByte = mode.offset;
   const lastByte = mode.offset + mode.stride * mode.height - 1;

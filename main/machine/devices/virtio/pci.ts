@@ -52,12 +52,16 @@ const withHigh = (old: number, value: number): number => value * 2 ** 32 + low(o
 function ringAddress(offset: number, name: 'descriptors' | 'driver' | 'device'): CommonRegister[] {
   return [
     {
-      offset, width: 4, name: `${name}Low`,
+      offset,
+      width: 4,
+      name: `${name}Low`,
       read: (f) => low(f.selected?.[name] ?? 0),
       write: (f, v) => f.setRing(name, withLow(f.selected?.[name] ?? 0, v)),
     },
     {
-      offset: offset + 4, width: 4, name: `${name}High`,
+      offset: offset + 4,
+      width: 4,
+      name: `${name}High`,
       read: (f) => high(f.selected?.[name] ?? 0),
       write: (f, v) => f.setRing(name, withHigh(f.selected?.[name] ?? 0, v)),
     },
@@ -66,17 +70,47 @@ function ringAddress(offset: number, name: 'descriptors' | 'driver' | 'device'):
 
 /** virtio_pci_common_cfg, §4.1.4.3. */
 export const COMMON_REGISTERS: readonly CommonRegister[] = [
-  { offset: 0x00, width: 4, name: 'deviceFeatureSelect', read: (f) => f.deviceFeatureSelect, write: (f, v) => (f.deviceFeatureSelect = v) },
+  {
+    offset: 0x00,
+    width: 4,
+    name: 'deviceFeatureSelect',
+    read: (f) => f.deviceFeatureSelect,
+    write: (f, v) => (f.deviceFeatureSelect = v),
+  },
   { offset: 0x04, width: 4, name: 'deviceFeature', read: (f) => featureWord(f.offered, f.deviceFeatureSelect) },
-  { offset: 0x08, width: 4, name: 'driverFeatureSelect', read: (f) => f.driverFeatureSelect, write: (f, v) => (f.driverFeatureSelect = v) },
-  { offset: 0x0c, width: 4, name: 'driverFeature', read: (f) => featureWord(f.driverFeatures, f.driverFeatureSelect), write: (f, v) => f.setDriverFeature(v) },
-  { offset: 0x10, width: 2, name: 'configVector', read: (f) => f.configVector, write: (f, v) => (f.configVector = f.validVector(v)) },
+  {
+    offset: 0x08,
+    width: 4,
+    name: 'driverFeatureSelect',
+    read: (f) => f.driverFeatureSelect,
+    write: (f, v) => (f.driverFeatureSelect = v),
+  },
+  {
+    offset: 0x0c,
+    width: 4,
+    name: 'driverFeature',
+    read: (f) => featureWord(f.driverFeatures, f.driverFeatureSelect),
+    write: (f, v) => f.setDriverFeature(v),
+  },
+  {
+    offset: 0x10,
+    width: 2,
+    name: 'configVector',
+    read: (f) => f.configVector,
+    write: (f, v) => (f.configVector = f.validVector(v)),
+  },
   { offset: 0x12, width: 2, name: 'queues', read: (f) => f.device.queueSizes.length },
   { offset: 0x14, width: 1, name: 'status', read: (f) => f.status, write: (f, v) => f.setStatus(v) },
   { offset: 0x15, width: 1, name: 'configGeneration', read: (f) => f.configGeneration },
   { offset: 0x16, width: 2, name: 'queueSelect', read: (f) => f.queueSelect, write: (f, v) => (f.queueSelect = v) },
   { offset: 0x18, width: 2, name: 'queueSize', read: (f) => f.selected?.size ?? 0, write: (f, v) => f.setQueueSize(v) },
-  { offset: 0x1a, width: 2, name: 'queueVector', read: (f) => f.selected?.vector ?? NO_VECTOR, write: (f, v) => f.setQueueVector(v) },
+  {
+    offset: 0x1a,
+    width: 2,
+    name: 'queueVector',
+    read: (f) => f.selected?.vector ?? NO_VECTOR,
+    write: (f, v) => f.setQueueVector(v),
+  },
   { offset: 0x1c, width: 2, name: 'queueEnable', read: (f) => (f.selected?.enabled ? 1 : 0), write: (f, v) => f.enableQueue(v) },
   { offset: 0x1e, width: 2, name: 'queueNotifyOffset', read: (f) => (f.selected ? f.queueSelect : 0) },
   ...ringAddress(0x20, 'descriptors'),
@@ -214,7 +248,8 @@ export class VirtioPci extends PciFunction implements VirtioTransport {
       this.count('badStatusTransition');
       return;
     }
-    if (status & ~this.status & Status.FEATURES_OK && !this.featuresAcceptable()) status &= ~(Status.FEATURES_OK | Status.DRIVER_OK);
+    if (status & ~this.status & Status.FEATURES_OK && !this.featuresAcceptable())
+      status &= ~(Status.FEATURES_OK | Status.DRIVER_OK);
     const started = (status & ~this.status & Status.DRIVER_OK) !== 0;
     this.status = status;
     if (started) this.device.start(this, this.driverFeatures);

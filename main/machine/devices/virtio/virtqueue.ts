@@ -59,7 +59,8 @@ export interface QueueFeatures {
 export function checkLayout(layout: QueueLayout): QueueFault | undefined {
   const { size, descriptors, driver, device } = layout;
   if (!(size >= 1 && size <= MAX_QUEUE_SIZE && (size & (size - 1)) === 0)) return 'badQueueSize';
-  for (const at of [descriptors, driver, device]) if (!(Number.isSafeInteger(at) && at >= 0 && at < 2 ** 52)) return 'ringNotInMemory';
+  for (const at of [descriptors, driver, device])
+    if (!(Number.isSafeInteger(at) && at >= 0 && at < 2 ** 52)) return 'ringNotInMemory';
   // §2.7: descriptor table 16, available ring 2, used ring 4.
   if (descriptors % 16 || driver % 2 || device % 4) return 'ringMisaligned';
   return undefined;

@@ -43,6 +43,7 @@ function fakeDisk(ram: Uint8Array, contents: Uint8Array, options: { delayed?: bo
   return {
     bytes: contents.length,
     readOnly: false,
+    discards: false,
     blockBytes: 512,
     read: (offset, ranges) => run(offset, ranges, false),
     write: (offset, ranges) => run(offset, ranges, true),

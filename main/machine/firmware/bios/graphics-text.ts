@@ -40,6 +40,9 @@ export class GraphicsText {
         case 'cga':
           this.cgaByte(mode, y, column, bits, attribute);
           break;
+        case 'text':
+          // Characters of text modes are cells, which have no pixels here.
+          break;
       }
     }
   }
@@ -122,6 +125,8 @@ export class GraphicsText {
         this.memory.write8(at, colour & XOR ? old ^ value : (old & ~(mask << shift)) | value);
         break;
       }
+      case 'text':
+        break;
     }
   }
 

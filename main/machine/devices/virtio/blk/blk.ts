@@ -23,7 +23,18 @@ const QUEUE_SIZE = 256;
 const REQUESTS_A_TURN = 256;
 
 /** struct virtio_blk_config, §5.2.4. */
-const Config = { CAPACITY: 0, SEG_MAX: 12, BLK_SIZE: 20, MAX_DISCARD: 36, MAX_DISCARD_SEGMENTS: 40, DISCARD_ALIGNMENT: 44, MAX_ZEROES: 48, MAX_ZEROES_SEGMENTS: 52, MAY_UNMAP: 56, BYTES: 60 } as const;
+const Config = {
+  CAPACITY: 0,
+  SEG_MAX: 12,
+  BLK_SIZE: 20,
+  MAX_DISCARD: 36,
+  MAX_DISCARD_SEGMENTS: 40,
+  DISCARD_ALIGNMENT: 44,
+  MAX_ZEROES: 48,
+  MAX_ZEROES_SEGMENTS: 52,
+  MAY_UNMAP: 56,
+  BYTES: 60,
+} as const;
 
 export interface BlkCounters {
   readBytes: number;
@@ -63,7 +74,9 @@ export class VirtioBlk implements VirtioDevice {
   constructor(private readonly deps: BlkDeps) {
     const { backend } = deps;
     this.features =
-      Feature.SEG_MAX | Feature.BLK_SIZE | Feature.FLUSH |
+      Feature.SEG_MAX |
+      Feature.BLK_SIZE |
+      Feature.FLUSH |
       (backend.readOnly ? Feature.RO : Feature.WRITE_ZEROES | (backend.discards ? Feature.DISCARD : 0n));
   }
 

@@ -1,0 +1,3 @@
+export * from './entry-state';
+export * from './plan';
+export type { KernelFault, SetupHeader } from './setup-header';

@@ -1,0 +1,97 @@
+/** SMBIOS 2.8 (DSP0134): entry point and the structures an OS reads to name the machine and count its memory. */
+
+export interface SmbiosConfig {
+  readonly ramBytes: number;
+  readonly cpus: number;
+  readonly version: string;
+}
+
+const ENTRY_BYTES = 31;
+const ENTRY_INTERMEDIATE = 0x10;
+
+class Structure {
+  private readonly strings: string[] = [];
+  private readonly formatted: number[];
+  constructor(
+    readonly type: number,
+    private readonly handle: number,
+  ) {
+    this.formatted = [type, 0, handle & 0xff, handle >> 8];
+  }
+  u8(...values: number[]): this {
+    this.formatted.push(...values.map((v) => v & 0xff));
+    return this;
+  }
+  u16(value: number): this {
+    return this.u8(value, value >> 8);
+  }
+  u32(value: number): this {
+    return this.u16(value & 0xffff).u16(value >>> 16);
+  }
+  text(value: string): this {
+    this.strings.push(value);
+    return this.u8(this.strings.length);
+  }
+  finish(): number[] {
+    this.formatted[1] = this.formatted.length;
+    const text = this.strings.flatMap((s) => [...[...s].map((c) => c.charCodeAt(0) & 0x7f), 0]);
+    return [...this.formatted, ...(text.length > 0 ? text : [0]), 0];
+  }
+  get id(): number {
+    return this.handle;
+  }
+}
+
+function structures(config: SmbiosConfig): number[][] {
+  const mebibytes = Math.ceil(config.ramBytes / (1 << 20));
+  const kibibytes = mebibytes * 1024;
+  const list = [
+    new Structure(0, 0x0000) // BIOS
+      .text('Lodge').text(config.version).u16(0xe000).text('01/01/2024').u8(1)
+      .u32(1 << 3).u32(0).u8(0, 0x1c).u8(0, 1, 0xff, 0xff), // prettier-ignore
+    new Structure(1, 0x0100) // system
+      .text('Lodge').text('Virtual Machine').text(config.version).u8(0, ...new Array<number>(16).fill(0), 6, 0, 0),
+    new Structure(3, 0x0300) // enclosure: other
+      .text('Lodge').u8(1, 0, 0, 0, 3, 3, 3, 2).u32(0).u8(0, 0, 0, 0, 0),
+    ...Array.from({ length: config.cpus }, (_, i) =>
+      new Structure(4, 0x0400 + i)
+        .text(`CPU ${i}`).u8(3, 1).text('Lodge').u32(0).u32(0).text('virtual').u8(0).u16(0).u16(0).u16(0).u8(0x41, 1)
+        .u16(0xffff).u16(0xffff).u16(0xffff).u8(0, 0, 0, 1, 1, 1).u16(4).u16(1), // prettier-ignore
+    ),
+    new Structure(16, 0x1000).u8(1, 3, 3).u32(kibibytes < 0x8000_0000 ? kibibytes : 0x8000_0000).u16(0xfffe).u16(1)
+      .u32(kibibytes < 0x8000_0000 ? 0 : config.ramBytes % 2 ** 32).u32(kibibytes < 0x8000_0000 ? 0 : Math.floor(config.ramBytes / 2 ** 32)), // prettier-ignore
+    new Structure(17, 0x1100).u16(0x1000).u16(0xfffe).u16(64).u16(64).u16(mebibytes < 0x7fff ? mebibytes : 0x7fff).u8(9, 0).text('DIMM 0').u8(0, 7)
+      .u16(2).u16(0).u8(0, 0, 0, 0, 0).u32(mebibytes < 0x7fff ? 0 : mebibytes).u16(0).u16(0).u16(0).u16(0), // prettier-ignore
+    new Structure(127, 0x7f00),
+  ];
+  return list.map((s) => s.finish());
+}
+
+function checksum(bytes: Uint8Array, at: number, from: number, to: number): void {
+  let sum = 0;
+  for (let i = from; i < to; i++) sum += bytes[i]!;
+  bytes[at] = -sum & 0xff;
+}
+
+/** Entry point at `at` (16-byte aligned, in 0xf0000–0xfffff, where an OS scans), the structures behind it. */
+export function buildSmbios(config: SmbiosConfig, at: number): Uint8Array {
+  const list = structures(config);
+  const table = list.flat();
+  const tableAt = at + 32;
+  const bytes = new Uint8Array(32 + table.length);
+  const view = new DataView(bytes.buffer);
+  const text = (offset: number, s: string): void => [...s].forEach((c, i) => (bytes[offset + i] = c.charCodeAt(0)));
+  text(0, '_SM_');
+  bytes[5] = ENTRY_BYTES;
+  bytes.set([2, 8], 6);
+  view.setUint16(8, Math.max(...list.map((s) => s.length)), true);
+  text(ENTRY_INTERMEDIATE, '_DMI_');
+  view.setUint16(0x16, table.length, true);
+  view.setUint32(0x18, tableAt, true);
+  view.setUint16(0x1c, list.length, true);
+  bytes[0x1e] = 0x28;
+  bytes.set(table, 32);
+  checksum(bytes, 0x15, ENTRY_INTERMEDIATE, ENTRY_BYTES);
+  checksum(bytes, 4, 0, ENTRY_BYTES);
+  return bytes;
+}

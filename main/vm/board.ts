@@ -1,0 +1,207 @@
+/** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
+import type { NativeMachine } from '../../native/addon/types';
+import type { BlockBackend } from '../backend/block';
+import type { CharBackend } from '../backend/char';
+import type { Clock } from '../backend/clock';
+import { Bus } from '../machine/bus/bus';
+import { Doorbells } from '../machine/bus/doorbells';
+import { IrqWires } from '../machine/bus/irq';
+import { COM_PORTS, GSI_COUNT, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ } from '../machine/bus/pc';
+import type { Device } from '../machine/bus/types';
+import { I440fx, Piix3, Piix4Pm, ResetControl } from '../machine/devices/chipset';
+import { DEBUG_EXIT_PORT, DebugExit } from '../machine/devices/debug-exit/debug-exit';
+import { COMMAND_PORT, DATA_PORT, I8042, type KeyboardLeds } from '../machine/devices/i8042';
+import { PciBus } from '../machine/devices/pci';
+import { Port92 } from '../machine/devices/port92';
+import { memorySizeRegisters, Rtc } from '../machine/devices/rtc/mc146818';
+import { Uart16550, UART_PORTS } from '../machine/devices/serial/uart16550';
+import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
+import { ROM_FONTS } from '../machine/devices/vga/font';
+import { createVirtioBlk, createVirtioRng, type VirtioBlk } from '../machine/devices/virtio';
+import { Bios } from '../machine/firmware/bios/bios';
+import type { Drive } from '../machine/firmware/bios/drives';
+import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
+import { memoryMap } from '../machine/firmware/layout';
+import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
+import { AddressSpace } from '../machine/memory/address-space';
+import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
+
+export interface BoardDisk {
+  readonly id: string;
+  readonly kind: 'disk' | 'disc';
+  /** For people: a file name. */
+  readonly label: string;
+  readonly backend: BlockBackend;
+}
+
+export interface BoardOptions {
+  readonly native: NativeMachine;
+  readonly clock: Clock;
+  readonly ramBytes: number;
+  readonly cpus: number;
+  readonly version: string;
+  /** COM1 first. */
+  readonly serial: readonly CharBackend[];
+  readonly disks: readonly BoardDisk[];
+  readonly debugExit: boolean;
+  /** The built-in BIOS is there, and the processors start in it. */
+  readonly bios: boolean;
+  readonly fillRandom: (into: Uint8Array) => void;
+  /** Runs a callback in a later turn of the event loop. */
+  readonly defer: (callback: () => void) => void;
+  /** What the guest asks of the machine. All are called from within an exit. */
+  readonly onReset: () => void;
+  readonly onPowerOff: () => void;
+  readonly onDebugExit: (code: number) => void;
+  readonly onLeds: (leds: KeyboardLeds) => void;
+  readonly onDiskError: (diskId: string, message: string) => void;
+}
+
+const VGA_SLOT = 2;
+
+export class Board {
+  readonly bus = new Bus();
+  readonly memory: GuestMemory;
+  readonly space: AddressSpace;
+  readonly doorbells: Doorbells;
+  readonly pci: PciBus;
+  readonly pm: Piix4Pm;
+  readonly keyboardController: I8042;
+  readonly vga: Vga;
+  readonly disks: readonly VirtioBlk[];
+  private readonly piix3: Piix3;
+  private readonly bios: Bios | undefined;
+  /** In the order of the reset line. */
+  private readonly devices: Device[] = [];
+
+  constructor(private readonly options: BoardOptions) {
+    const { native, clock, onReset } = options;
+    const { bus } = this;
+    this.space = new AddressSpace(native, options.ramBytes);
+    this.memory = createGuestMemory(native);
+    this.doorbells = new Doorbells(native);
+    const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
+
+    const resetControl = this.add(new ResetControl(onReset));
+    this.pci = new PciBus({ bus, doorbells: this.doorbells, regions: this.space, native, resetControl });
+    this.piix3 = new Piix3((irq) => wires.connect(irq));
+    this.pm = new Piix4Pm({ clock, sci: wires.connect(SCI_IRQ), powerOff: options.onPowerOff });
+    this.pci.plug(new I440fx(), 0);
+    this.pci.plug(this.piix3, 1, 0);
+    this.pci.plug(this.pm, 1, 3);
+    this.pci.setRouter(this.piix3);
+
+    this.vga = new Vga({ native, windows: this.space, clock });
+    claimLegacyVga(bus, this.vga);
+    this.pci.plug(new VgaPci(this.vga), VGA_SLOT);
+
+    this.keyboardController = this.add(
+      new I8042({
+        irq1: wires.connect(KEYBOARD_IRQ),
+        irq12: wires.connect(MOUSE_IRQ),
+        clock,
+        onLeds: options.onLeds,
+        systemReset: onReset,
+      }),
+    );
+    bus.claimPorts(DATA_PORT, 1, this.keyboardController.dataPort, 'i8042 data', { maxWidth: 1 });
+    bus.claimPorts(COMMAND_PORT, 1, this.keyboardController.commandPort, 'i8042 command', { maxWidth: 1 });
+    bus.claimPorts(0x92, 1, this.add(new Port92(onReset)), 'port 92', { maxWidth: 1 });
+
+    const { low, high } = this.space.layout;
+    const rtc = this.add(new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, memorySizeRegisters(low, high)));
+    bus.claimPorts(0x70, 2, rtc, 'rtc', { maxWidth: 1 });
+
+    options.serial.slice(0, COM_PORTS.length).forEach((backend, i) => {
+      const { port, irq } = COM_PORTS[i]!;
+      const uart = this.add(new Uart16550(`COM${i + 1}`, { irq: wires.connect(irq), backend }));
+      bus.claimPorts(port, UART_PORTS, uart, uart.name, { maxWidth: 1 });
+    });
+    if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
+
+    this.disks = options.disks.map((disk) => {
+      const { pci, blk } = createVirtioBlk({
+        backend: disk.backend,
+        mem: this.memory,
+        serial: disk.id.slice(0, 20),
+        defer: options.defer,
+        onHostError: (error) => options.onDiskError(disk.id, error.message),
+      });
+      this.pci.plugAnywhere(pci);
+      return blk;
+    });
+    this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
+    this.devices.push(this.pci);
+    if (options.bios) this.bios = this.add(this.createBios());
+  }
+
+  /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
+  reset(): void {
+    for (const device of this.devices) device.reset();
+  }
+
+  /** No disk request is in flight any more; what was is done. Nothing new begins until the guest's driver starts again. */
+  async quiesce(): Promise<void> {
+    await Promise.all(this.disks.map(async (disk) => disk.reset()));
+  }
+
+  /** What firmware does before an operating system starts. Returns the address of the ACPI root pointer. */
+  setUpPlatform(): number {
+    this.piix3.setUpRoutes();
+    this.pm.setUp();
+    this.pci.assignResources();
+    const { cpus, ramBytes, version } = this.options;
+    return installFirmwareTables(this.memory, { cpus, ramBytes, version, serialPorts: this.serialPorts });
+  }
+
+  /** The state in which the processors find the machine when the BIOS is to boot it. */
+  loadBios(): void {
+    if (!this.bios) throw new Error('this machine was built without a BIOS');
+    if (!this.memory.write(gpa(ROM_BASE), this.bios.rom)) throw new Error('the BIOS area is not backed by RAM');
+  }
+
+  /** For an operating system that is loaded without a BIOS. */
+  loadBiosData(): void {
+    installBiosData(this.memory, this.serialPorts);
+  }
+
+  dispose(): void {
+    for (const device of [...this.devices].reverse()) device.dispose?.();
+  }
+
+  private get serialPorts(): number {
+    return Math.min(this.options.serial.length, COM_PORTS.length);
+  }
+
+  private createBios(): Bios {
+    const { native, disks, onReset, onPowerOff, onDiskError } = this.options;
+    const drives = (kind: BoardDisk['kind']): Drive[] =>
+      disks.filter((disk) => disk.kind === kind).map((disk) => ({ medium: kind, label: disk.label, backend: () => disk.backend }));
+    const order = { disks: drives('disk'), discs: drives('disc') };
+    const bios = new Bios({
+      bus: this.bus,
+      memory: this.memory,
+      fonts: { font8x8: ROM_FONTS.get(8)!, font8x14: ROM_FONTS.get(14)!, font8x16: ROM_FONTS.get(16)! },
+      floppies: [],
+      ...order,
+      // A disc in the drive is there to be installed from; a disk that boots comes second.
+      bootOrder: () => [...order.discs, ...order.disks],
+      memoryMap: memoryMap(this.space.layout),
+      menuSeconds: 0,
+      prepare: () => void this.setUpPlatform(),
+      restart: onReset,
+      powerOff: onPowerOff,
+      hostError: (message) => onDiskError('bios', message),
+    });
+    // The reset vector lies at the top of the first 4 GiB; the copy below 1 MiB is RAM, as on machines that shadow their ROM.
+    const rom = native.addRegion('rom', ROM_BYTES);
+    native.regionWrite(rom, 0, bios.rom);
+    native.mapRegion(rom, 0, 2 ** 32 - ROM_BYTES, ROM_BYTES);
+    return bios;
+  }
+
+  private add<T extends Device>(device: T): T {
+    this.devices.push(device);
+    return device;
+  }
+}

@@ -1,0 +1,407 @@
+/**
+ * One running machine: engine, board, backends, and the transitions between running, paused and ended. It ends once, for one reason;
+ * whatever ends it, disks are quiet and closed before the reason is told.
+ */
+import { randomFillSync } from 'node:crypto';
+import { basename } from 'node:path';
+import { type CpuState, Exit, type NativeEvent, type NativeMachine } from '../../native/addon/types';
+import { LodgeError } from '../../preload/contract/errors';
+import type { EngineInfo, StopReason } from '../../preload/contract/vm';
+import type { UnclaimedAccess } from '../machine/bus/bus';
+import { parseKeys } from '../machine/devices/i8042';
+import type { MachineSpec } from '../process/protocol';
+import { ImageError, RawDisk } from '../storage';
+import { Board, type BoardDisk } from './board';
+import { bootLinux } from './boot-linux';
+import { cpuReport, translate } from './cpu-report';
+import { DisplayHub, type Timers } from './display-hub';
+import { chooseEngine, loadAddon } from './engine';
+import { ExitDispatcher } from './exits';
+import { GuestClock } from './guest-clock';
+import { KeyTyper } from './key-typer';
+import { RunLoop } from './run-loop';
+import { FileBackend, NullBackend, StdioBackend, TerminalBackend } from './serial/backends';
+import type { CharPipe } from './serial/char-pipe';
+import { ViewerHub } from './viewer';
+
+declare const __LODGE_VERSION__: string;
+
+export interface MachineHooks {
+  /** Once. Everything is closed when it is called. `screen`: as spec.lastScreen asked. */
+  onEnded(reason: StopReason, screen: string | null | undefined): void;
+  onNotice(level: 'info' | 'warning' | 'error', message: string): void;
+  onScreenChanged(): void;
+}
+
+export interface MachineCounters {
+  readonly diskReadBytes: number;
+  readonly diskWrittenBytes: number;
+  readonly uptimeSeconds: number;
+}
+
+interface Parts {
+  readonly spec: MachineSpec;
+  readonly hooks: MachineHooks;
+  readonly engine: EngineInfo;
+  readonly native: NativeMachine;
+  readonly exitBuffer: ArrayBuffer;
+  readonly serial: readonly CharPipe[];
+  readonly disks: readonly BoardDisk[];
+}
+
+const hostTimers: Timers = {
+  set: (callback, ms) => {
+    const handle = setTimeout(callback, ms);
+    return { dispose: () => clearTimeout(handle) };
+  },
+};
+
+/** The engine parks its vCPUs within milliseconds; one that takes so long is stuck in something that will not end. */
+const PARK_DEADLINE_MS = 5000;
+/** The same disk's errors are told no more often. */
+const NOTICE_PERIOD_MS = 10_000;
+const textEncoder = new TextEncoder();
+
+export class Machine {
+  readonly viewers: ViewerHub;
+  private readonly clock = new GuestClock();
+  private readonly board: Board;
+  private readonly loop: RunLoop;
+  private readonly display: DisplayHub;
+  private readonly typer: KeyTyper;
+  private readonly lastNotice = new Map<string, number>();
+  private parked: (() => void)[] = [];
+  private state: 'off' | 'running' | 'paused' | 'ended' = 'off';
+  /** Transitions that park the vCPUs run one after the other. */
+  private transition: Promise<void> = Promise.resolve();
+  private resetPending = false;
+  private closed: Promise<void> | undefined;
+
+  /** Opens what the machine needs and builds it; nothing runs yet. Rejects with LodgeError and leaves nothing open. */
+  static async create(spec: MachineSpec, hooks: MachineHooks, loadEngine = loadAddon): Promise<Machine> {
+    const addon = loadEngine(spec.addonPath);
+    const choice = chooseEngine(addon.probeAccelerators(), spec);
+    const exitBuffer = new ArrayBuffer(spec.cpus * Exit.STRIDE);
+    const serial: CharPipe[] = [];
+    const disks: BoardDisk[] = [];
+    let native: NativeMachine | undefined;
+    let machine: Machine | undefined;
+    try {
+      const onWake = (): void => machine?.loop.wake();
+      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
+      for (const port of spec.serial) serial.push(openSerial(port, hooks));
+      for (const disk of spec.disks) {
+        disks.push({ id: disk.id, kind: disk.kind, label: basename(disk.path), backend: await openDisk(disk, native) });
+      }
+      const parts: Parts = { spec, hooks, engine: choice.info, native, exitBuffer, serial, disks };
+      machine = createNative(() => new Machine(parts));
+      return machine;
+    } catch (error) {
+      await Promise.allSettled([...serial.map((s) => s.close()), ...disks.map((d) => d.backend.close())]);
+      native?.destroy();
+      throw friendly(error);
+    }
+  }
+
+  private constructor(private readonly parts: Parts) {
+    const { spec, hooks, native, serial, disks } = parts;
+    this.board = new Board({
+      native,
+      clock: this.clock,
+      ramBytes: spec.memoryBytes,
+      cpus: spec.cpus,
+      version: __LODGE_VERSION__,
+      serial,
+      disks,
+      debugExit: spec.debugExit,
+      bios: spec.boot.kind === 'firmware',
+      fillRandom: (into) => void randomFillSync(into),
+      defer: (callback) => void setImmediate(callback),
+      onReset: () => this.guestReset(),
+      onPowerOff: () => this.end({ kind: 'powerOff' }),
+      onDebugExit: (code) => this.end({ kind: 'debugExit', code }),
+      // The reset at build time comes before there is anybody to tell.
+      onLeds: (leds) => (this as { viewers?: ViewerHub }).viewers?.setLeds(leds),
+      onDiskError: (id, message) => this.diskFailed(id, message),
+    });
+    if (process.env['LODGE_TRACE']?.split(',').includes('bus')) this.board.bus.trace = traceAccess;
+    const dispatcher = new ExitDispatcher(parts.exitBuffer, this.board.bus);
+    this.loop = new RunLoop({
+      native,
+      dispatch: (vcpu) => dispatcher.dispatch(vcpu),
+      onEvents: (events) => this.handle(events),
+      onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
+    });
+    this.display = new DisplayHub(this.board.vga, hostTimers, () => hooks.onScreenChanged());
+    const { keyboard, mouse } = this.board.keyboardController;
+    this.typer = new KeyTyper({ clock: this.clock, keyboard });
+    this.viewers = new ViewerHub({
+      display: this.display,
+      terminals: serial.map((port) => (port instanceof TerminalBackend ? port : undefined)),
+      keyboard,
+      pointer: mouse,
+      activity: () => ({ ...this.counters(), netBytes: 0, cpuSeconds: cpuSeconds() }),
+      timers: hostTimers,
+      now: () => performance.now(),
+    });
+  }
+
+  get engine(): EngineInfo {
+    return this.parts.engine;
+  }
+
+  /** Loads what the machine boots and lets it run; false when it was ended meanwhile. */
+  async start(): Promise<boolean> {
+    const { native } = this.parts;
+    native.start();
+    await this.boot();
+    if (this.state !== 'off') return false;
+    this.clock.resume();
+    native.resume();
+    this.state = 'running';
+    return true;
+  }
+
+  pause(): Promise<void> {
+    return this.serialize(async () => {
+      if (this.state !== 'running') throw wrongState('pause', this.state);
+      await this.park();
+      this.clock.pause();
+      this.state = 'paused';
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.serialize(() => {
+      if (this.state !== 'paused') throw wrongState('resume', this.state);
+      this.clock.resume();
+      this.parts.native.resume();
+      this.state = 'running';
+    });
+  }
+
+  /** The reset button. A paused machine stays paused, at its first instruction. */
+  reset(): Promise<void> {
+    return this.serialize(async () => {
+      if (this.state !== 'running' && this.state !== 'paused') throw wrongState('reset', this.state);
+      if (this.state === 'running') await this.park();
+      await this.board.quiesce();
+      this.board.reset();
+      this.parts.native.reset();
+      await this.boot();
+      if (this.state === 'running') this.parts.native.resume();
+    });
+  }
+
+  powerButton(): void {
+    if (this.state !== 'running') throw wrongState('press the power button of', this.state);
+    this.board.pm.pressPowerButton();
+  }
+
+  /** Types a key sequence; returns when it is queued, not when the guest has read it. */
+  typeKeys(sequence: string): void {
+    const keys = parseKeys(sequence);
+    if (!keys.ok) throw new LodgeError({ code: 'invalidInput', message: keys.error, fix: 'Write keys as text, and special keys as <enter> or <ctrl+alt+delete>.' });
+    if (!this.typer.type(keys.value)) throw new LodgeError({ code: 'invalidState', message: 'The guest has not taken the keys typed before.', fix: 'Wait until it has, then try again.' });
+    this.display.expectChange();
+  }
+
+  writeSerial(port: number, data: string): void {
+    const backend = this.parts.serial[port];
+    if (!backend) throw new LodgeError({ code: 'notFound', message: `The machine has no serial port ${port + 1}.` });
+    backend.inject(textEncoder.encode(data));
+  }
+
+  /** PNG, base64; null: the screen is off. */
+  screenshot(maxWidth?: number): string | null {
+    const png = this.display.screenshot(maxWidth);
+    return png && Buffer.from(png.buffer, png.byteOffset, png.byteLength).toString('base64');
+  }
+
+  text(): string[] | null {
+    return this.display.text();
+  }
+
+  counters(): MachineCounters {
+    const sum = (pick: (c: { readBytes: number; writtenBytes: number }) => number): number =>
+      this.board.disks.reduce((total, disk) => total + pick(disk.counters), 0);
+    return {
+      diskReadBytes: sum((c) => c.readBytes),
+      diskWrittenBytes: sum((c) => c.writtenBytes),
+      uptimeSeconds: this.clock.now() / 1e9,
+    };
+  }
+
+  /** Ends the machine; the first reason counts. Safe from within an exit. */
+  end(reason: StopReason): void {
+    if (this.state === 'ended') return;
+    const ran = this.state !== 'off';
+    this.state = 'ended';
+    this.loop.end();
+    this.clock.pause();
+    this.typer.dispose();
+    // Whoever waits for a transition learns that the machine is gone.
+    for (const wake of this.parked.splice(0)) wake();
+    // Not from within the engine's call into JS.
+    setImmediate(() => {
+      this.closed ??= this.close(ran).then(
+        (screen) => this.parts.hooks.onEnded(reason, screen),
+        (error: unknown) => this.parts.hooks.onEnded({ kind: 'failed', error: LodgeError.from(error).toData() }, undefined),
+      );
+    });
+  }
+
+  private async close(ran: boolean): Promise<string | null | undefined> {
+    const { native, serial, disks, spec } = this.parts;
+    const screen = spec.lastScreen && ran ? this.screenshot(spec.lastScreen.maxWidth) : undefined;
+    // The other processors run on until they are told; nothing of theirs is answered any more.
+    if (ran) native.pause();
+    await this.board.quiesce();
+    const results = await Promise.allSettled(disks.map(async ({ backend }) => {
+      if (!backend.readOnly) await backend.flush();
+      await backend.close();
+    }));
+    await Promise.allSettled(serial.map((port) => port.close()));
+    this.viewers.dispose();
+    this.display.dispose();
+    this.board.dispose();
+    this.clock.dispose();
+    native.destroy();
+    const failed = results.find((r) => r.status === 'rejected');
+    if (failed) throw failed.reason;
+    return screen;
+  }
+
+  private async boot(): Promise<void> {
+    const { native, spec } = this.parts;
+    if (spec.boot.kind === 'firmware') {
+      this.board.loadBios();
+      return;
+    }
+    const rsdp = this.board.setUpPlatform();
+    this.board.loadBiosData();
+    await bootLinux(native, spec.boot, this.board.space.layout, rsdp);
+  }
+
+  private serialize(work: () => void | Promise<void>): Promise<void> {
+    const next = this.transition.then(work);
+    this.transition = next.catch(() => undefined);
+    return next;
+  }
+
+  /** All vCPUs stand at an instruction boundary when this resolves. */
+  private async park(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const deadline = setTimeout(() => reject(new LodgeError({ code: 'timeout', message: 'The guest’s processors did not stop in time.' })), PARK_DEADLINE_MS);
+      this.parked.push(() => {
+        clearTimeout(deadline);
+        resolve();
+      });
+      this.parts.native.pause();
+    });
+    if (this.state === 'ended') throw wrongState('pause', this.state);
+  }
+
+  /** From within an exit: the vCPU goes on for some instructions, as it would on the way to a real reset. */
+  private guestReset(): void {
+    if (this.resetPending) return;
+    this.resetPending = true;
+    setImmediate(() => {
+      this.resetPending = false;
+      this.reset().catch((error: unknown) => {
+        if (this.state !== 'ended') this.end({ kind: 'failed', error: LodgeError.from(error).toData() });
+      });
+    });
+  }
+
+  private handle(events: readonly NativeEvent[]): void {
+    for (const event of events) {
+      switch (event.type) {
+        case 'doorbell':
+          this.board.doorbells.ring(event.id, event.value);
+          break;
+        case 'paused':
+          for (const wake of this.parked.splice(0)) wake();
+          break;
+        case 'stopped': {
+          const report = this.report(event.vcpu, event.state);
+          if (event.reason === 'tripleFault') this.end({ kind: 'guestFault', message: event.message, report });
+          else this.end({ kind: 'failed', error: { code: 'internal', message: event.message, detail: report } });
+          break;
+        }
+      }
+    }
+  }
+
+  private report(vcpu: number, state: CpuState): string {
+    const bytes = new Uint8Array(8);
+    const view = new DataView(bytes.buffer);
+    const { native } = this.parts;
+    const readPhysical = (at: number, count: 4 | 8): bigint | undefined => {
+      if (!native.memRead(at, bytes.subarray(0, count))) return undefined;
+      return count === 4 ? BigInt(view.getUint32(0, true)) : view.getBigUint64(0, true);
+    };
+    return cpuReport(vcpu, state, (address) => {
+      const physical = translate(state, address, readPhysical);
+      return physical !== undefined && native.memRead(physical, bytes.subarray(0, 1)) ? bytes[0] : undefined;
+    });
+  }
+
+  private diskFailed(id: string, message: string): void {
+    const now = performance.now();
+    if (now - (this.lastNotice.get(id) ?? -Infinity) < NOTICE_PERIOD_MS) return;
+    this.lastNotice.set(id, now);
+    this.parts.hooks.onNotice('error', message);
+  }
+}
+
+/** LODGE_TRACE=bus: accesses that no device claims, on standard error. */
+function traceAccess({ space, direction, address, width, value }: UnclaimedAccess): void {
+  process.stderr.write(`unclaimed ${space} ${direction}${width * 8} 0x${address.toString(16)}${direction === 'write' ? ` = 0x${value.toString(16)}` : ''}\n`);
+}
+
+export function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+function openSerial(port: MachineSpec['serial'][number], hooks: MachineHooks): CharPipe {
+  switch (port.kind) {
+    case 'terminal':
+      return new TerminalBackend();
+    case 'stdio':
+      return new StdioBackend(process.stdin, process.stdout);
+    case 'file':
+      return new FileBackend(port.path, (message) => hooks.onNotice('error', message));
+    case 'none':
+      return new NullBackend();
+  }
+}
+
+async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<RawDisk> {
+  if (disk.bus !== 'virtio') {
+    throw new LodgeError({ code: 'unsupported', message: `${disk.path} is attached as an IDE drive, which this version of Lodge does not have yet.`, fix: 'Attach it as a virtio disk.' });
+  }
+  return RawDisk.open({ path: disk.path, readOnly: disk.readOnly, native });
+}
+
+/** What the engine refuses while a machine is built is nearly always memory. */
+function createNative<T>(create: () => T): T {
+  try {
+    return create();
+  } catch (cause) {
+    if (cause instanceof LodgeError || !/memory|ENOMEM|memfd|mmap/i.test(String(cause))) throw cause;
+    throw new LodgeError(
+      { code: 'insufficientMemory', message: 'The host could not give the machine its memory.', fix: 'Give the machine less memory, or close other programs.', detail: String(cause) },
+      { cause },
+    );
+  }
+}
+
+function friendly(error: unknown): LodgeError {
+  if (!(error instanceof ImageError)) return LodgeError.from(error);
+  return new LodgeError({ code: error.code, message: error.message, ...(error.fix !== undefined && { fix: error.fix }) }, { cause: error });
+}
+
+const wrongState = (what: string, state: string): LodgeError =>
+  new LodgeError({ code: 'invalidState', message: `Lodge cannot ${what} a machine that is ${state === 'ended' || state === 'off' ? 'not running' : state}.` });

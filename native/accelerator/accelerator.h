@@ -1,0 +1,117 @@
+// What runs guests: the interface of every accelerator, and of the machines it makes. One thread, called the owner here (the
+// JS thread), makes all calls unless a comment says otherwise.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "memory/physical_memory.h"
+#include "x86/state.h"
+
+namespace lodge {
+
+/** An empty `error` is success; else one sentence for the caller. */
+using Error = std::string;
+
+/** Layout of an exit record; addon/types.ts has the same numbers. */
+namespace exit_record {
+constexpr unsigned kStride = 8192, kKind = 0, kWidth = 4, kCount = 8, kAddressLow = 16, kAddressHigh = 20, kData = 4096,
+                   kDataBytes = 4096;
+}
+enum class ExitKind : uint32_t { PortIn = 1, PortOut = 2, MmioRead = 3, MmioWrite = 4 };
+
+constexpr int kServeIdle = -1, kServeEvents = -2;
+
+constexpr unsigned kMaxCpus = 64;
+
+/** Architectural state of one vCPU and the MSRs that State does not hold, or that the local APIC holds. */
+struct CpuSnapshot {
+  x86::State state;
+  std::vector<std::pair<uint32_t, uint64_t>> msrs;
+};
+
+struct Event {
+  enum class Kind : uint8_t { Doorbell, Paused, Stopped };
+  Kind kind = Kind::Paused;
+  uint32_t doorbell = 0;  ///< Doorbell: its id and the value written
+  uint64_t value = 0;
+  unsigned vcpu = 0;      ///< Stopped: who, why, and its state at that moment
+  bool tripleFault = false;
+  std::string message;
+  std::shared_ptr<const CpuSnapshot> snapshot;
+};
+
+struct VcpuStats {
+  double cpuSeconds = 0;
+  uint64_t instructions = 0;
+  bool halted = false;
+  uint64_t exits = 0;
+};
+
+enum class DoorbellKind : uint8_t { Mmio, Port };
+
+struct MachineConfig {
+  unsigned cpus = 1;
+  /** `cpus` exit records, alive as long as the machine. */
+  uint8_t* exitRecords = nullptr;
+  /** Any thread: the owner should call serve() soon. Not called again before it has. */
+  std::function<void()> wake;
+};
+
+class Machine {
+ public:
+  virtual ~Machine() = default;
+
+  const std::shared_ptr<PhysicalMemory>& memory() const { return memory_; }
+  virtual Error map(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) = 0;
+  virtual Error unmap(Gpa gpa, uint64_t bytes) = 0;
+
+  // Any thread.
+  virtual void setIrq(unsigned gsi, bool level) = 0;
+  virtual void sendMsi(uint64_t address, uint32_t data) = 0;
+  virtual void nmi() = 0;
+
+  virtual Error addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) = 0;
+  virtual void removeDoorbell(uint32_t id) = 0;
+
+  virtual Error start() = 0;
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+  virtual Error reset() = 0;
+  /** Ends the threads. Every other call afterwards is an Error or does nothing. */
+  virtual void destroy() = 0;
+
+  virtual Error getState(unsigned vcpu, CpuSnapshot& out) = 0;
+  virtual Error setState(unsigned vcpu, const CpuSnapshot& in) = 0;
+
+  /** The exit of `completed` is answered (-1: none); then as NativeMachine.serve in addon/types.ts. */
+  virtual int serve(int completed, unsigned spinMicros) = 0;
+  virtual std::vector<Event> takeEvents() = 0;
+  virtual std::vector<VcpuStats> stats() = 0;
+
+ protected:
+  std::shared_ptr<PhysicalMemory> memory_ = std::make_shared<PhysicalMemory>();
+};
+
+struct Probe {
+  bool available = false;
+  std::string reason;
+  std::vector<std::string> tiers;
+};
+
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual const char* kind() const = 0;
+  virtual Probe probe() const = 0;
+  virtual std::unique_ptr<Machine> create(const MachineConfig& config, const std::string& tier, Error& error) const = 0;
+};
+
+/** Best first. */
+const std::vector<const Accelerator*>& accelerators();
+
+}  // namespace lodge

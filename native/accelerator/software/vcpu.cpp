@@ -1,0 +1,169 @@
+#include "accelerator/software/vcpu.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "accelerator/software/futex.h"
+#include "accelerator/software/machine.h"
+
+namespace lodge::software {
+
+using x86::IoStatus;
+
+// ---- thread ----------------------------------------------------------------------------------------------------------------
+
+bool Vcpu::start() {
+  // Signals belong to the program's main thread.
+  sigset_t all, before;
+  sigfillset(&all);
+  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&all, fault);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const auto main = [](void* self) -> void* {
+    static_cast<Vcpu*>(self)->run();
+    return nullptr;
+  };
+  started_ = pthread_create(&thread_, nullptr, main, this) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (started_) {
+    char name[16];
+    std::snprintf(name, sizeof name, "vcpu%u", index_);
+    pthread_setname_np(thread_, name);
+  }
+  return started_;
+}
+
+void Vcpu::join() {
+  if (!started_) return;
+  started_ = false;
+  pthread_join(thread_, nullptr);
+}
+
+void Vcpu::run() noexcept {
+  while (machine_.enter(*this)) {
+    const x86::RunExit reason = cpu_->run();
+    switch (reason) {
+      case x86::RunExit::Halted: sleep(false); break;
+      case x86::RunExit::WaitForSipi: sleep(true); break;
+      case x86::RunExit::StopRequested: break;
+      case x86::RunExit::Abandoned: break;  // the machine is ending: enter() says so
+      case x86::RunExit::TripleFault: machine_.stopped(*this, true, "The guest had a triple fault."); break;
+      case x86::RunExit::InternalError: machine_.stopped(*this, false, cpu_->message()); break;
+    }
+  }
+}
+
+/** Until run() would do something: what that is depends on why it returned. */
+void Vcpu::sleep(bool waitForSipi) noexcept {
+  mode.store(Mode::Idle, std::memory_order_seq_cst);
+  const bool interruptible = !waitForSipi && (cpu_->state().rflags & x86::kIf);
+  for (;;) {
+    const uint32_t seen = wakes_.load(std::memory_order_seq_cst);
+    const uint32_t requests = cpu_->requests();
+    if (waitForSipi) {
+      // INIT while waiting changes nothing, and an NMI waits for the startup.
+      if (requests & (x86::kRequestStartup | x86::kRequestStop)) return;
+    } else {
+      // A request for an interrupt that IF or the priority holds back must not keep the thread awake. All others are taken
+      // in by run() whatever the processor's state.
+      if (requests & ~static_cast<uint32_t>(x86::kRequestInterrupt)) return;
+      if (interruptible && machine_.chip().interruptPending(index_)) return;
+    }
+    asleep_.store(true, std::memory_order_seq_cst);
+    if (wakes_.load(std::memory_order_seq_cst) == seen) futexWait(wakes_, seen);
+    asleep_.store(false, std::memory_order_seq_cst);
+  }
+}
+
+void Vcpu::wake() noexcept {
+  wakes_.fetch_add(1, std::memory_order_seq_cst);
+  if (asleep_.load(std::memory_order_seq_cst)) futexWake(wakes_);
+}
+
+void Vcpu::request(uint32_t requests) noexcept {
+  cpu_->request(requests);
+  wake();
+}
+
+double Vcpu::threadSeconds() noexcept {
+  clockid_t clock;
+  timespec spent;
+  if (!started_ || pthread_getcpuclockid(thread_, &clock) != 0 || clock_gettime(clock, &spent) != 0) return 0;
+  return static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) / 1e9;
+}
+
+VcpuStats Vcpu::stats() noexcept {
+  return {threadSeconds(), cpu_->instructions(), asleep_.load(std::memory_order_relaxed), exits_.load(std::memory_order_relaxed)};
+}
+
+// ---- ports and MMIO ----------------------------------------------------------------------------------------------------------
+
+IoStatus Vcpu::exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept {
+  exits_.fetch_add(1, std::memory_order_relaxed);
+  mode.store(Mode::Waiting, std::memory_order_seq_cst);
+  const bool answered = machine_.exits().exchange(index_, kind, address, width, count, data);
+  mode.store(Mode::Running, std::memory_order_seq_cst);
+  return answered ? IoStatus::Done : IoStatus::Abandoned;
+}
+
+// A wide access that begins at a port of the interrupt controllers goes to them byte by byte, as on an 8-bit bus; bytes past
+// their ports read as ones.
+IoStatus Vcpu::portIn(uint16_t port, unsigned width, unsigned count, void* data) noexcept {
+  if (!IrqChip::ownsPort(port)) return exit(ExitKind::PortIn, port, width, count, data);
+  auto* bytes = static_cast<uint8_t*>(data);
+  for (unsigned i = 0; i < width * count; ++i) {
+    const auto at = static_cast<uint16_t>(port + i % width);
+    bytes[i] = IrqChip::ownsPort(at) ? machine_.chip().readPort(at) : 0xff;
+  }
+  return IoStatus::Done;
+}
+
+IoStatus Vcpu::portOut(uint16_t port, unsigned width, unsigned count, const void* data) noexcept {
+  if (IrqChip::ownsPort(port)) {
+    auto* bytes = static_cast<const uint8_t*>(data);
+    for (unsigned i = 0; i < width * count; ++i) {
+      const auto at = static_cast<uint16_t>(port + i % width);
+      if (IrqChip::ownsPort(at)) machine_.chip().writePort(at, bytes[i]);
+    }
+    return IoStatus::Done;
+  }
+  if (count == 1 && machine_.ring(DoorbellKind::Port, port, width, data)) return IoStatus::Done;
+  return exit(ExitKind::PortOut, port, width, count, const_cast<void*>(data));
+}
+
+// FEC00000h–FEFFFFFFh is where the I/O APIC and the local APIC live; a local APIC that the guest moved elsewhere is not found.
+static bool apicWindow(Gpa gpa) { return gpa >= 0xfec00000 && gpa < 0xff000000; }
+
+IoStatus Vcpu::mmioRead(Gpa gpa, unsigned width, void* data) noexcept {
+  if (apicWindow(gpa) && machine_.chip().readMmio(index_, gpa, width, data)) return IoStatus::Done;
+  return exit(ExitKind::MmioRead, gpa, width, 1, data);
+}
+
+IoStatus Vcpu::mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept {
+  if (apicWindow(gpa) && machine_.chip().writeMmio(index_, gpa, width, data)) return IoStatus::Done;
+  if (machine_.ring(DoorbellKind::Mmio, gpa, width, data)) return IoStatus::Done;
+  return exit(ExitKind::MmioWrite, gpa, width, 1, const_cast<void*>(data));
+}
+
+// ---- interrupts and time -----------------------------------------------------------------------------------------------------
+
+bool Vcpu::interruptPending() noexcept { return machine_.chip().interruptPending(index_); }
+int Vcpu::acknowledgeInterrupt() noexcept { return machine_.chip().acknowledge(index_); }
+uint64_t Vcpu::readTpr() noexcept { return machine_.chip().readCr8(index_); }
+void Vcpu::writeTpr(uint64_t cr8) noexcept { machine_.chip().writeCr8(index_, cr8); }
+bool Vcpu::readApicMsr(uint32_t msr, uint64_t& value) noexcept { return machine_.chip().readMsr(index_, msr, value); }
+bool Vcpu::writeApicMsr(uint32_t msr, uint64_t value) noexcept { return machine_.chip().writeMsr(index_, msr, value); }
+
+uint64_t Vcpu::tsc() const noexcept { return machine_.clock().tsc() + tscOffset_.load(std::memory_order_relaxed); }
+
+void Vcpu::setTsc(uint64_t value) noexcept { tscOffset_.store(value - machine_.clock().tsc(), std::memory_order_relaxed); }
+
+void Vcpu::writeTsc(uint64_t value) noexcept {
+  setTsc(value);
+  machine_.chip().tscChanged(index_);
+}
+
+}  // namespace lodge::software

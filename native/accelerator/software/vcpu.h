@@ -1,0 +1,75 @@
+// One software vCPU: its thread, its sleep while halted, and everything outside the CPU core as the core sees it.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "accelerator/accelerator.h"
+#include "x86/cpu.h"
+
+namespace lodge::software {
+
+class SoftwareMachine;
+
+class Vcpu final : public x86::Environment {
+ public:
+  Vcpu(SoftwareMachine& machine, unsigned index) : machine_(machine), index_(index) {}
+  ~Vcpu() { join(); }
+
+  void setCpu(std::unique_ptr<x86::Cpu> cpu) { cpu_ = std::move(cpu); }
+  x86::Cpu& cpu() { return *cpu_; }
+  unsigned index() const { return index_; }
+  /** False: the host has no thread to give. */
+  bool start();
+  void join();
+
+  // Any thread.
+  void request(uint32_t requests) noexcept;
+  void wake() noexcept;
+  VcpuStats stats() noexcept;
+
+  /** What the thread is doing, for stopping the world: only Running touches guest memory or the physical map. */
+  enum class Mode : uint8_t { Idle, Running, Waiting };
+  std::atomic<Mode> mode{Mode::Idle};
+
+  void resetTsc(uint64_t clockTsc) noexcept { tscOffset_.store(0 - clockTsc, std::memory_order_relaxed); }
+  uint64_t tsc() const noexcept;
+  void setTsc(uint64_t value) noexcept;
+
+  // x86::Environment, on the vCPU's thread.
+  x86::IoStatus portIn(uint16_t port, unsigned width, unsigned count, void* data) noexcept override;
+  x86::IoStatus portOut(uint16_t port, unsigned width, unsigned count, const void* data) noexcept override;
+  x86::IoStatus mmioRead(Gpa gpa, unsigned width, void* data) noexcept override;
+  x86::IoStatus mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept override;
+  bool interruptPending() noexcept override;
+  int acknowledgeInterrupt() noexcept override;
+  uint64_t readTsc() noexcept override { return tsc(); }
+  void writeTsc(uint64_t value) noexcept override;
+  uint64_t readTpr() noexcept override;
+  void writeTpr(uint64_t cr8) noexcept override;
+  bool readApicMsr(uint32_t msr, uint64_t& value) noexcept override;
+  bool writeApicMsr(uint32_t msr, uint64_t value) noexcept override;
+
+ private:
+  void run() noexcept;
+  void sleep(bool waitForSipi) noexcept;
+  x86::IoStatus exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
+  double threadSeconds() noexcept;
+
+  SoftwareMachine& machine_;
+  const unsigned index_;
+  std::unique_ptr<x86::Cpu> cpu_;
+  pthread_t thread_{};
+  bool started_ = false;
+
+  std::atomic<uint32_t> wakes_{0};  // futex word: counts wake()
+  std::atomic<bool> asleep_{false};
+  std::atomic<uint64_t> tscOffset_{0};
+  std::atomic<uint64_t> exits_{0};
+};
+
+}  // namespace lodge::software

@@ -1,0 +1,58 @@
+// Moving bytes between a file and guest memory without a copy in between: preadv and pwritev straight on guest pages.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "memory/physical_memory.h"
+
+namespace lodge {
+
+struct GuestRange {
+  Gpa gpa;
+  uint64_t bytes;
+};
+
+/** One transfer; created on the owner's thread, run() may continue on a worker, finish() is the owner's again. */
+class FileTransfer {
+ public:
+  enum class Direction : uint8_t { FileToGuest, GuestToFile };
+
+  FileTransfer(std::shared_ptr<PhysicalMemory> memory, Direction direction, int fd, uint64_t offset)
+      : memory_(std::move(memory)), direction_(direction), fd_(fd), offset_(offset) {}
+
+  /** False: some byte is not RAM (for a write: not RAM or ROM). */
+  bool resolve(const std::vector<GuestRange>& ranges);
+  /** What the page cache gives without waiting. True: complete (or failed: see error()). */
+  bool tryNow() noexcept { return transfer(true); }
+  void run() noexcept { transfer(false); }
+  /** Marks what was written to guest memory dirty, and code in it changed. */
+  void finish() noexcept;
+
+  uint64_t done() const { return done_; }
+  /** errno, or 0. */
+  int error() const { return error_; }
+
+ private:
+  struct Piece {
+    uint8_t* host;
+    uint64_t bytes;
+  };
+  bool transfer(bool nowait) noexcept;
+
+  const std::shared_ptr<PhysicalMemory> memory_;
+  const Direction direction_;
+  const int fd_;
+  const uint64_t offset_;
+  std::vector<GuestRange> ranges_;
+  std::vector<Piece> pieces_;
+  size_t piece_ = 0;         // first piece not complete
+  uint64_t pieceDone_ = 0;   // bytes of it that are
+  uint64_t done_ = 0;
+  int error_ = 0;
+};
+
+}  // namespace lodge

@@ -1,0 +1,417 @@
+// What the interpreter's parts share: the vCPU's hot state, decoded instructions and blocks, the software TLB.
+//
+// A handler executes one decoded instruction and tail-calls the next one's handler, so that a block runs without
+// returning. It returns up only at a block's end that is not chained (Continue), for a fault (Fault) or to leave run()
+// (Leave). Inside a block state.rip stays at the block's first instruction: the instruction at hand is at
+// state.rip + insn->offset. A handler commits nothing before its last possible fault.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "memory/physical_memory.h"
+#include "x86/cpu.h"
+#include "x86/instruction.h"
+#include "x86/state.h"
+
+namespace lodge::x86 {
+
+enum class Exec : uint32_t {
+  Next,      ///< builds without sibling calls only: run core.cursor
+  Continue,  ///< state.rip is where execution goes on
+  Fault,     ///< core.fault says what; core.cursor is the instruction
+  Leave,     ///< leave run() with core.exit; state.rip is where execution will go on
+};
+
+struct Core;
+struct Insn;
+struct Block;
+using Handler = Exec (*)(Core&, const Insn*);
+
+/** Instruction flags. */
+enum InsnFlag : uint8_t { kInsnRepF3 = 1, kInsnRepF2 = 2, kInsnLock = 4, kInsnRex = 8, kInsnMemory = 16, kInsnRawRip = 32 };
+
+/** Registers are addressed by their distance from the Core's start: in bytes (reg, rm) or in 8-byte units (base, index). */
+struct Insn {
+  Handler fn;
+  uint16_t offset;       ///< from the block's first byte
+  uint8_t length;
+  uint8_t scale;         ///< shift count for the index
+  uint8_t reg, rm;       ///< byte offset of the register (high bytes: + 1); plain numbers in system and SIMD handlers
+  uint8_t base, index;   ///< 8-byte units
+  uint8_t segmentBase;   ///< 8-byte units: FS or GS base in 64-bit mode, else the zero slot
+  uint8_t segment;
+  uint8_t sizes;         ///< operand size | address size << 4
+  uint8_t flags;
+  uint16_t row;          ///< SIMD function or x87 row number; condition code
+  uint16_t ordinal;      ///< position in the block
+  union {
+    struct { int32_t disp, imm; };
+    int64_t imm64;       ///< instructions with a 64-bit immediate have no displacement and the other way round
+  };
+  unsigned operandSize() const { return sizes & 15; }
+  unsigned addressSize() const { return sizes >> 4; }
+};
+static_assert(sizeof(Insn) == 32);
+
+/** A remembered successor. `linear` and `key` are checked unless the target lies in the same page as the branch. */
+struct Link {
+  Block* target = nullptr;
+  uint64_t linear = 0;
+  uint64_t key = 0;
+  Link* nextIncoming = nullptr;
+};
+
+/** Straight-line code inside one page; only a block of a single instruction may reach into the next page. */
+struct Block {
+  Gpa gpa;
+  Gpa secondPage;        ///< page of the tail of a page-crossing instruction, else ~0
+  Block* hashNext;
+  Link* incoming;
+  Link links[2];         ///< taken, fall-through
+  uint32_t mode;
+  uint16_t count;        ///< instructions
+  uint16_t bytes;
+  bool dead;
+  Insn insns[];
+};
+
+struct TlbEntry {
+  uint64_t read = 1, write = 1;  ///< linear page; 1 never matches
+  uint64_t addend = 0;           ///< host address - linear address
+  uint64_t info = 0;             ///< guest-physical page | TlbFlag
+};
+enum TlbFlag : uint64_t {
+  kTlbMmio = 1, kTlbRom = 2, kTlbTracked = 4, kTlbMayWrite = 8, kTlbGlobal = 16, kTlbLarge = 32,
+};
+constexpr unsigned kTlbEntries = 1024;
+struct Tlb {
+  TlbEntry entry[kTlbEntries];
+  uint64_t page[kTlbEntries];  ///< linear page `info` speaks of, whatever the fast tags say; 1: none
+  bool used = false;           ///< holds anything since the last flush
+};
+/** Second level: what walks found, for all privileges. A flush is a new generation. */
+struct WalkEntry {
+  uint64_t tag = 1;         ///< linear page | Privilege
+  uint64_t generation = 0;
+  uint64_t addend = 0;
+  uint64_t info = 0;
+};
+constexpr unsigned kWalkEntries = 8192;
+/** Who accesses: the index of a TLB. */
+enum Privilege : unsigned { kUser, kSupervisor, kSupervisorUserAllowed /**< SMAP lifted by EFLAGS.AC */, kPrivileges };
+
+struct JumpEntry { uint64_t linear = 1, key = 0; Block* block = nullptr; };
+constexpr unsigned kJumpEntries = 4096;
+struct FetchEntry { uint64_t page = 1, key = 0; Gpa gpa = 0; };
+constexpr unsigned kFetchEntries = 256;
+
+struct CodePage {
+  uint64_t chunks = 0;  ///< bit n: bytes 64n … 64n + 63 hold decoded code
+  std::vector<Block*> blocks;
+};
+
+enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal };
+struct FaultInfo {
+  FaultKind kind = FaultKind::None;
+  uint8_t vector = 0;
+  bool hasError = false;
+  bool trap = false;  ///< state.rip already is the following instruction
+  uint32_t error = 0;
+};
+
+/** How a slow write ends, once its bytes lie at the pointer slowWrite() gave. */
+enum class PendingWrite : uint8_t { None, Code, Scratch };
+/** One page's share of a write that goes through scratch, or of a write to a page that holds code. */
+struct WritePart { Gpa gpa; uint8_t* host; uint64_t info; unsigned bytes; };
+
+/** Descriptor bits 40–55, as SegmentRegister::attributes has them. */
+enum FpBlock : uint8_t { kFpEm = 1, kFpTs = 2, kFpNoOsfxsr = 4 };
+enum Attribute : uint16_t {
+  kAttrAccessed = 1, kAttrWritable = 2 /**< readable, for code */, kAttrExpandDown = 4 /**< conforming, for code */, kAttrCode = 8,
+  kAttrS = 0x10, kAttrP = 0x80, kAttrL = 0x2000, kAttrDb = 0x4000, kAttrG = 0x8000,
+};
+inline unsigned attrDpl(uint16_t a) { return a >> 5 & 3; }
+
+enum Cr0 : uint64_t { kCr0Pe = 1, kCr0Mp = 2, kCr0Em = 4, kCr0Ts = 8, kCr0Et = 16, kCr0Ne = 32, kCr0Wp = 1u << 16, kCr0Am = 1u << 18,
+  kCr0Nw = 1u << 29, kCr0Cd = 1u << 30, kCr0Pg = 1u << 31 };
+enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse = 16, kCr4Pae = 32, kCr4Mce = 64, kCr4Pge = 128,
+  kCr4Pce = 256, kCr4Osfxsr = 512, kCr4Osxmmexcpt = 1024, kCr4Umip = 1u << 11, kCr4Fsgsbase = 1u << 16, kCr4Smep = 1u << 20,
+  kCr4Smap = 1u << 21 };
+enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
+
+/** Decode mode: what a block's instructions depend on besides their bytes. */
+enum ModeBit : uint32_t { kModeCodeSize = 3, kModeSingle = 4 };
+
+struct Core {
+  State state{};
+  uint64_t zero = 0;          ///< stands in for an absent base or index
+  Tlb* tlb = nullptr;         ///< for the current privilege
+  Block* block = nullptr;
+  uint64_t fetchKey = 0;      ///< mode, privilege and generation of translations; changes whenever cached jumps may be wrong
+  uint64_t codeBase = 0;      ///< CS base; 0 in 64-bit mode
+  uint64_t icount = 0;
+  std::atomic<uint32_t> requests{0};
+  /** Arithmetic flags as LAHF and SETO leave them in AX: AH = SF ZF 0 AF 0 PF 1 CF, AL = OF. */
+  uint16_t ax = 0x0200;
+  uint8_t cpl = 0;
+  CodeSize codeSize = CodeSize::k16;
+  bool stack64 = false;
+  bool blockDead = false;     ///< the block at hand was overwritten
+  bool shadow = false;        ///< STI or a load of SS: no interrupt before the next instruction is through
+  bool interruptMaybe = false;  ///< the controller may have a vector that IF holds back
+  bool nmiBlocked = false, nmiPending = false;
+  uint8_t fpBlocked = 0;      ///< FpBlock bits: why SIMD or x87 instructions may not run now
+  PendingWrite pending = PendingWrite::None;
+  uint8_t pendingParts = 0;
+  const Insn* cursor = nullptr;
+  uint64_t nextRip = 0;       ///< block-ending handlers leave their successor here
+  Link* pendingLink = nullptr;
+  uint64_t pendingLinear = 0;
+  WritePart parts[2] = {};
+  alignas(64) uint8_t scratch[576] = {};  ///< the largest operand is FXSAVE's 512 bytes
+  const FpFn* fpTable = nullptr;  ///< fpFunctions
+  FpOperands fp{state, nullptr, nullptr, 0, 4, false, 0, 0, 0, 0};
+  alignas(64) uint8_t fpBuffer[512] = {};  ///< what SIMD and x87 stores leave behind
+  FaultInfo fault;
+  RunExit exit = RunExit::Halted;
+
+  // Less hot.
+  uint64_t generation = 1;
+  uint32_t modeBits = 0;
+  Tlb tlbs[kPrivileges];
+  Tlb noTlb;                  ///< stays empty: every access takes the slow path (alignment checks)
+  WalkEntry walks[kWalkEntries];
+  uint64_t walkGeneration = 1, globalGeneration = 1;
+  JumpEntry jumps[kJumpEntries];
+  FetchEntry fetches[kFetchEntries];
+  uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
+  uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
+  uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
+  CpuConfig config;
+  PhysicalMemory& memory;
+  Environment& env;
+  std::string message;
+
+  // SIMD functions by Insn::row: the row's own, or one specialised for an immediate.
+  std::vector<FpFn> fpFunctions;
+  std::vector<const FpRow*> fpRows;
+  std::unordered_map<uint32_t, uint16_t> fpSpecial;
+  uint32_t fpOffered = 0;  ///< FpFeature bits that CPUID shows
+
+  // Block cache.
+  static constexpr unsigned kHashBits = 16;
+  static constexpr size_t kArenaBytes = size_t{96} << 20;
+  std::vector<Block*> hash;
+  std::unordered_map<Gpa, CodePage> codePages;
+  uint8_t* arena = nullptr;
+  size_t arenaUsed = 0;
+
+  // Pages other threads wrote; see onCodePageWritten.
+  std::mutex queueLock;
+  std::vector<Gpa> writtenPages;
+  std::vector<Gpa> markedPages;  ///< pages another vCPU decodes from: see CodeObserver::onCodeMarked
+  Gpa ownWrite = ~0ull;  ///< page this vCPU reports with codeWritten() right now
+  std::atomic<uint64_t> runner{0};  ///< identity of the thread inside run(); 0: none
+  std::atomic<uint8_t>* startup = nullptr;
+
+  // MSRs that are only kept.
+  std::unordered_map<uint32_t, uint64_t> storedMsrs;
+  uint64_t tscAdjust = 0;
+
+  // KVM clock (paravirt.cpp).
+  uint64_t clockMsr = 0;         ///< guest-physical address | enabled
+  uint64_t systemTimeBase = 0;   ///< nanoseconds at systemTimeTsc
+  uint64_t systemTimeTsc = 0;
+  uint64_t systemTime();
+  void publishClock();
+  void publishWallClock(Gpa gpa);
+  void tscJumps(uint64_t value);
+
+  Core(const CpuConfig& config, PhysicalMemory& memory, Environment& env);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // ---- faults ----------------------------------------------------------------------------------------------
+  /** All return false, so that a caller can `return raise(…)`. */
+  bool raise(uint8_t vector);
+  bool raise(uint8_t vector, uint32_t error);
+  bool abandoned();
+
+  // ---- flags and mode --------------------------------------------------------------------------------------
+  uint64_t flags() const;
+  /** Loads RFLAGS whole; the caller masks what the instruction may change. */
+  void setFlags(uint64_t value);
+  bool realMode() const { return !(state.cr0 & kCr0Pe); }
+  bool v86() const { return state.rflags & kVm; }
+  bool protectedMode() const { return (state.cr0 & kCr0Pe) && !(state.rflags & kVm); }
+  bool longMode() const { return state.efer & kEferLma; }
+  bool long64() const { return codeSize == CodeSize::k64; }
+  unsigned iopl() const { return state.rflags >> 12 & 3; }
+  /** Derives codeSize, stack size, TLB and fetch key from the architectural state. Call after any change of it. */
+  void updateMode();
+  void newGeneration();
+  void updateFp();  ///< fpBlocked from CR0 and CR4
+  uint64_t stackMask() const;
+
+  // ---- memory (mmu.cpp) ------------------------------------------------------------------------------------
+  enum class Access : uint8_t { Read, Write, Fetch };
+  /** Page walk with checks, A/D updates and TLB fill. nullptr: #PF raised. */
+  TlbEntry* fill(uint64_t linear, Access access, Privilege privilege);
+  TlbEntry* lookup(uint64_t linear, Access access, Privilege privilege);
+  TlbEntry* install(uint64_t linear, Access access, Privilege privilege, uint64_t addend, uint64_t info);
+  WalkEntry& walkEntry(uint64_t linear, Privilege privilege) { return walks[(linear >> 12 ^ uint64_t{privilege} << 11) & (kWalkEntries - 1)]; }
+  bool scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e);
+  bool walk(uint64_t linear, Access access, Privilege privilege, Gpa& page, uint64_t& info);
+  Privilege privilege() const;
+  /** Effective → linear, with segment and canonical checks. */
+  bool linearAddress(unsigned segment, uint64_t offset, unsigned size, bool write, uint64_t& linear);
+  uint64_t effectiveOffset(const Insn* i) const;
+  /** Without checks: for alignment tests. */
+  uint64_t effectiveLinear(const Insn* i) const {
+    return effectiveOffset(i) + (codeSize == CodeSize::k64 && i->segment < kFs ? 0 : state.seg[i->segment].base);
+  }
+  /** The bytes of the memory operand, wherever they lie: host memory or scratch. nullptr: fault raised. */
+  const void* slowRead(const Insn* i, unsigned size);
+  /** Where to write (and, after `read`, what is there now). slowCommit() follows, and may still be abandoned. */
+  void* slowWrite(const Insn* i, unsigned size, bool read);
+  bool slowCommit();
+  const void* readAt(uint64_t linear, unsigned size, Privilege who);
+  void* writeAt(uint64_t linear, unsigned size, Privilege who, bool read);
+  template <class T>
+  bool load(uint64_t linear, T& value, Privilege who) {
+    const void* from = readAt(linear, sizeof(T), who);
+    if (!from) return false;
+    __builtin_memcpy(&value, from, sizeof(T));
+    return true;
+  }
+  template <class T>
+  bool store(uint64_t linear, T value, Privilege who) {
+    void* to = writeAt(linear, sizeof(T), who, false);
+    if (!to) return false;
+    __builtin_memcpy(to, &value, sizeof(T));
+    return slowCommit();
+  }
+  bool storeSized(uint64_t linear, uint64_t value, unsigned size, Privilege who);
+  bool loadSized(uint64_t linear, uint64_t& value, unsigned size, Privilege who);
+  /** Checks that [linear, linear + size) may be written, without writing. */
+  bool probeWrite(uint64_t linear, unsigned size, Privilege who);
+  void flushTlb(bool globals);
+  void invalidatePage(uint64_t linear);
+  bool dropWriteAccess(Gpa page);  ///< true when there was any
+  void dirtyTaken();
+
+  // ---- blocks (blocks.cpp) ---------------------------------------------------------------------------------
+  /** The block at state.rip in the current mode, decoded when new. nullptr: fault raised, to be reported at state.rip. */
+  Block* findBlock(bool single);
+  bool fetchPage(uint64_t linear, Gpa& page);
+  Block* decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t* host);
+  void invalidateCode(Gpa page, unsigned first, unsigned bytes);
+  void killBlock(Block* block);
+  void flushBlocks();
+  void link(Link& from, Block* to, uint64_t linear);
+  void wroteCode(Gpa gpa, unsigned bytes);
+  void reportWritten(Gpa page);
+  void takeWrittenPages();
+
+  // ---- segments (segments.cpp) -----------------------------------------------------------------------------
+  struct Descriptor { uint32_t low = 0, high = 0; uint64_t address = 0; };
+  /** A stack that may not be the current one: what transfers to another privilege level push to and pop from. */
+  struct Stack {
+    SegmentRegister ss;
+    uint64_t sp = 0;
+    uint64_t mask = ~0ull;
+    Privilege who = kSupervisor;
+    bool wide = false;  ///< 64-bit mode: no base, no limit
+  };
+  bool readDescriptor(uint16_t selector, Descriptor& out, uint8_t vector);
+  static SegmentRegister unpack(uint16_t selector, const Descriptor& d);
+  bool setAccessed(const Descriptor& d);
+  void setRealSegment(Seg seg, uint16_t selector);
+  void setCs(const SegmentRegister& cs, unsigned newCpl);
+  bool loadSegment(Seg seg, uint16_t selector);
+  /** Checks and fetches a stack segment for privilege `cpl`. */
+  bool stackSegment(uint16_t selector, unsigned cpl, uint8_t vector, SegmentRegister& out);
+  bool farTransfer(uint16_t selector, uint64_t offset, unsigned size, bool call);
+  bool throughCallGate(uint16_t selector, const Descriptor& gate, bool call);
+  bool farReturn(unsigned size, unsigned popBytes);
+  bool loadLdt(uint16_t selector);
+  bool loadTaskRegister(uint16_t selector);
+  Stack currentStack() const;
+  bool innerStack(unsigned cpl, Stack& out, uint8_t vector);
+  bool stackAddress(const Stack& s, uint64_t sp, unsigned size, uint64_t& linear);
+  bool push(Stack& s, uint64_t value, unsigned size);
+  bool pop(Stack& s, uint64_t& value, unsigned size);
+  void setStackPointer(const Stack& s);
+  bool stackLinear(uint64_t sp, unsigned size, bool write, uint64_t& linear);
+  bool codeOffsetValid(uint64_t offset, const SegmentRegister& cs) const;
+  void dropOuterSegments();
+
+  // ---- interrupts (interrupts.cpp) -------------------------------------------------------------------------
+  enum class Source : uint8_t { Hardware, Exception, Software, Icebp };
+  bool deliver(uint8_t vector, Source source, bool hasError, uint32_t error);
+  bool deliverReal(uint8_t vector);
+  bool deliverLong(uint8_t vector, Source source, bool hasError, uint32_t error);
+  bool deliverProtected(uint8_t vector, Source source, bool hasError, uint32_t error);
+  /** Delivers fault; escalates to #DF and shutdown. False: triple fault. */
+  bool deliverFault();
+  bool iret(unsigned size);
+  bool iretLong(unsigned size);
+  bool iretProtected(unsigned size);
+
+  // ---- hardware tasks (task.cpp) ---------------------------------------------------------------------------
+  enum class Switch : uint8_t { Jump, Call, Interrupt, Return };
+  bool switchTask(uint16_t selector, Switch how, bool hasError, uint32_t error);
+
+  // ---- system registers (system.cpp, msr.cpp, cpuid.cpp) ----------------------------------------------------
+  bool setCr0(uint64_t value);
+  bool setCr3(uint64_t value);
+  bool setCr4(uint64_t value);
+  bool loadPdptes(uint64_t cr3);
+  bool readMsr(uint32_t index, uint64_t& value);
+  bool writeMsr(uint32_t index, uint64_t value);
+  void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;
+  bool ioAllowed(uint16_t port, unsigned size);
+  bool randomNumber(uint64_t& value);
+
+  void resetState();
+  RunExit run();
+  bool service();  ///< handles requests; false: leave run() with `exit`
+};
+
+constexpr unsigned unitOf(size_t offset) { return static_cast<unsigned>(offset / 8); }
+constexpr uint8_t kRipUnit = unitOf(offsetof(State, rip));
+constexpr uint8_t segmentUnit(unsigned s) { return static_cast<uint8_t>(unitOf(offsetof(State, seg)) + 2 * s); }
+
+/** 57-bit paging is not offered. */
+inline bool canonical(uint64_t address) { return static_cast<uint64_t>(static_cast<int64_t>(address << 16) >> 16) == address; }
+
+/** Chooses the handler of a decoded instruction and fills in operands. Each returns nullptr when the Op is not its own. */
+struct Binding {
+  Core& core;
+  const Decoded& d;
+  Insn& i;
+  bool samePage;  ///< relative branches: the target lies in the block's page
+  bool fallsOut;  ///< the following instruction does not
+};
+Handler bindAlu(const Binding&);
+Handler bindMove(const Binding&);
+Handler bindBits(const Binding&);
+Handler bindBranch(const Binding&);
+Handler bindString(const Binding&);
+Handler bindSystem(const Binding&);
+Handler bindFp(const Binding&);
+/** Faults that decoding found; and the pseudo-instruction behind a block that does not end in a branch. */
+Exec undefinedHandler(Core&, const Insn*);
+Exec tooLongHandler(Core&, const Insn*);
+Exec deadBlockHandler(Core&, const Insn*);
+Exec blockEndHandler(Core&, const Insn*);
+
+}  // namespace lodge::x86

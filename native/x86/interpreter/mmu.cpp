@@ -1,0 +1,477 @@
+// Linear to physical: page walks of all paging modes (SDM vol. 3, chapter 4), the software TLB, and the slow path of
+// every memory access: page-crossing, MMIO, ROM, dirty-tracked pages, pages that hold decoded code.
+#include <algorithm>
+#include <cstring>
+
+#include "x86/interpreter/core.h"
+
+namespace lodge::x86 {
+namespace {
+
+enum Pte : uint64_t { kPteP = 1, kPteW = 2, kPteU = 4, kPteA = 32, kPteD = 64, kPtePs = 128, kPteG = 256, kPteNx = 1ull << 63 };
+enum PageFault : uint32_t { kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReserved = 8, kPfFetch = 16 };
+
+constexpr uint64_t kPhysicalMask = (1ull << kPhysicalAddressBits) - 1;
+constexpr uint64_t kReservedAddress = ((1ull << 52) - 1) & ~kPhysicalMask;
+constexpr uint64_t kAddressMask = kPhysicalMask & ~kPageMask;
+
+unsigned bloom(uint64_t number) { return static_cast<unsigned>((number ^ number >> 12) & 4095); }
+void setBloom(uint64_t* bits, uint64_t number) { bits[bloom(number) >> 6] |= 1ull << (bloom(number) & 63); }
+bool inBloom(const uint64_t* bits, uint64_t number) { return bits[bloom(number) >> 6] >> (bloom(number) & 63) & 1; }
+
+}  // namespace
+
+Privilege Core::privilege() const {
+  if (cpl == 3) return kUser;
+  return (state.cr4 & kCr4Smap) && (state.rflags & kAc) ? kSupervisorUserAllowed : kSupervisor;
+}
+
+bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64_t& info) {
+  if (!(state.cr0 & kCr0Pg)) {
+    page = linear & 0xffffffffull & ~kPageMask;
+    info = page | kTlbMayWrite;
+    return true;
+  }
+  const bool write = access == Access::Write, fetch = access == Access::Fetch;
+  const bool nxe = state.efer & kEferNxe, pae = state.cr4 & kCr4Pae;
+  uint32_t error = (write ? +kPfWrite : 0u) | (who == kUser ? +kPfUser : 0u);
+  if (fetch && ((nxe && pae) || (state.cr4 & kCr4Smep))) error |= kPfFetch;
+  const auto fault = [&](uint32_t bits) {
+    state.cr2 = linear;
+    return raise(kPF, error | bits);
+  };
+
+  for (unsigned attempt = 0;; ++attempt) {
+    bool writable = true, user = true, nx = false, lost = false;
+    uint64_t table;
+    unsigned level, entryBytes = 8;
+    if (longMode()) {
+      table = state.cr3 & kAddressMask;
+      level = 4;
+    } else if (pae) {
+      const uint64_t pdpte = pdptes[linear >> 30 & 3];
+      if (!(pdpte & kPteP)) return fault(0);
+      table = pdpte & kAddressMask;
+      level = 2;
+    } else {
+      table = state.cr3 & 0xfffff000ull;
+      level = 2;
+      entryBytes = 4;
+    }
+    for (;; --level) {
+      const unsigned shift = entryBytes == 8 ? 12 + 9 * (level - 1) : 12 + 10 * (level - 1);
+      const Gpa at = table + (linear >> shift & (entryBytes == 8 ? 511 : 1023)) * entryBytes;
+      const PageEntry backing = memory.page(at);
+      uint8_t* host = backing.host ? backing.host + (at & kPageMask) : nullptr;
+      uint64_t pte = 0;
+      if (host) pte = entryBytes == 8 ? __atomic_load_n(reinterpret_cast<uint64_t*>(host), __ATOMIC_ACQUIRE)
+                                      : __atomic_load_n(reinterpret_cast<uint32_t*>(host), __ATOMIC_ACQUIRE);
+      if (!(pte & kPteP)) return fault(0);
+      bool large = false, reserved = false;
+      if (entryBytes == 8) {
+        large = level == 1 || ((pte & kPtePs) && (level == 2 || (level == 3 && longMode())));
+        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level == 4 && (pte & kPtePs));
+        if (!longMode()) reserved |= (pte & 0x7ff0000000000000ull) != 0;
+        if (large && level > 1) reserved |= (pte & ((1ull << shift) - 1) & ~0x1fffull) != 0;
+      } else {
+        large = level == 1 || ((pte & kPtePs) && (state.cr4 & kCr4Pse));
+        if (large && level == 2) reserved = pte & 1u << 21;
+      }
+      if (reserved) return fault(kPfPresent | kPfReserved);
+      writable &= (pte & kPteW) != 0;
+      user &= (pte & kPteU) != 0;
+      nx |= entryBytes == 8 && (pte & kPteNx);
+      uint64_t set = kPteA;
+      if (large) {
+        bool refused = false;
+        if (who == kUser) refused = !user || (write && !writable);
+        else refused = (write && !writable && (state.cr0 & kCr0Wp)) || (fetch && user && (state.cr4 & kCr4Smep)) ||
+                       (!fetch && user && who == kSupervisor && (state.cr4 & kCr4Smap));
+        if (refused || (fetch && nx)) return fault(kPfPresent);
+        if (write) set |= kPteD;
+      }
+      if ((pte & set) != set && backing.writable) {
+        // Another processor may change the entry meanwhile: then its new value decides, from the start.
+        bool stored;
+        if (entryBytes == 8) {
+          stored = __atomic_compare_exchange_n(reinterpret_cast<uint64_t*>(host), &pte, pte | set, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+        } else {
+          uint32_t expected = static_cast<uint32_t>(pte);
+          stored = __atomic_compare_exchange_n(reinterpret_cast<uint32_t*>(host), &expected, static_cast<uint32_t>(pte | set), false,
+                                               __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+        }
+        if (!stored && attempt < 1000) {
+          lost = true;
+          break;
+        }
+        pte |= set;
+        if (backing.tracked) memory.markDirty(at & ~kPageMask);
+        if (memory.isCode(at & ~kPageMask)) wroteCode(at, entryBytes);
+      }
+      if (!large) {
+        table = entryBytes == 8 ? pte & kAddressMask : pte & 0xfffff000ull;
+        continue;
+      }
+      uint64_t base = pte & kAddressMask;
+      if (entryBytes == 4 && level == 2) base = (pte & 0xffc00000ull) | (pte & 0x1fe000ull) << 19;
+      const uint64_t within = (1ull << shift) - 1;
+      page = ((base & ~within) | (linear & within)) & ~kPageMask;
+      info = page;
+      const bool mayWrite = (pte & kPteD) && (writable || (who != kUser && !(state.cr0 & kCr0Wp)));
+      if (mayWrite) info |= kTlbMayWrite;
+      if ((pte & kPteG) && (state.cr4 & kCr4Pge)) info |= kTlbGlobal;
+      if (level > 1) {
+        info |= kTlbLarge;
+        setBloom(largePages, linear >> 30);
+      }
+      break;
+    }
+    if (!lost) return true;
+  }
+}
+
+TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t addend, uint64_t info) {
+  Tlb& t = tlbs[who];
+  const unsigned index = linear >> 12 & (kTlbEntries - 1);
+  TlbEntry& e = t.entry[index];
+  const uint64_t linearPage = linear & ~kPageMask;
+  const Gpa page = info & kAddressMask;
+  e.read = info & kTlbMmio ? 1 : linearPage;
+  e.write = 1;
+  if (access == Access::Write && !(info & (kTlbMmio | kTlbRom)) && !memory.isCode(page)) {
+    if (info & kTlbTracked) memory.markDirty(page);
+    e.write = linearPage;
+  }
+  e.addend = addend;
+  e.info = info;
+  t.page[index] = linearPage;
+  t.used = true;
+  return &e;
+}
+
+TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
+  Gpa page;
+  uint64_t info;
+  if (!walk(linear, access, who, page, info)) return nullptr;
+  const PageEntry backing = memory.page(page);
+  const uint64_t linearPage = linear & ~kPageMask;
+  uint64_t addend = 0;
+  if (!backing.host) {
+    info |= kTlbMmio;
+  } else {
+    if (!backing.writable) info |= kTlbRom;
+    if (backing.tracked) info |= kTlbTracked;
+    addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
+  }
+  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info};
+  return install(linear, access, who, addend, info);
+}
+
+/** Translation without a walk when the TLB knows enough, whatever kind of page it is. */
+TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
+  Tlb& t = tlbs[who];
+  const unsigned index = linear >> 12 & (kTlbEntries - 1);
+  TlbEntry& e = t.entry[index];
+  if (t.page[index] == (linear & ~kPageMask)) {
+    if (access == Access::Read) return &e;
+    if (e.info & kTlbMayWrite) {
+      // Plain RAM whose write tag was withheld or dropped is worth another look: it may be fast again.
+      if (e.write == t.page[index] || (e.info & (kTlbMmio | kTlbRom)) || memory.isCode(e.info & kAddressMask)) return &e;
+      return install(linear, access, who, e.addend, e.info);
+    }
+    return fill(linear, access, who);
+  }
+  const WalkEntry& w = walkEntry(linear, who);
+  if (w.tag == ((linear & ~kPageMask) | who) && w.generation == (w.info & kTlbGlobal ? globalGeneration : walkGeneration) &&
+      (access == Access::Read || (w.info & kTlbMayWrite))) {
+    return install(linear, access, who, w.addend, w.info);
+  }
+  return fill(linear, access, who);
+}
+
+// ---- effective addresses ---------------------------------------------------------------------------------------------
+
+uint64_t Core::effectiveOffset(const Insn* i) const {
+  const auto* units = reinterpret_cast<const uint64_t*>(this);
+  uint64_t offset = units[i->base] + (units[i->index] << i->scale) + static_cast<uint64_t>(static_cast<int64_t>(i->disp));
+  if (i->flags & kInsnRawRip) offset += i->offset + i->length;
+  switch (i->addressSize()) {
+    case 2: return offset & 0xffff;
+    case 4: return offset & 0xffffffff;
+    default: return offset;
+  }
+}
+
+bool Core::linearAddress(unsigned segment, uint64_t offset, unsigned size, bool write, uint64_t& linear) {
+  const SegmentRegister& s = state.seg[segment];
+  if (codeSize == CodeSize::k64) {
+    linear = offset;
+    if (segment >= kFs) linear += s.base;
+    if (!canonical(linear) || !canonical(linear + size - 1)) return raise(segment == kSs ? kSS : kGP, 0);
+  } else {
+    const uint8_t vector = segment == kSs ? kSS : kGP;
+    offset &= 0xffffffff;
+    if (protectedMode()) {
+      if (!(s.attributes & kAttrP)) return raise(vector, 0);
+      const bool code = s.attributes & kAttrCode, rw = s.attributes & kAttrWritable;
+      if (write ? (code || !rw) : (code && !rw)) return raise(vector, 0);
+    }
+    const uint64_t last = offset + size - 1;
+    if ((s.attributes & (kAttrCode | kAttrExpandDown)) == kAttrExpandDown) {
+      if (offset <= s.limit || last > ((s.attributes & kAttrDb) ? 0xffffffffull : 0xffffull)) return raise(vector, 0);
+    } else if (last > s.limit) {
+      return raise(vector, 0);
+    }
+    linear = (s.base + offset) & 0xffffffff;
+  }
+  if (tlb == &noTlb && size <= 8 && (linear & (size - 1))) return raise(kAC, 0);
+  return true;
+}
+
+uint64_t Core::stackMask() const {
+  if (codeSize == CodeSize::k64) return ~0ull;
+  return state.seg[kSs].attributes & kAttrDb ? 0xffffffffull : 0xffffull;
+}
+bool Core::stackLinear(uint64_t sp, unsigned size, bool write, uint64_t& linear) { return linearAddress(kSs, sp, size, write, linear); }
+
+// ---- slow accesses ---------------------------------------------------------------------------------------------------
+
+bool Core::scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e) {
+  if (!(e.info & kTlbMmio)) {
+    std::memcpy(scratch + at, reinterpret_cast<const uint8_t*>(linear + e.addend), size);
+    return true;
+  }
+  Gpa gpa = (e.info & kAddressMask) | (linear & kPageMask);
+  while (size > 0) {
+    unsigned width = 8;
+    while (width > size || (size != width && (gpa & (width - 1)))) width >>= 1;
+    if (env.mmioRead(gpa, width, scratch + at) != IoStatus::Done) return abandoned();
+    gpa += width;
+    at += width;
+    size -= width;
+  }
+  return true;
+}
+
+const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
+  const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
+  const TlbEntry* first = lookup(linear, Access::Read, who);
+  if (!first) return nullptr;
+  if (size <= room) {
+    if (!(first->info & kTlbMmio)) return reinterpret_cast<const void*>(linear + first->addend);
+    return scratchRead(0, linear, size, *first) ? scratch : nullptr;
+  }
+  // The two pages never share a TLB slot: their numbers differ by one.
+  uint64_t next = linear + room;
+  if (codeSize != CodeSize::k64 && !longMode()) next &= 0xffffffff;
+  const TlbEntry* second = lookup(next, Access::Read, who);
+  if (!second) return nullptr;
+  return scratchRead(0, linear, room, *first) && scratchRead(room, next, size - room, *second) ? scratch : nullptr;
+}
+
+void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
+  pending = PendingWrite::None;
+  const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
+  const auto part = [&](uint64_t address, unsigned bytes, const TlbEntry& e) {
+    uint8_t* host = e.info & kTlbMmio ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);
+    return WritePart{(e.info & kAddressMask) | (address & kPageMask), host, e.info, bytes};
+  };
+  const TlbEntry* first = lookup(linear, Access::Write, who);
+  if (!first) return nullptr;
+  if (size <= room) {
+    if (!(first->info & (kTlbMmio | kTlbRom))) {
+      if (first->info & kTlbTracked) memory.markDirty(first->info & kAddressMask);
+      if (first->write != (linear & ~kPageMask)) {
+        pending = PendingWrite::Code;
+        parts[0] = part(linear, size, *first);
+      }
+      return reinterpret_cast<void*>(linear + first->addend);
+    }
+    parts[0] = part(linear, size, *first);
+    pendingParts = 1;
+    if (read && !scratchRead(0, linear, size, *first)) return nullptr;
+    pending = PendingWrite::Scratch;
+    return scratch;
+  }
+  uint64_t next = linear + room;
+  if (codeSize != CodeSize::k64 && !longMode()) next &= 0xffffffff;
+  const TlbEntry* second = lookup(next, Access::Write, who);
+  if (!second) return nullptr;
+  parts[0] = part(linear, room, *first);
+  parts[1] = part(next, size - room, *second);
+  pendingParts = 2;
+  if (read && !(scratchRead(0, linear, room, *first) && scratchRead(room, next, size - room, *second))) return nullptr;
+  pending = PendingWrite::Scratch;
+  return scratch;
+}
+
+bool Core::slowCommit() {
+  const PendingWrite kind = pending;
+  pending = PendingWrite::None;
+  if (kind == PendingWrite::None) return true;
+  if (kind == PendingWrite::Code) {
+    wroteCode(parts[0].gpa, parts[0].bytes);
+    return true;
+  }
+  const uint8_t* from = scratch;
+  for (unsigned n = 0; n < pendingParts; ++n) {
+    const WritePart& p = parts[n];
+    if (p.host) {
+      if (!(p.info & kTlbRom)) {
+        std::memcpy(p.host, from, p.bytes);
+        if (p.info & kTlbTracked) memory.markDirty(p.gpa & ~kPageMask);
+        if (memory.isCode(p.gpa & ~kPageMask)) wroteCode(p.gpa, p.bytes);
+      }
+    } else {
+      Gpa gpa = p.gpa;
+      unsigned left = p.bytes, at = 0;
+      while (left > 0) {
+        unsigned width = 8;
+        while (width > left || (left != width && (gpa & (width - 1)))) width >>= 1;
+        if (env.mmioWrite(gpa, width, from + at) != IoStatus::Done) return abandoned();
+        gpa += width;
+        at += width;
+        left -= width;
+      }
+      // The write may have been an EOI or a change of priority.
+      requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
+    }
+    from += p.bytes;
+  }
+  return true;
+}
+
+const void* Core::slowRead(const Insn* i, unsigned size) {
+  uint64_t linear;
+  if (!linearAddress(i->segment, effectiveOffset(i), size, false, linear)) return nullptr;
+  return readAt(linear, size, privilege());
+}
+void* Core::slowWrite(const Insn* i, unsigned size, bool read) {
+  uint64_t linear;
+  if (!linearAddress(i->segment, effectiveOffset(i), size, true, linear)) return nullptr;
+  return writeAt(linear, size, privilege(), read);
+}
+bool Core::storeSized(uint64_t linear, uint64_t value, unsigned size, Privilege who) {
+  void* to = writeAt(linear, size, who, false);
+  if (!to) return false;
+  std::memcpy(to, &value, size);
+  return slowCommit();
+}
+bool Core::loadSized(uint64_t linear, uint64_t& value, unsigned size, Privilege who) {
+  const void* from = readAt(linear, size, who);
+  if (!from) return false;
+  value = 0;
+  std::memcpy(&value, from, size);
+  return true;
+}
+bool Core::probeWrite(uint64_t linear, unsigned size, Privilege who) {
+  if (!lookup(linear, Access::Write, who)) return false;
+  const uint64_t last = linear + size - 1;
+  return (linear ^ last) < kPageBytes || lookup(last, Access::Write, who);
+}
+
+// ---- TLB upkeep ------------------------------------------------------------------------------------------------------
+
+void Core::flushTlb(bool globals) {
+  ++walkGeneration;
+  if (globals) ++globalGeneration;
+  for (Tlb& t : tlbs) {
+    if (!t.used) continue;
+    bool left = false;
+    for (unsigned n = 0; n < kTlbEntries; ++n) {
+      if (!globals && (t.entry[n].info & kTlbGlobal) && t.page[n] != 1) {
+        left = true;
+        continue;
+      }
+      t.entry[n].read = t.entry[n].write = 1;
+      t.page[n] = 1;
+    }
+    t.used = left;
+  }
+  if (globals) std::memset(largePages, 0, sizeof largePages);
+  newGeneration();
+}
+
+void Core::invalidatePage(uint64_t linear) {
+  const uint64_t page = linear & ~kPageMask;
+  const bool large = inBloom(largePages, linear >> 30);
+  if (large) {
+    ++walkGeneration;
+    ++globalGeneration;
+  } else {
+    for (Privilege who : {kUser, kSupervisor, kSupervisorUserAllowed}) walkEntry(linear, who).tag = 1;
+  }
+  for (Tlb& t : tlbs) {
+    if (!t.used) continue;
+    const unsigned index = linear >> 12 & (kTlbEntries - 1);
+    const auto drop = [&](unsigned n) {
+      t.entry[n].read = t.entry[n].write = 1;
+      t.page[n] = 1;
+    };
+    if (t.page[index] == page) drop(index);
+    if (!large) continue;
+    for (unsigned n = 0; n < kTlbEntries; ++n) {
+      if ((t.entry[n].info & kTlbLarge) && t.page[n] >> 30 == linear >> 30) drop(n);
+    }
+  }
+  if (large || inBloom(fetchedPages, linear >> 12)) newGeneration();
+}
+
+bool Core::dropWriteAccess(Gpa page) {
+  bool had = false;
+  for (Tlb& t : tlbs) {
+    if (!t.used) continue;
+    for (TlbEntry& e : t.entry) {
+      if ((e.info & kAddressMask) != page || e.write == 1) continue;
+      e.write = 1;
+      had = true;
+    }
+  }
+  return had;
+}
+
+void Core::dirtyTaken() {
+  for (Tlb& t : tlbs) {
+    if (!t.used) continue;
+    for (unsigned n = 0; n < kTlbEntries; ++n) {
+      TlbEntry& e = t.entry[n];
+      if (!(e.info & kTlbTracked) || e.write == 1) continue;
+      e.write = 1;
+      t.page[n] = 1;
+      e.read = 1;
+      memory.markDirty(e.info & kAddressMask);  // it may have been written since the bits were taken
+    }
+  }
+}
+
+bool Core::fetchPage(uint64_t linear, Gpa& page) {
+  FetchEntry& f = fetches[linear >> 12 & (kFetchEntries - 1)];
+  if (f.page == (linear & ~kPageMask) && f.key == fetchKey) {
+    page = f.gpa;
+    return true;
+  }
+  uint64_t info;
+  if (!walk(linear, Access::Fetch, cpl == 3 ? kUser : kSupervisor, page, info)) return false;
+  f = {linear & ~kPageMask, fetchKey, page};
+  setBloom(fetchedPages, linear >> 12);
+  return true;
+}
+
+void Core::newGeneration() {
+  ++generation;
+  std::memset(fetchedPages, 0, sizeof fetchedPages);
+  updateMode();
+}
+
+void Core::updateMode() {
+  const uint16_t cs = state.seg[kCs].attributes;
+  const bool lma = state.efer & kEferLma;
+  if (lma && (cs & kAttrL)) codeSize = CodeSize::k64;
+  else if ((state.cr0 & kCr0Pe) && !(state.rflags & kVm) && (cs & kAttrDb)) codeSize = CodeSize::k32;
+  else codeSize = CodeSize::k16;
+  codeBase = codeSize == CodeSize::k64 ? 0 : state.seg[kCs].base;
+  fetchKey = generation << 8 | static_cast<uint64_t>(codeSize) | (cpl == 3 ? 8 : 0);
+  tlb = cpl == 3 && (state.cr0 & kCr0Am) && (state.rflags & kAc) ? &noTlb : &tlbs[privilege()];
+}
+
+}  // namespace lodge::x86

@@ -1,0 +1,4 @@
+import { createStore } from 'zustand/vanilla';
+import type { Host } from '../model/types';
+
+export const createHostStore = () => createStore<{ host: Host | null }>()(() => ({ host: null }));

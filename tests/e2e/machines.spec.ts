@@ -1,0 +1,142 @@
+/** The way through every layer: wizard, double-click, screen, keyboard, serial line, power. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BUILTIN, PATIENCE, coloursOn, debian, dropFiles, expect, picture, pictureHash, test, type Lodge } from './lodge';
+
+/** The machine every new user finds in the library. */
+async function builtinName(lodge: Lodge): Promise<string> {
+  const list = (): { definition: { name: string; boot: { kind: string } } }[] =>
+    JSON.parse(lodge.command('list', '--json').stdout || '[]');
+  await expect.poll(() => list().length, { message: 'the library of a new user is empty' }).toBeGreaterThan(0);
+  return list().find((vm) => vm.definition.boot.kind === 'builtin')!.definition.name;
+}
+
+test('a new user double-clicks the guest in the box', async ({ lodge }) => {
+  const name = await builtinName(lodge);
+  await expect(lodge.machine(name)).toBeVisible();
+  await lodge.library.screenshot({ path: picture(`library-${lodge.kind}`) });
+
+  const started = Date.now();
+  const page = await lodge.doubleClick(name);
+  await expect.poll(() => coloursOn(page), { intervals: [20], timeout: 30_000 }).toBeGreaterThan(2);
+  const onScreen = Date.now() - started;
+  expect(onScreen, 'milliseconds from the double-click to the picture').toBeLessThan(2000 * PATIENCE);
+
+  // It says so on its serial line too.
+  await page.getByRole('tab', { name: 'Serial 1' }).click();
+  await expect(page.locator('.xterm-rows')).toContainText(BUILTIN.ready);
+  await page.locator('.xterm-helper-textarea').focus();
+  await page.keyboard.type('echo serial-works');
+  await page.keyboard.press('Enter');
+  await expect(page.locator('.xterm-rows')).toContainText(/(serial-works[^]*){2}/);
+
+  await page.getByRole('tab', { name: 'Display' }).click();
+  await page.locator('canvas').first().click();
+  const before = await pictureHash(page);
+  await page.keyboard.type('help');
+  await page.keyboard.press('Enter');
+  await expect.poll(() => pictureHash(page), { message: 'the guest answers on its screen' }).not.toBe(before);
+  await page.screenshot({ path: picture(`builtin-${lodge.kind}`) });
+  await page.keyboard.type('poweroff');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('button', { name: 'Start' }).first()).toBeEnabled({ timeout: 10_000 });
+});
+
+test('the wizard makes a Linux machine that boots, answers and powers off', async ({ lodge }) => {
+  const guest = debian();
+  const { library } = lodge;
+  await library.getByRole('button', { name: 'New machine' }).first().click();
+  await library.getByLabel('Name').fill('Debian test');
+  await library.screenshot({ path: picture(`wizard-name-${lodge.kind}`) });
+  await library.getByRole('button', { name: 'Next' }).click();
+  await expect(library.getByRole('slider').first()).toBeVisible();
+  await library.screenshot({ path: picture(`wizard-hardware-${lodge.kind}`) });
+  await library.getByRole('button', { name: 'Next' }).click();
+  await library.getByRole('radio', { name: /kernel/i }).check({ force: true });
+  await library.getByRole('textbox', { name: 'Kernel' }).fill(guest.kernel);
+  await library.getByRole('textbox', { name: /initrd/i }).fill(guest.initrd);
+  await library.getByRole('textbox', { name: /command line/i }).fill('console=ttyS0 console=tty0 quiet lodge.test=shell');
+  await library.screenshot({ path: picture(`wizard-boot-${lodge.kind}`) });
+  // There may be a page for a disk between here and the summary.
+  const create = library.getByRole('button', { name: 'Create', exact: true });
+  for (let i = 0; i < 3 && !(await create.isVisible()); i++) await library.getByRole('button', { name: 'Next' }).click();
+  await library.screenshot({ path: picture(`wizard-summary-${lodge.kind}`) });
+  await create.click();
+
+  await expect(lodge.machine('Debian test')).toBeVisible();
+  const page = await lodge.doubleClick('Debian test');
+  await expect.poll(() => lodge.screenText('Debian test'), { timeout: 120_000, intervals: [1000] }).toContain('lodge#');
+  expect(await coloursOn(page), 'the text is on the canvas').toBeGreaterThan(1);
+
+  await page.locator('canvas').first().click();
+  await page.keyboard.type('echo "Answer: $((6*7))"');
+  await page.keyboard.press('Enter');
+  await expect.poll(() => lodge.screenText('Debian test'), { timeout: 20_000 }).toContain('Answer: 42');
+  await page.screenshot({ path: picture(`linux-${lodge.kind}`) });
+
+  await page.getByRole('tab', { name: 'Serial 1' }).click();
+  // Printed before the tab was opened: a late viewer sees what was.
+  await expect(page.locator('.xterm-rows')).toContainText(/LODGE-INIT|Linux version/);
+  await page.screenshot({ path: picture(`serial-${lodge.kind}`) });
+
+  await page.getByRole('tab', { name: 'Display' }).click();
+  await page.locator('canvas').first().click();
+  await page.keyboard.type('poweroff -f');
+  await page.keyboard.press('Enter');
+  await expect(page.getByRole('button', { name: 'Start' }).first()).toBeEnabled({ timeout: 30_000 });
+});
+
+test('pause, resume, reset and power off do what they say', async ({ lodge }) => {
+  const name = await builtinName(lodge);
+  const page = await lodge.doubleClick(name);
+  await expect.poll(() => coloursOn(page), { timeout: 30_000 }).toBeGreaterThan(2);
+  await page.getByRole('button', { name: 'Pause' }).click();
+  const resume = page.getByRole('button', { name: 'Resume' }).first();
+  await expect(resume).toBeEnabled();
+  await resume.click();
+  await expect(page.getByRole('button', { name: 'Pause' })).toBeEnabled();
+  await page.getByRole('button', { name: 'Power off' }).first().click();
+  // It asks first.
+  await page.getByRole('dialog').getByRole('button', { name: 'Power off' }).click();
+  await expect(page.getByRole('button', { name: 'Start' }).first()).toBeEnabled();
+});
+
+test('an image dropped on the library becomes the beginning of a machine', async ({ lodge, scratch }) => {
+  const image = join(scratch, 'my-disk.img');
+  const bytes = Buffer.alloc(4 << 20);
+  bytes.writeUInt16LE(0xaa55, 510);
+  writeFileSync(image, bytes);
+  await expect(lodge.library.getByRole('button', { name: 'New machine' }).first()).toBeVisible();
+  await dropFiles(lodge, lodge.library, lodge.library.locator('body'), [image]);
+  await expect(lodge.library.getByLabel('Name')).toHaveValue(/my-disk/i, { timeout: 20_000 });
+});
+
+test('a killed VM process is noticed at once and hurts nobody else', async ({ lodge }) => {
+  const name = await builtinName(lodge);
+  const created = lodge.command('create', 'Neighbour', '--builtin', '--memory', '64', '--json');
+  expect(created.code, created.stderr).toBe(0);
+  const neighbour = await lodge.doubleClick('Neighbour');
+  await expect.poll(() => coloursOn(neighbour), { timeout: 30_000 }).toBeGreaterThan(2);
+  if (neighbour === lodge.library) await neighbour.goBack();
+
+  const page = await lodge.doubleClick(name);
+  await expect.poll(() => coloursOn(page), { timeout: 30_000 }).toBeGreaterThan(2);
+  process.kill(await lodge.vmPid(name), 'SIGKILL');
+  await expect(page.getByText(/crashed|killed|ended unexpectedly/i).first()).toBeVisible({ timeout: 1000 * PATIENCE });
+  await page.screenshot({ path: picture(`crashed-${lodge.kind}`) });
+
+  const states = (): Record<string, string> =>
+    Object.fromEntries(
+      (JSON.parse(lodge.command('list', '--json').stdout) as { definition: { name: string }; state: string }[]).map((vm) => [
+        vm.definition.name,
+        vm.state,
+      ]),
+    );
+  expect(states()).toMatchObject({ [name]: 'stopped', Neighbour: 'running' });
+  await page
+    .getByRole('button', { name: /^(start|restart)/i })
+    .first()
+    .click();
+  await expect.poll(() => coloursOn(page), { timeout: 30_000 }).toBeGreaterThan(2);
+  expect(states()).toMatchObject({ [name]: 'running', Neighbour: 'running' });
+});
