@@ -6,7 +6,7 @@ import { Machines } from './machines';
 const id = (n: number): string => `00000000-0000-4000-8000-00000000000${n}`;
 const vm = (n: number, state: Vm['state']): Vm => ({
   definition: {
-    schema: 1,
+    schema: 2,
     id: id(n),
     createdAt: '2026-01-01T00:00:00.000Z',
     name: `Machine ${n}`,
