@@ -136,8 +136,9 @@ extern const unsigned kX87RowCount;
  * sticky flags gather in the host register. Functions of a guest with unmasked SIMD exceptions check the flags after the
  * operation. The host's x87 control word is the guest's, its register stack empty between functions and no exception
  * pending. Inside, the exception flags of State::mxcsr and x87.status and x87.status' C1 are not whole: flags gather in the
- * host, C1 is x87.lastStatus'. ES and everything else always are. No other code on the thread may use floating point inside the scope, unless it is harmless that it
- * rounds as the guest asked and leaves sticky flags behind. Code that replaces mxcsr or x87.control ends the scope first.
+ * host, C1 is x87.lastStatus'. ES and everything else always are. No other code on the thread may use floating point inside
+ * the scope, unless it is harmless that it rounds as the guest asked and leaves sticky flags behind. Code that replaces mxcsr
+ * or x87 (the functions of rows apart) ends the scope first.
  */
 class HostFpScope {
  public:

@@ -98,6 +98,12 @@ export function DropTarget({ vmId = null }: { vmId?: string | null }) {
 
 function DropHint({ vmId }: { vmId: string | null }) {
   const vm = useVm(vmId ?? '');
+  useEffect(() => {
+    if (vmId === null) return;
+    const targets = document.querySelectorAll(`[data-drop-vm="${CSS.escape(vmId)}"]`);
+    targets.forEach((t) => t.setAttribute('data-drop-over', ''));
+    return () => targets.forEach((t) => t.removeAttribute('data-drop-over'));
+  }, [vmId]);
   return (
     <div className={classes.hint} data-vm={vmId ?? undefined}>
       <div className={classes.card}>

@@ -2,6 +2,7 @@ import { Alert, Box, Button, Code, Collapse, CopyButton, Group, Text } from '@ma
 import { IconAlertTriangle, IconCheck, IconChevronDown, IconCopy } from '@tabler/icons-react';
 import { useState, type ReactNode } from 'react';
 import { errorReport } from '../model/stop-reason';
+import classes from './error-panel.module.css';
 import { useHost } from './lodge-context';
 
 export interface ErrorPanelProps {
@@ -31,7 +32,8 @@ export function ErrorPanel({ context, title, message, fix, detail, code, tone = 
   const color = tone === 'error' ? 'red' : 'yellow';
   return (
     <Alert
-      variant="light"
+      className={classes.panel ?? ''}
+      data-tone={tone}
       color={color}
       title={title}
       icon={<IconAlertTriangle size={18} />}

@@ -79,7 +79,7 @@ export function PathField({
           label={label}
           {...(description !== undefined && { description })}
           placeholder={placeholder ?? 'Path on this host'}
-          withAsterisk={required ?? false}
+          aria-required={required ?? false}
           value={value.path}
           error={problem === null && error !== undefined ? error : problem !== null}
           disabled={disabled}

@@ -1,4 +1,4 @@
-import { IconPlayerPauseFilled, IconPlayerPlayFilled, IconPower } from '@tabler/icons-react';
+import { IconPlayerPauseFilled } from '@tabler/icons-react';
 import { useEffect } from 'react';
 import { useStore } from 'zustand';
 import type { Vm } from '../model/types';
@@ -14,7 +14,7 @@ export function Thumbnail({ vm, icon = 40, overlay = false }: { vm: Vm; icon?: n
   useEffect(() => thumbnails.getState().want(id, vm.thumbnail), [thumbnails, id, vm.thumbnail]);
   const live = vm.state === 'running' || vm.state === 'stopping';
   return (
-    <div className={classes.frame} data-live={live || undefined}>
+    <div className={classes.frame} data-live={live || undefined} data-picture={picture !== undefined || undefined}>
       {picture !== undefined ? (
         <img className={classes.picture} src={picture.url} alt="" draggable={false} />
       ) : (
@@ -22,15 +22,9 @@ export function Thumbnail({ vm, icon = 40, overlay = false }: { vm: Vm; icon?: n
           <OsIcon os={vm.definition.os} size={icon} builtin={vm.definition.boot.kind === 'builtin'} />
         </span>
       )}
-      {overlay && vm.state !== 'running' && (
+      {overlay && vm.state === 'paused' && (
         <span className={classes.overlay}>
-          {vm.state === 'stopped' ? (
-            <IconPower size={20} />
-          ) : vm.state === 'paused' ? (
-            <IconPlayerPauseFilled size={20} />
-          ) : (
-            <IconPlayerPlayFilled size={20} />
-          )}
+          <IconPlayerPauseFilled size={20} />
         </span>
       )}
     </div>

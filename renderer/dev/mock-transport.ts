@@ -44,9 +44,20 @@ const machine = (n: number, state: VmState, part: Partial<VmConfig>, extra: Part
   ephemeral: false,
   ...extra,
 });
-const disk = (path: string, kind: 'disk' | 'disc' = 'disk') => ({ id: path.slice(-12), path, bus: 'virtio' as const, format: 'raw' as const, readOnly: kind === 'disc', kind });
+const disk = (path: string, kind: 'disk' | 'disc' = 'disk') => ({
+  id: path.slice(-12),
+  path,
+  bus: 'virtio' as const,
+  format: 'raw' as const,
+  readOnly: kind === 'disc',
+  kind,
+});
 
-const ENGINE = { accelerator: 'software' as const, tier: 'interpreter' as const, reason: 'This host offers no hardware virtualization: /dev/kvm is not there.' };
+const ENGINE = {
+  accelerator: 'software' as const,
+  tier: 'interpreter' as const,
+  reason: 'This host offers no hardware virtualization: /dev/kvm is not there.',
+};
 
 export type Scenario = 'full' | 'empty' | 'first';
 
@@ -57,7 +68,13 @@ export class MockTransport implements Transport {
   private seq = 1;
   private readonly vms = new Map<string, Vm>();
   private readonly screens = new Map<string, MockMachine>();
-  private preferences: Preferences = { theme: 'light', hostKey: 'ControlRight', vmFolder: '/home/ada/Lodge', libraryView: 'list', closeAction: 'ask' };
+  private preferences: Preferences = {
+    theme: 'light',
+    hostKey: 'ControlRight',
+    vmFolder: '/home/ada/Lodge',
+    libraryView: 'list',
+    closeAction: 'ask',
+  };
   private readonly host: Host = {
     cpuModel: 'AMD Ryzen 7 7840U',
     logicalCpus: 16,
@@ -198,7 +215,9 @@ export class MockTransport implements Transport {
     },
     'vm.update': ({ id, config: c }) => {
       const vm = this.find(id);
-      return Promise.resolve(this.change(id, { definition: { ...vm.definition, ...vmConfigSchema.partial().parse(c) } as Vm['definition'] }));
+      return Promise.resolve(
+        this.change(id, { definition: { ...vm.definition, ...vmConfigSchema.partial().parse(c) } as Vm['definition'] }),
+      );
     },
     'vm.remove': ({ id }) => {
       this.vms.delete(id);
@@ -229,7 +248,9 @@ export class MockTransport implements Transport {
     'vm.attach': ({ id, path }) => {
       const vm = this.find(id);
       return Promise.resolve(
-        this.change(id, { definition: { ...vm.definition, disks: [...vm.definition.disks, disk(path, /\.iso$/.test(path) ? 'disc' : 'disk')] } }),
+        this.change(id, {
+          definition: { ...vm.definition, disks: [...vm.definition.disks, disk(path, /\.iso$/.test(path) ? 'disc' : 'disk')] },
+        }),
       );
     },
     'vm.screenshot': ({ id }) => Promise.resolve({ png: (this.screens.get(id) ?? new MockMachine()).png() }),
@@ -258,23 +279,80 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
   '/home': ['ada/'],
   '/home/ada': ['Downloads/', 'Lodge/', 'notes.txt'],
   '/home/ada/Lodge': [],
-  '/home/ada/Downloads': ['debian-12.11.0-amd64-netinst.iso', 'alpine-virt-3.20.0-x86_64.iso', 'data.img', 'empty.img', 'windows.qcow2'],
+  '/home/ada/Downloads': [
+    'debian-12.11.0-amd64-netinst.iso',
+    'alpine-virt-3.20.0-x86_64.iso',
+    'data.img',
+    'empty.img',
+    'windows.qcow2',
+  ],
 };
 
 function inspect(path: string): ImageInfo {
   const base = { path, bytes: 658_505_728, suggestedName: '', suggestedOs: 'other', bootable: false };
-  if (/vmlinuz/.test(path)) return { ...base, kind: 'linuxKernel', format: 'bzImage', bytes: 8.2e6, label: '6.1.0-21-amd64', suggestedName: 'Linux 6.1', suggestedOs: 'linux', bootable: true };
+  if (/vmlinuz/.test(path))
+    return {
+      ...base,
+      kind: 'linuxKernel',
+      format: 'bzImage',
+      bytes: 8.2e6,
+      label: '6.1.0-21-amd64',
+      suggestedName: 'Linux 6.1',
+      suggestedOs: 'linux',
+      bootable: true,
+    };
   if (/initrd/.test(path)) return { ...base, kind: 'archive', format: 'gzip', bytes: 31e6 };
-  if (/empty/.test(path)) return { ...base, kind: 'unknown', format: 'empty', bytes: 0, problem: 'This file is empty (0 bytes). The download may have been cut off; get it again.' };
-  if (/debian.*\.iso$/.test(path)) return { ...base, kind: 'disc', format: 'iso9660', label: 'Debian 12.11.0 amd64 n', suggestedName: 'Debian 12', suggestedOs: 'debian', bootable: true };
-  if (/\.iso$/.test(path)) return { ...base, kind: 'disc', format: 'iso9660', label: 'ALPINE', suggestedName: 'Alpine Linux', suggestedOs: 'alpine', bootable: true };
-  if (/\.(img|raw)$/.test(path)) return { ...base, kind: 'disk', format: 'raw', bytes: 4 * GIB, suggestedName: 'Data', bootable: true };
-  if (/qcow2$/.test(path)) return { ...base, kind: 'disk', format: 'qcow2', problem: 'qcow2 images cannot be used yet. Convert it to a raw image first.' };
-  throw new LodgeError({ code: 'fileMissing', message: `There is no file ${path}.`, fix: 'Check the path, or choose the file with Browse.' });
+  if (/empty/.test(path))
+    return {
+      ...base,
+      kind: 'unknown',
+      format: 'empty',
+      bytes: 0,
+      problem: 'This file is empty (0 bytes). The download may have been cut off; get it again.',
+    };
+  if (/debian.*\.iso$/.test(path))
+    return {
+      ...base,
+      kind: 'disc',
+      format: 'iso9660',
+      label: 'Debian 12.11.0 amd64 n',
+      suggestedName: 'Debian 12',
+      suggestedOs: 'debian',
+      bootable: true,
+    };
+  if (/\.iso$/.test(path))
+    return {
+      ...base,
+      kind: 'disc',
+      format: 'iso9660',
+      label: 'ALPINE',
+      suggestedName: 'Alpine Linux',
+      suggestedOs: 'alpine',
+      bootable: true,
+    };
+  if (/\.(img|raw)$/.test(path))
+    return { ...base, kind: 'disk', format: 'raw', bytes: 4 * GIB, suggestedName: 'Data', bootable: true };
+  if (/qcow2$/.test(path))
+    return {
+      ...base,
+      kind: 'disk',
+      format: 'qcow2',
+      problem: 'qcow2 images cannot be used yet. Convert it to a raw image first.',
+    };
+  throw new LodgeError({
+    code: 'fileMissing',
+    message: `There is no file ${path}.`,
+    fix: 'Check the path, or choose the file with Browse.',
+  });
 }
 
 const MACHINES: readonly Vm[] = [
-  machine(1, 'stopped', { name: 'Lodge Demo', os: 'other', cpus: 1, memoryMiB: 64, boot: { kind: 'builtin' } }, { lastStop: { kind: 'powerOff' } }),
+  machine(
+    1,
+    'stopped',
+    { name: 'Lodge Demo', os: 'other', cpus: 1, memoryMiB: 64, boot: { kind: 'builtin' } },
+    { lastStop: { kind: 'powerOff' } },
+  ),
   machine(
     2,
     'running',
@@ -282,27 +360,55 @@ const MACHINES: readonly Vm[] = [
       name: 'Debian 12',
       os: 'debian',
       notes: 'Mail server test bed.\nRoot password is in the vault.',
-      boot: { kind: 'linux', kernel: '/boot/vmlinuz-6.1.0-21-amd64', initrd: '/boot/initrd.img-6.1.0-21-amd64', commandLine: 'console=ttyS0 console=tty0 root=/dev/vda1' },
+      boot: {
+        kind: 'linux',
+        kernel: '/boot/vmlinuz-6.1.0-21-amd64',
+        initrd: '/boot/initrd.img-6.1.0-21-amd64',
+        commandLine: 'console=ttyS0 console=tty0 root=/dev/vda1',
+      },
       disks: [disk('/home/ada/Lodge/debian-12/disk.raw'), disk('/home/ada/Downloads/debian-12.11.0-amd64-netinst.iso', 'disc')],
       serialPorts: 2,
     },
     { engine: ENGINE },
   ),
-  machine(3, 'paused', { name: 'Alpine router', os: 'alpine', cpus: 1, memoryMiB: 256, disks: [disk('/home/ada/Lodge/alpine/disk.raw')] }, { engine: ENGINE }),
+  machine(
+    3,
+    'paused',
+    { name: 'Alpine router', os: 'alpine', cpus: 1, memoryMiB: 256, disks: [disk('/home/ada/Lodge/alpine/disk.raw')] },
+    { engine: ENGINE },
+  ),
   machine(
     4,
     'stopped',
-    { name: 'Fedora nightly', os: 'fedora', cpus: 4, memoryMiB: 4096, boot: { kind: 'linux', kernel: '/srv/kernels/nightly/bzImage', commandLine: 'console=ttyS0' } },
+    {
+      name: 'Fedora nightly',
+      os: 'fedora',
+      cpus: 4,
+      memoryMiB: 4096,
+      boot: { kind: 'linux', kernel: '/srv/kernels/nightly/bzImage', commandLine: 'console=ttyS0' },
+    },
     {
       lastStop: {
         kind: 'guestFault',
         message: 'The guest could not handle an exception while it was handling another (triple fault).',
-        report: 'RIP 0010:ffffffff81c01a2e  RSP ffffffff82603f18\nCR0 80050033  CR2 ffffffffffffffd8  CR3 000000000260a000  CR4 00000020\nRAX 0000000000000000  RBX ffffffff82a1c000  RCX 0000000000000100  RDX 0000000000000d01\nIDT ffffffff82a3e000 limit 0fff   GDT fffffe0000001000 limit 007f',
+        report:
+          'RIP 0010:ffffffff81c01a2e  RSP ffffffff82603f18\nCR0 80050033  CR2 ffffffffffffffd8  CR3 000000000260a000  CR4 00000020\nRAX 0000000000000000  RBX ffffffff82a1c000  RCX 0000000000000100  RDX 0000000000000d01\nIDT ffffffff82a3e000 limit 0fff   GDT fffffe0000001000 limit 007f',
       },
     },
   ),
-  machine(5, 'stopped', { name: 'Windows 10 for the scanner', os: 'windows10', cpus: 4, memoryMiB: 24000, disks: [disk('/home/ada/Lodge/w10/disk.raw')] }),
-  machine(6, 'stopped', { name: 'Arch build box', os: 'arch', cpus: 8, memoryMiB: 8192, disks: [disk('/home/ada/Lodge/arch/disk.raw')] }, { lastStop: { kind: 'stopped' } }),
+  machine(5, 'stopped', {
+    name: 'Windows 10 for the scanner',
+    os: 'windows10',
+    cpus: 4,
+    memoryMiB: 24000,
+    disks: [disk('/home/ada/Lodge/w10/disk.raw')],
+  }),
+  machine(
+    6,
+    'stopped',
+    { name: 'Arch build box', os: 'arch', cpus: 8, memoryMiB: 8192, disks: [disk('/home/ada/Lodge/arch/disk.raw')] },
+    { lastStop: { kind: 'stopped' } },
+  ),
 ];
 
 const BOOT_LINES = [
@@ -352,7 +458,9 @@ class MockMachine {
             text({ type: 'pointer', absolute: false });
             text({ type: 'leds', capsLock: false, numLock: true, scrollLock: false });
             handlers.onBinary(this.rectangle(0, 0, 720, 400));
-            handlers.onBinary(this.serial(`${BOOT_LINES.slice(0, -1).join('\r\n')}\r\n\r\n\x1b[1;32mroot@lodge\x1b[0m:\x1b[1;34m~\x1b[0m# `));
+            handlers.onBinary(
+              this.serial(`${BOOT_LINES.slice(0, -1).join('\r\n')}\r\n\r\n\x1b[1;32mroot@lodge\x1b[0m:\x1b[1;34m~\x1b[0m# `),
+            );
             break;
           case 'key':
             if (!message.down) break;

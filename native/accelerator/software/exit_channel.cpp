@@ -1,5 +1,6 @@
 #include "accelerator/software/exit_channel.h"
 
+#include <sched.h>
 #include <x86intrin.h>
 
 #include <algorithm>
@@ -17,10 +18,23 @@ namespace {
 constexpr uint64_t kVcpuSpinMicros = 15;
 /** The owner spins this long of what its caller grants, and sleeps the rest. */
 constexpr uint64_t kOwnerSpinMicros = 200;
+constexpr uint64_t kPatienceMicros = 4;
 /** serve() blocks the event loop: whatever the caller grants, not longer. */
 constexpr unsigned kServeLimitMicros = 50'000;
 /** Coalesced, a virtio machine has a few dozen doorbells outstanding; a guest that fills this is only hurting itself. */
 constexpr size_t kEventLimit = 1024;
+
+/**
+ * One turn of a spin loop. Past a few microseconds the other side is probably not running at all: on a busy host its thread
+ * may be queued behind this one.
+ */
+void spinOnce(uint64_t waited, uint64_t patience) {
+  if (waited > patience) {
+    sched_yield();
+  } else {
+    _mm_pause();
+  }
+}
 
 /** Spinning on the only processor keeps the other side from running. */
 uint64_t spinTicks(uint64_t micros) { return std::thread::hardware_concurrency() > 1 ? micros * hostTscHz() / 1'000'000 : 0; }
@@ -28,7 +42,7 @@ uint64_t spinTicks(uint64_t micros) { return std::thread::hardware_concurrency()
 }  // namespace
 
 ExitChannel::ExitChannel(unsigned vcpus, uint8_t* records, std::function<void()> wake)
-    : vcpus_(vcpus), records_(records), wake_(std::move(wake)), vcpuSpinTicks_(spinTicks(kVcpuSpinMicros)),
+    : vcpus_(vcpus), records_(records), wake_(std::move(wake)), ticksPerMicro_(hostTscHz() / 1'000'000), vcpuSpinTicks_(spinTicks(kVcpuSpinMicros)),
       ownerSpinTicks_(spinTicks(kOwnerSpinMicros)), slots_(new Slot[vcpus]) {}
 
 bool ExitChannel::exchange(unsigned vcpu, ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept {
@@ -48,7 +62,10 @@ bool ExitChannel::exchange(unsigned vcpu, ExitKind kind, uint64_t address, unsig
   if (!ending_.load(std::memory_order_seq_cst)) {
     callOwner();
     const uint64_t start = hostTsc();
-    while (state.load(std::memory_order_acquire) == kSpinning && hostTsc() - start < vcpuSpinTicks_) _mm_pause();
+    for (uint64_t waited = 0; waited < vcpuSpinTicks_ && state.load(std::memory_order_acquire) == kSpinning;
+         waited = hostTsc() - start) {
+      spinOnce(waited, kPatienceMicros * ticksPerMicro_);
+    }
     uint32_t expected = kSpinning;
     if (state.compare_exchange_strong(expected, kSleeping, std::memory_order_seq_cst)) {
       while (state.load(std::memory_order_acquire) == kSleeping) futexWait(state, kSleeping);
@@ -132,13 +149,14 @@ int ExitChannel::poll() noexcept {
 }
 
 int ExitChannel::serve(int completed, unsigned spinMicros) noexcept {
-  wakePosted_.store(false, std::memory_order_seq_cst);
-  attention_.store(kAttentive, std::memory_order_seq_cst);
+  // In a burst both are as they should be: stores would only take the cache lines away from the vCPUs.
+  if (wakePosted_.load(std::memory_order_relaxed)) wakePosted_.store(false, std::memory_order_seq_cst);
+  if (attention_.load(std::memory_order_relaxed) != kAttentive) attention_.store(kAttentive, std::memory_order_seq_cst);
   if (completed >= 0 && handedOut(static_cast<unsigned>(completed))) {
     handedOut_ &= ~(1ull << completed);
     answer(static_cast<unsigned>(completed));
   }
-  const uint64_t granted = std::min(spinMicros, kServeLimitMicros) * (hostTscHz() / 1'000'000);
+  const uint64_t granted = std::min(spinMicros, kServeLimitMicros) * ticksPerMicro_;
   const uint64_t spin = std::min(granted, ownerSpinTicks_);
   const uint64_t start = hostTsc();
   for (;;) {
@@ -152,11 +170,11 @@ int ExitChannel::serve(int completed, unsigned spinMicros) noexcept {
         return result;
       }
       if (!doze) return kServeIdle;
-      futexWait(attention_, kDozing, monotonicNs() + (granted - waited) * 1000 / (hostTscHz() / 1'000'000));
+      futexWait(attention_, kDozing, monotonicNs() + (granted - waited) * 1000 / ticksPerMicro_);
       attention_.store(kAttentive, std::memory_order_seq_cst);
       continue;
     }
-    _mm_pause();
+    spinOnce(waited, kPatienceMicros * ticksPerMicro_);
   }
 }
 

@@ -49,11 +49,11 @@ class ExitChannel {
   const unsigned vcpus_;
   uint8_t* const records_;
   const std::function<void()> wake_;
-  const uint64_t vcpuSpinTicks_, ownerSpinTicks_;
+  const uint64_t ticksPerMicro_, vcpuSpinTicks_, ownerSpinTicks_;
   std::unique_ptr<Slot[]> slots_;
 
   alignas(64) std::atomic<uint64_t> pending_{0};
-  std::atomic<bool> eventsWaiting_{false}, ending_{false}, wakePosted_{false};
+  alignas(64) std::atomic<bool> eventsWaiting_{false}, ending_{false}, wakePosted_{false};
   enum Attention : uint32_t { kAway, kAttentive, kDozing };
   alignas(64) std::atomic<uint32_t> attention_{kAway};
 

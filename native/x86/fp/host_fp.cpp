@@ -28,7 +28,8 @@ uint32_t hostFpFeatures() noexcept {
 
 void x87ControlChanged(X87State& x87) noexcept {
   const bool pending = x87.status & ~x87.control & fpbits::kExceptions;
-  x87.status = static_cast<uint16_t>((x87.status & ~(fpbits::kErrorSummary | fpbits::kBusy)) | (pending ? fpbits::kErrorSummary | fpbits::kBusy : 0));
+  constexpr uint16_t kPending = fpbits::kErrorSummary | fpbits::kBusy;
+  x87.status = static_cast<uint16_t>((x87.status & ~kPending) | (pending ? kPending : 0));
   // Flags that linger in the host would become a pending exception there once unmasked.
   asm volatile("fnclex\n\tfldcw %0" : : "m"(x87.control));
 }

@@ -3,7 +3,7 @@
 #include <cstdio>
 
 #include "testing/test.h"
-#include "x86/fp/row_runner.h"
+#include "testing/row_runner.h"
 
 namespace lodge::x86 {
 namespace {
@@ -21,7 +21,8 @@ struct Step {
 
 /** Rows whose result depends on the processor (saved pointers, C1 of FCOMI) or that address memory in another way. */
 bool excluded(const char* mnemonic) {
-  for (const char* name : {"fxsave", "fnstenv", "fnsave", "fcomi", "fcomip", "fucomi", "fucomip", "maskmovq", "maskmovdqu", "cvtpi2ps"})
+  for (const char* name : {"fxsave", "fnstenv", "fnsave", "fcomi", "fcomip", "fucomi", "fucomip", "maskmovq", "maskmovdqu",
+                           "cvtpi2ps"})
     if (!std::strcmp(name, mnemonic)) return true;
   return false;
 }

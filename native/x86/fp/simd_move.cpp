@@ -187,7 +187,8 @@ int pextrwMmx(FpOperands& o) {
   return -1;
 }
 int pextrd(FpOperands& o) {
-  storeGpr(o, o.operandSize == 8 ? loadInteger(bytes(o.src) + 8 * (o.imm & 1), 8) : loadInteger(bytes(o.src) + 4 * (o.imm & 3), 4));
+  const unsigned element = o.imm & (o.operandSize == 8 ? 1 : 3);
+  storeGpr(o, loadInteger(bytes(o.src) + o.operandSize * element, o.operandSize));
   return -1;
 }
 int extractps(FpOperands& o) {

@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "testing/test.h"
-#include "x86/fp/row_runner.h"
+#include "testing/row_runner.h"
 
 namespace lodge::x86 {
 namespace {
@@ -87,9 +87,9 @@ void compareRow(oracle::Host& host, Random& random, const FpRow& row, unsigned c
     char where[200];
     uint32_t mxcsr;
     std::memcpy(&mxcsr, before.fx + 24, 4);
-    std::snprintf(where, sizeof where, "%s (prefix %u opcode %02x) %s reg %u rm %u w %d imm %02x mxcsr %04x case %u: ", row.mnemonic,
-                  static_cast<unsigned>(row.prefix), row.opcode, op.memory ? "memory" : "register", op.reg, op.rm, op.wide, op.imm,
-                  mxcsr, n);
+    std::snprintf(where, sizeof where, "%s (prefix %u opcode %02x) %s reg %u rm %u w %d imm %02x mxcsr %04x case %u: ",
+                  row.mnemonic, static_cast<unsigned>(row.prefix), row.opcode, op.memory ? "memory" : "register", op.reg, op.rm,
+                  op.wide, op.imm, mxcsr, n);
     testing::fail(__FILE__, __LINE__, where + what);
   }
 }

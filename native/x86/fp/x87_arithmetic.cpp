@@ -110,8 +110,8 @@ bool underflowInto(X87State& x, unsigned i) {
 LODGE_X87_ARITHMETIC(add) LODGE_X87_ARITHMETIC(mul) LODGE_X87_ARITHMETIC(sub)
 LODGE_X87_ARITHMETIC(subr) LODGE_X87_ARITHMETIC(div) LODGE_X87_ARITHMETIC(divr)
 
-// Comparisons. An exception, even unmasked, leaves the codes (or RFLAGS) set, an invalid one to unordered; unmasked, it only keeps
-// the pops from happening. (AMD processors; Intel's may leave the codes alone.)
+// Comparisons. An exception, even unmasked, leaves the codes (or RFLAGS) set, an invalid one to unordered; unmasked, it only
+// keeps the pops from happening. (AMD processors; Intel's may leave the codes alone.)
 namespace {
 
 constexpr uint16_t kUnordered = kC0 | kC2 | kC3;
@@ -315,7 +315,8 @@ LODGE_X87_INTO_ST1(fyl2x)
 LODGE_X87_INTO_ST1(fyl2xp1)
 LODGE_X87_INTO_ST1(fpatan)
 
-// Two results: ST(0) is replaced and a second one pushed, unless C2 reports an operand out of range or the operation is prevented.
+// Two results: ST(0) is replaced and a second one pushed, unless C2 reports an operand out of range or the operation is
+// prevented.
 #define LODGE_X87_PUSHING(name, conditions)                                                                     \
   int name(FpOperands& o) {                                                                                     \
     X87State& x = o.state.x87;                                                                                  \

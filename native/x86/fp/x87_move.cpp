@@ -72,8 +72,8 @@ int fldSti(FpOperands& o) {
     if (valid(x, i) ? stackOverflow(x) : stackUnderflow(x)) setIndefinite(push(x));
     return -1;
   }
-  const X87Register value = st(x, i);
-  copy(push(x), value);
+  const X87Register& from = st(x, i);
+  copy(push(x), from);
   return -1;
 }
 
@@ -204,7 +204,8 @@ int fxch(FpOperands& o) {
         setValid(x, n);
       }
   }
-  const X87Register first = st(x, 0);
+  X87Register first;
+  copy(first, st(x, 0));
   copy(st(x, 0), st(x, i));
   copy(st(x, i), first);
   return -1;
@@ -346,7 +347,7 @@ void saveEnvironment(FpOperands& o, void* to) {
   wholeStatus(x);
   const bool real = realLayout(o.state);
   // In the real layouts pointers are linear and the selectors are folded in.
-  const auto linear = [](uint64_t offset, uint16_t selector) { return static_cast<uint32_t>(offset + (uint32_t{selector} << 4)); };
+  const auto linear = [](uint64_t offset, uint32_t selector) { return static_cast<uint32_t>(offset + (selector << 4)); };
   const uint32_t ip = real ? linear(x.instructionPointer, x.codeSelector) : static_cast<uint32_t>(x.instructionPointer);
   const uint32_t dp = real ? linear(x.dataPointer, x.dataSelector) : static_cast<uint32_t>(x.dataPointer);
   if (o.operandSize == 2) {

@@ -25,7 +25,8 @@ consteval bool sortedAndDisjoint() {
     const X87Row& a = kX87Rows[i - 1];
     if (a.opcode > b.opcode) return false;
     if (a.opcode < b.opcode) continue;
-    if (b.extension >= 0 ? a.extension < 0 || a.extension >= b.extension : a.extension < 0 && a.modrmLast >= b.modrmFirst) return false;
+    const bool registers = a.extension < 0;
+    if (b.extension >= 0 ? registers || a.extension >= b.extension : registers && a.modrmLast >= b.modrmFirst) return false;
   }
   return true;
 }

@@ -44,7 +44,15 @@ inline X87Register& push(X87State& x) {
   setValid(x, 0);
   return st(x, 0);
 }
-inline void copy(X87Register& to, const X87Register& from) { to = from; }
+/** In the pieces FSTP wrote it, or the load would have to wait for the stores to leave the store buffer. */
+inline void copy(X87Register& to, const X87Register& from) {
+  uint64_t significand;
+  uint16_t exponent;
+  std::memcpy(&significand, from.bytes, 8);
+  std::memcpy(&exponent, from.bytes + 8, 2);
+  std::memcpy(to.bytes, &significand, 8);
+  std::memcpy(to.bytes + 8, &exponent, 2);
+}
 // C1 is lastStatus' as long as a HostFpScope lasts.
 inline void clearC1(X87State& x) { x.lastStatus = 0; }
 inline bool allMasked(const X87State& x) { return (x.control & kExceptions) == kExceptions; }

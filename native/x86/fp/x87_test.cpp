@@ -2,7 +2,7 @@
 #include <cstdio>
 
 #include "testing/test.h"
-#include "x86/fp/row_runner.h"
+#include "testing/row_runner.h"
 
 namespace lodge::x86 {
 namespace {
@@ -67,13 +67,17 @@ void compareRow(oracle::Host& host, Random& random, const X87Row& row, unsigned 
     uint16_t control, status;
     std::memcpy(&control, before.fx, 2);
     std::memcpy(&status, before.fx + 2, 2);
-    int at = std::snprintf(where, sizeof where, "%s (%02x %02x) control %04x status %04x tags %02x st0 ", row.mnemonic, row.opcode, instruction.modrm, control,
-                           status, before.fx[4]);
-    for (unsigned r = 0; r < 2; ++r) {
-      for (int i = 9; i >= 0; --i) at += std::snprintf(where + at, sizeof where - static_cast<unsigned>(at), "%02x", before.fx[32 + 16 * r + static_cast<unsigned>(i)]);
-      at += std::snprintf(where + at, sizeof where - static_cast<unsigned>(at), r ? "" : " st1 ");
-    }
-    std::snprintf(where + at, sizeof where - static_cast<unsigned>(at), " case %u: ", n);
+    const auto number = [&](unsigned i) {
+      uint64_t significand;
+      uint16_t exponent;
+      std::memcpy(&significand, before.fx + 32 + 16 * i, 8);
+      std::memcpy(&exponent, before.fx + 40 + 16 * i, 2);
+      char text[24];
+      std::snprintf(text, sizeof text, "%04x%016llx", exponent, static_cast<unsigned long long>(significand));
+      return std::string(text);
+    };
+    std::snprintf(where, sizeof where, "%s (%02x %02x) control %04x status %04x tags %02x st0 %s st1 %s case %u: ", row.mnemonic,
+                  row.opcode, instruction.modrm, control, status, before.fx[4], number(0).c_str(), number(1).c_str(), n);
     testing::fail(__FILE__, __LINE__, where + what);
   }
 }

@@ -93,19 +93,8 @@ Exec moveMemXmm(Core& c, const Insn* i) {
   NEXT_WRITTEN(E);
 }
 
-// ---- xmm, xmm/m -------------------------------------------------------------------------------------------------------------
+// ---- xmm, m -----------------------------------------------------------------------------------------------------------------
 
-Exec simdXmmXmm(Core& c, const Insn* i) {
-  SIMD_CHECK
-  FpOperands& o = c.fp;
-  o.dst = c.state.vec[i->reg].bytes;
-  o.src = c.state.vec[i->rm].bytes;
-  o.imm = static_cast<uint32_t>(i->imm);
-  o.operandSize = i->segment;
-  o.memory = false;
-  SIMD_CALL;
-  NEXT;
-}
 template <unsigned Bytes, Ea E>
 Exec simdXmmMem(Core& c, const Insn* i) {
   SIMD_CHECK
@@ -121,16 +110,42 @@ Exec simdXmmMem(Core& c, const Insn* i) {
   o.dst = c.state.vec[i->reg].bytes;
   o.src = m;
   o.imm = static_cast<uint32_t>(i->imm);
-  o.operandSize = 4;
+  o.operandSize = static_cast<uint8_t>(i->operandSize());  // lengths of PCMPESTRx
   o.memory = true;
   SIMD_CALL;
   if (c.fpRows[i->row]->attributes & kFpWritesFlags) setArithmeticFlags(c, o.flags);
   NEXT;
 }
 
+/** Stores from an XMM register: MOVSS, MOVSD, MOVQ, MOVLPS, MOVHPS, MOVNTPS … */
+template <unsigned Bytes, Ea E>
+Exec simdMemXmm(Core& c, const Insn* i) {
+  SIMD_CHECK
+  if constexpr (Bytes == 16) {
+    if (UNLIKELY(c.effectiveLinear(i) & 15) && (c.fpRows[i->row]->attributes & kFpAligned)) {
+      c.raise(kGP, 0);
+      return faulted(c, i);
+    }
+  }
+  void* m;
+  if constexpr (E == Ea::Slow) m = c.slowWrite(i, Bytes, false);
+  else m = fastWrite<Chunk<Bytes>>(c, fastAddress<E>(c, i));
+  if (UNLIKELY(!m)) MISS(E, (simdMemXmm<Bytes, Ea::Slow>));
+  FpOperands& o = c.fp;
+  o.dst = c.fpBuffer;
+  o.src = c.state.vec[i->reg].bytes;
+  o.imm = static_cast<uint32_t>(i->imm);
+  o.operandSize = 4;
+  o.memory = true;
+  SIMD_CALL;
+  std::memcpy(m, c.fpBuffer, Bytes);
+  COMMIT(E);
+  NEXT_WRITTEN(E);
+}
+
 // ---- every other form ---------------------------------------------------------------------------------------------------------
 
-void* registerOf(Core& c, FpForm form, bool destination, const Insn* i) {
+[[gnu::always_inline]] inline void* registerOf(Core& c, FpForm form, bool destination, const Insn* i) {
   const auto xmm = [&](unsigned n) -> void* { return c.state.vec[n].bytes; };
   const auto mm = [&](unsigned n) -> void* { return c.state.x87.r[n & 7].bytes; };
   const auto gpr = [&](unsigned n) -> void* { return &c.state.gpr[n]; };
@@ -153,6 +168,33 @@ void* registerOf(Core& c, FpForm form, bool destination, const Insn* i) {
     case FpForm::XmmMaskStore: return xmm(destination ? i->reg : i->rm);
     case FpForm::MmxMaskStore: return mm(destination ? i->reg : i->rm);
     default: return c.fpBuffer;
+  }
+}
+
+/** Between registers, none of them MMX. */
+template <FpForm F, bool Flags>
+Exec simdRegisters(Core& c, const Insn* i) {
+  SIMD_CHECK
+  FpOperands& o = c.fp;
+  o.dst = registerOf(c, F, true, i);
+  o.src = registerOf(c, F, false, i);
+  o.imm = static_cast<uint32_t>(i->imm);
+  o.operandSize = static_cast<uint8_t>(i->operandSize());
+  o.memory = false;
+  SIMD_CALL;
+  if constexpr (Flags) setArithmeticFlags(c, o.flags);
+  NEXT;
+}
+Handler bindRegisters(const FpRow& row) {
+  const bool flags = row.attributes & kFpWritesFlags;
+  switch (row.form) {
+    case FpForm::XmmRm: return flags ? simdRegisters<FpForm::XmmRm, true> : simdRegisters<FpForm::XmmRm, false>;
+    case FpForm::RmXmm: return simdRegisters<FpForm::RmXmm, false>;
+    case FpForm::XmmGpr: return simdRegisters<FpForm::XmmGpr, false>;
+    case FpForm::GprXmm: return simdRegisters<FpForm::GprXmm, false>;
+    case FpForm::RmGprXmm: return simdRegisters<FpForm::RmGprXmm, false>;
+    case FpForm::XmmRmImmShift: return simdRegisters<FpForm::XmmRmImmShift, false>;
+    default: return nullptr;
   }
 }
 
@@ -181,7 +223,9 @@ bool maskStore(Core& c, const Insn* i, const FpRow& row) {
 bool simdGeneral(Core& c, const Insn* i) {
   const FpRow& row = *c.fpRows[i->row];
   if (c.fpBlocked && !simdAllowed(c, row)) return false;
-  if ((row.attributes & kFpMmx) && !mmxAllowed(c)) return false;
+  // CVTPI2PD and CVTPI2PS of memory touch no MMX register.
+  const bool mmx = (row.attributes & kFpMmx) && !(row.form == FpForm::XmmMmx && (i->flags & kInsnMemory));
+  if (mmx && !mmxAllowed(c)) return false;
   if (row.form == FpForm::XmmMaskStore || row.form == FpForm::MmxMaskStore) return maskStore(c, i, row);
   FpOperands& o = c.fp;
   o.imm = static_cast<uint32_t>(i->imm);
@@ -306,8 +350,9 @@ Exec x87Store(Core& c, const Insn* i) {
   o.memory = true;
   o.storeBytes = bytes;
   row.function(o);
-  if (row.attributes & kFpVariableStore) std::memcpy(m, c.fpBuffer, std::min(o.storeBytes, bytes));
-  else std::memcpy(m, c.fpBuffer, bytes);
+  const unsigned stored = row.attributes & kFpVariableStore ? std::min(o.storeBytes, bytes) : bytes;
+  if (Bytes != 0 && LIKELY(stored == Bytes)) std::memcpy(m, c.fpBuffer, Bytes);
+  else std::memcpy(m, c.fpBuffer, stored);
   COMMIT(E);
   NEXT_WRITTEN(E);
 }
@@ -378,16 +423,15 @@ Handler bindFp(const Binding& b) {
     i.sizes = static_cast<uint8_t>((d.rex & 8 ? 8 : 4) | d.addressSize << 4);
     if (Handler h = bindWholeMove(b, row)) return h;
     i.row = functionIndex(b.core, row, static_cast<uint8_t>(d.immediate));
-    const bool plainXmm = (row.form == FpForm::XmmRm || (row.form == FpForm::RmXmm && !d.memory)) && !(row.attributes & kFpMmx);
-    if (plainXmm && !d.memory && !(row.attributes & kFpWritesFlags)) {
-      if (row.form == FpForm::RmXmm) std::swap(i.reg, i.rm);
-      i.segment = i.operandSize() == 8 ? 8 : 4;
-      return simdXmmXmm;
-    }
-    if (plainXmm && d.memory && !(row.attributes & kFpStore)) {
+    if (!d.memory) {
+      if (Handler h = bindRegisters(row)) return h;
+    } else if (row.form == FpForm::XmmRm || row.form == FpForm::RmXmm) {
       const Ea ea = eaOf(b);
       const auto sized = [&](auto bytes) -> Handler {
-        return byEa(ea, [](auto e) -> Handler { return simdXmmMem<decltype(bytes)::value, e()>; });
+        return byEa(ea, [&](auto e) -> Handler {
+          constexpr unsigned kBytes = decltype(bytes)::value;
+          return row.form == FpForm::XmmRm ? simdXmmMem<kBytes, e()> : simdMemXmm<kBytes, e()>;
+        });
       };
       switch (row.memoryBytes) {
         case 4: return sized(std::integral_constant<unsigned, 4>{});

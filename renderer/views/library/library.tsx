@@ -264,6 +264,8 @@ function VmCollection({
           position="bottom-start"
           offset={0}
           width={210}
+          // Not the keydown that opened it, which is still on its way up.
+          clickOutsideEvents={['mousedown', 'touchstart']}
         >
           <Menu.Target>
             <span style={{ position: 'fixed', left: menu.x, top: menu.y, width: 1, height: 1 }} />

@@ -192,6 +192,8 @@ function GeneralTab({ config, change, hardware, nameError }: TabProps & { nameEr
         onChange={(os) => os !== null && change({ os })}
         leftSection={<OsIcon os={config.os} size={22} />}
         searchable
+        // Typing replaces the present name rather than adding to it.
+        onClick={(e) => e.currentTarget.select()}
         allowDeselect={false}
         disabled={!hardware}
       />
@@ -277,7 +279,7 @@ function BootTab({ config, change, hardware, kernelError }: TabProps & { kernelE
             }}
           />
           <PathField
-            label="Initial RAM disk"
+            label="Initial RAM disk (initrd)"
             kind="initrd"
             wanted="initrd"
             value={initrd}

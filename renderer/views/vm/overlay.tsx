@@ -40,7 +40,7 @@ export function Overlay({ vm, commands, hasPicture }: { vm: Vm; commands: VmComm
       const stop = vm.lastStop === undefined ? null : describeStop(vm.lastStop);
       return (
         <div className={classes.overlay} data-solid={!hasPicture || undefined}>
-          <BigButton label="Start" onClick={() => commands.run('start')} />
+          {stop?.tone !== 'error' && <BigButton label="Start" onClick={() => commands.run('start')} />}
           {stop === null ? (
             <Text size="sm">Stopped</Text>
           ) : stop.tone === 'error' ? (

@@ -3,7 +3,6 @@ import {
   IconArrowLeft,
   IconArrowsMaximize,
   IconCamera,
-  IconCheck,
   IconKeyboard,
   IconPlayerPauseFilled,
   IconPlayerPlayFilled,
@@ -29,6 +28,7 @@ export interface ToolbarProps {
   readonly commands: VmCommands;
   readonly scale: ScaleMode;
   readonly onScale: (mode: ScaleMode) => void;
+  readonly onSendKeys: (keys: string) => void;
   readonly fullscreen: boolean;
   readonly onFullscreen: () => void;
   /** A page in a browser has no window of its own to close. */
@@ -36,7 +36,7 @@ export interface ToolbarProps {
   readonly display: boolean;
 }
 
-export function Toolbar({ vm, commands, scale, onScale, fullscreen, onFullscreen, onClose, display }: ToolbarProps) {
+export function Toolbar({ vm, commands, scale, onScale, onSendKeys, fullscreen, onFullscreen, onClose, display }: ToolbarProps) {
   const { kind } = useLodge();
   const { allowed, run } = commands;
   const { definition } = vm;
@@ -114,7 +114,7 @@ export function Toolbar({ vm, commands, scale, onScale, fullscreen, onFullscreen
           <Menu.Dropdown>
             <Menu.Label>Keys the host would keep</Menu.Label>
             {KEY_COMBINATIONS.map((c) => (
-              <Menu.Item key={c.keys} onClick={() => commands.sendKeys(c.keys)}>
+              <Menu.Item key={c.keys} onClick={() => onSendKeys(c.keys)}>
                 {c.label}
               </Menu.Item>
             ))}
@@ -130,17 +130,13 @@ export function Toolbar({ vm, commands, scale, onScale, fullscreen, onFullscreen
           </Menu.Target>
           <Menu.Dropdown>
             <Menu.Label>Size of the screen</Menu.Label>
-            {SCALE_MODES.map((mode) => (
-              <Menu.Item
-                key={mode}
-                role="menuitemradio"
-                aria-checked={scale === mode}
-                onClick={() => onScale(mode)}
-                rightSection={scale === mode ? <IconCheck size={15} /> : undefined}
-              >
-                {SCALE_LABEL[mode]}
-              </Menu.Item>
-            ))}
+            <Menu.RadioGroup value={scale} onChange={(mode) => onScale(mode as ScaleMode)}>
+              {SCALE_MODES.map((mode) => (
+                <Menu.RadioItem key={mode} value={mode} closeMenuOnClick>
+                  {SCALE_LABEL[mode]}
+                </Menu.RadioItem>
+              ))}
+            </Menu.RadioGroup>
           </Menu.Dropdown>
         </Menu>
         <Tool

@@ -58,10 +58,12 @@ function LiveWindow({ vm }: { vm: Vm }) {
   useEffect(() => {
     document.title = `${name} – Lodge`;
   }, [name]);
+  // While it starts there is nobody to answer yet; the event that it runs is the quickest sign that there is.
+  const viewable = live && vm.state !== 'starting';
   useEffect(() => {
-    if (live) session.start();
+    if (viewable) session.start();
     else session.stop();
-  }, [session, live]);
+  }, [session, viewable]);
   useEffect(() => () => session.dispose(), [session]);
   // Who starts a machine wants to type into it.
   useEffect(() => {
@@ -90,7 +92,14 @@ function LiveWindow({ vm }: { vm: Vm }) {
     return () => document.removeEventListener('fullscreenchange', onChange);
   }, []);
 
+  /** After a menu, which gives the focus back to its button first. */
+  const refocus = (): void => {
+    setTimeout(() => {
+      if (document.activeElement?.closest('[role=dialog]') == null) display.current?.focus();
+    }, 50);
+  };
   const setScale = (mode: ScaleMode): void => {
+    refocus();
     setScaleState(mode);
     localStorage.setItem(scaleKey(id), mode);
   };
@@ -134,6 +143,10 @@ function LiveWindow({ vm }: { vm: Vm }) {
         commands={commands}
         scale={scale}
         onScale={setScale}
+        onSendKeys={(keys) => {
+          commands.sendKeys(keys);
+          refocus();
+        }}
         fullscreen={fullscreen}
         onFullscreen={toggleFullscreen}
         onClose={lodge.kind === 'server' ? close : undefined}

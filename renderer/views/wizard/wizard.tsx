@@ -283,6 +283,8 @@ function SystemStep({ draft, change, choose, errors }: StepProps & { choose: (id
         value={draft.os}
         onChange={(id) => id !== null && choose(id)}
         searchable
+        // Typing replaces the present name rather than adding to it.
+        onClick={(e) => e.currentTarget.select()}
         allowDeselect={false}
         nothingFoundMessage="Not in the list: take “Other”"
         maxDropdownHeight={320}
@@ -384,7 +386,7 @@ function BootStep({ draft, change, errors }: StepProps) {
             placeholder="/path/to/vmlinuz"
           />
           <PathField
-            label="Initial RAM disk"
+            label="Initial RAM disk (initrd)"
             kind="initrd"
             wanted="initrd"
             value={draft.initrd}

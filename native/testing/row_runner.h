@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "x86/fp/host_oracle.h"
+#include "testing/host_oracle.h"
 
 namespace lodge::x86::oracle {
 

@@ -1,4 +1,4 @@
-#include "x86/fp/host_oracle.h"
+#include "testing/host_oracle.h"
 
 #include <cstddef>
 #include <cstdio>
@@ -55,7 +55,8 @@ constexpr bool harnessOwned(unsigned reg) { return reg == kRsp || reg == kR15; }
 }  // namespace
 
 Host::Host() {
-  code_ = static_cast<uint8_t*>(mmap(nullptr, kCodeBytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  constexpr int kProtection = PROT_READ | PROT_WRITE | PROT_EXEC;
+  code_ = static_cast<uint8_t*>(mmap(nullptr, kCodeBytes, kProtection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   if (code_ == MAP_FAILED) std::abort();
   struct sigaction action = {};
   action.sa_sigaction = onSignal;
@@ -95,7 +96,8 @@ void Host::run(const std::vector<uint8_t>& instruction, Context& context) {
 
   // R14 and RDI point into the frame's copy of the memory, and are given back as they came.
   const uint64_t shift = reinterpret_cast<uint64_t>(frame.context.memory) - reinterpret_cast<uint64_t>(context.memory);
-  const auto inMemory = [&](uint64_t value) { return value - reinterpret_cast<uint64_t>(context.memory) < sizeof context.memory; };
+  const auto base = reinterpret_cast<uint64_t>(context.memory);
+  const auto inMemory = [&](uint64_t value) { return value - base < sizeof context.memory; };
   bool moved[16] = {};
   for (unsigned r : {unsigned{kR14}, unsigned{kRdi}})
     if (inMemory(frame.context.gpr[r])) {
@@ -139,11 +141,13 @@ uint64_t Random::float64() {
   }
 }
 void Random::float80(uint8_t* to) {
-  static constexpr uint16_t kExponents[] = {0, 1, 2, 0x3c00, 0x3c01, 0x3bff, 0x3f80, 0x3f81, 0x3ffd, 0x3ffe, 0x3fff, 0x4000, 0x4001, 0x400e,
-                                            0x401e, 0x403e, 0x403f, 0x407e, 0x407f, 0x43fe, 0x43ff, 0x7ffe, 0x7fff};
-  static constexpr uint64_t kSignificands[] = {0, 0x8000000000000000, 0xc000000000000000, 0xa000000000000000, 0xffffffffffffffff, 1,
-                                               0x7fffffffffffffff, 0x8000000000000001, 0xfffffffffffff800, 0x80000000000003ff,
-                                               0xffffff8000000000, 0x4000000000000000};
+  static constexpr uint16_t kExponents[] = {0,      1,      2,      0x3c00, 0x3c01, 0x3bff, 0x3f80, 0x3f81,
+                                            0x3ffd, 0x3ffe, 0x3fff, 0x4000, 0x4001, 0x400e, 0x401e, 0x403e,
+                                            0x403f, 0x407e, 0x407f, 0x43fe, 0x43ff, 0x7ffe, 0x7fff};
+  static constexpr uint64_t kSignificands[] = {0, 1, 0x8000000000000000, 0xc000000000000000, 0xa000000000000000,
+                                               0xffffffffffffffff, 0x7fffffffffffffff, 0x8000000000000001,
+                                               0xfffffffffffff800, 0x80000000000003ff, 0xffffff8000000000,
+                                               0x4000000000000000};
   uint16_t exponent = oneIn(2) ? kExponents[below(sizeof kExponents / 2)] : static_cast<uint16_t>(0x3fff + below(80) - 40);
   if (oneIn(8)) exponent = static_cast<uint16_t>(bits() & 0x7fff);
   uint64_t significand = oneIn(2) ? kSignificands[below(sizeof kSignificands / 8)] : bits();
@@ -193,7 +197,9 @@ void randomise(Random& random, Context& c, bool unmaskedSimd, bool unmaskedX87) 
   status &= static_cast<uint16_t>(~(~control & 0x3f));
   put(c.fx + 0, control);
   put(c.fx + 2, status);
-  c.fx[4] = random.oneIn(3) ? static_cast<uint8_t>(random.bits()) : random.oneIn(2) ? uint8_t{0xff} : static_cast<uint8_t>(random.bits() | random.bits());
+  c.fx[4] = 0xff;  // tags: full, any, or mostly full
+  if (random.oneIn(3)) c.fx[4] = static_cast<uint8_t>(random.bits());
+  else if (random.oneIn(2)) c.fx[4] = static_cast<uint8_t>(random.bits() | random.bits());
   uint32_t mxcsr = static_cast<uint32_t>(random.bits() & 0xe07f) | 0x1f80;
   if (random.oneIn(2)) mxcsr &= ~0x3fu;
   if (unmaskedSimd) mxcsr &= ~static_cast<uint32_t>(random.bits() & 0x1f80);

@@ -1,4 +1,4 @@
-#include "x86/fp/row_runner.h"
+#include "testing/row_runner.h"
 
 namespace lodge::x86::oracle {
 
@@ -133,7 +133,8 @@ void execute(const X87Instruction& x, State& state, uint8_t* memory) {
   FpOperands o{state, buffer, source.data(), x.modrm, static_cast<uint8_t>(operandSize), hasMemory, 0,
                static_cast<uint32_t>(state.rflags & kArith), 0, 0};
   row.function(o);
-  if ((row.attributes & kFpStore) && hasMemory) std::memcpy(memory, buffer, row.attributes & kFpVariableStore ? o.storeBytes : bytes);
+  const unsigned stored = row.attributes & kFpVariableStore ? o.storeBytes : bytes;
+  if ((row.attributes & kFpStore) && hasMemory) std::memcpy(memory, buffer, stored);
   if ((row.attributes & kFpWritesFlags) && o.flags != kFpFlagsKept) state.rflags = (state.rflags & ~uint64_t{kArith}) | o.flags;
 }
 
