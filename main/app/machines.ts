@@ -28,6 +28,7 @@ export class Machines implements Disposable {
           case 'host':
           case 'job':
           case 'notice':
+          case 'job':
             return;
           default:
             event satisfies never;
