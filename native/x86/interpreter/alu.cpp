@@ -388,18 +388,32 @@ bool divideSigned(Core& c, const Insn* i) {
   using S = std::make_signed_t<T>;
   const S s = static_cast<S>(raw);
   if (s == 0) return c.raise(kDE);
-  // The dividend as a magnitude: __int128 minimum divided by -1 must not reach the host.
-  __int128 a;
-  if constexpr (sizeof(T) == 1) a = static_cast<int16_t>(reg<uint16_t>(c, 0));
-  else a = static_cast<__int128>((static_cast<unsigned __int128>(static_cast<S>(reg<T>(c, kRdx * 8))) << (8 * sizeof(T))) | reg<T>(c, 0));
-  if (s == -1) {
-    const __int128 limit = static_cast<__int128>(1) << (8 * sizeof(T) - 1);
-    if (a <= -limit || a > limit) return c.raise(kDE);
-    if constexpr (sizeof(T) == 1) setReg<uint16_t>(c, 0, static_cast<uint8_t>(-a));
-    else { setReg<T>(c, 0, static_cast<T>(-a)); setReg<T>(c, kRdx * 8, 0); }
-    return true;
+  using Wide = std::conditional_t<sizeof(T) == 8, __int128, int64_t>;
+  Wide a;
+  if constexpr (sizeof(T) == 1) {
+    a = static_cast<int16_t>(reg<uint16_t>(c, 0));
+  } else if constexpr (sizeof(T) == 8) {
+    const uint64_t low = reg<uint64_t>(c, 0), high = reg<uint64_t>(c, kRdx * 8);
+    a = static_cast<__int128>(static_cast<unsigned __int128>(high) << 64 | low);
+    // Nearly always the dividend is a sign-extended 64-bit number.
+    if (s != -1 && high == static_cast<uint64_t>(static_cast<int64_t>(low) >> 63)) {
+      setReg<T>(c, 0, static_cast<T>(static_cast<int64_t>(low) / s));
+      setReg<T>(c, kRdx * 8, static_cast<T>(static_cast<int64_t>(low) % s));
+      return true;
+    }
+  } else {
+    a = static_cast<Wide>(static_cast<S>(reg<T>(c, kRdx * 8))) * (Wide{1} << (8 * sizeof(T))) + reg<T>(c, 0);
   }
-  const __int128 quotient = a / s, rest = a % s;
+  Wide quotient, rest = 0;
+  if (s == -1) {
+    // The host would trap on the most negative dividend; its quotient does not fit anyway.
+    const Wide limit = Wide{1} << (8 * sizeof(T) - 1);
+    if (a <= -limit || a > limit) return c.raise(kDE);
+    quotient = -a;
+  } else {
+    quotient = a / s;
+    rest = a % s;
+  }
   if (quotient != static_cast<S>(quotient)) return c.raise(kDE);
   if constexpr (sizeof(T) == 1) {
     setReg<uint16_t>(c, 0, static_cast<uint16_t>(static_cast<uint8_t>(quotient) | static_cast<uint8_t>(rest) << 8));
