@@ -166,8 +166,8 @@ const BUSES: readonly string[] = diskBusSchema.options;
 export function parseDisk(text: string, index: number): Disk {
   let path = text;
   let bus: Disk['bus'] | undefined;
-  let format: Disk['format'] = 'raw';
   let readOnly = false;
+  let format: Disk['format'] = 'auto';
   const choose = <T extends string>(what: string, value: string, choices: readonly string[]): T => {
     if (choices.includes(value)) return value as T;
     throw new LodgeError({
@@ -185,7 +185,7 @@ export function parseDisk(text: string, index: number): Disk {
     else readOnly = true;
   }
   const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
-  return { id: `disk${index}`, path: resolve(path), bus: bus ?? (kind === 'disc' ? 'ide' : 'virtio'), format, readOnly: readOnly || kind === 'disc', kind };
+  return { id: `disk${index}`, path: resolve(path), bus: bus ?? (kind === 'disc' ? 'ide' : 'virtio'), format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
 }
 
 /** --cdrom and --floppy: FILE[,readonly]. */

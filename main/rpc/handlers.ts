@@ -1,12 +1,12 @@
 /** The contract's procedures on the services. A missing one does not compile. */
-import { contract, LodgeError, type Disk, type Handlers } from '../../preload/contract';
+import { contract, diskFormatSchema, LodgeError, type Disk, type Handlers } from '../../preload/contract';
 import { listFiles } from '../services/files';
 import type { HostService } from '../services/host';
 import type { Lodge } from '../services/lodge';
 import type { Machines } from '../services/machines';
 
 export function lodgeHandlers(lodge: Lodge): Handlers {
-  const { machines, host } = lodge;
+  const { machines, host, disks } = lodge;
   return {
     ...machineHandlers(machines),
     'app.snapshot': async () => ({
@@ -16,6 +16,7 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
       host: host.get(),
       preferences: lodge.preferences,
       notices: lodge.notices,
+      jobs: disks.jobs(),
     }),
     'host.get': async () => host.get(),
     'preferences.set': (change) => lodge.setPreferences(change as Partial<typeof lodge.preferences>),
@@ -29,11 +30,19 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
         throw new LodgeError({
           code: 'fileInvalid',
           message: `${path} cannot be attached: ${problem.replace(/\.$/, '')}.`,
-          fix: 'Choose a raw disk image or an ISO image.',
+          fix: 'Choose a disk image or an ISO image.',
         });
       }
-      return machines.attach(id, newDisk(path, kind ?? image.kind, bus));
+      // What it is now, is told once: a guest could make a raw image look like another kind.
+      const format = diskFormatSchema.safeParse(image.format).data ?? 'raw';
+      return machines.attach(id, newDisk(path, kind ?? image.kind, bus, format));
     },
+    'disk.create': (options) => disks.create(options),
+    'disk.info': ({ path }) => disks.info(path),
+    'disk.check': ({ path }) => disks.check(path),
+    'disk.convert': (options) => disks.convert(options),
+    'disk.resize': ({ path, bytes }) => disks.resize(path, bytes),
+    'job.cancel': async ({ id }) => disks.cancel(id),
     'image.inspect': ({ path }) => lodge.inspectImage(path),
     'files.list': ({ path }) => listFiles(path),
   };
@@ -54,13 +63,13 @@ export function ephemeralHandlers(machines: Machines, host: HostService): Handle
     ...nothing,
     ...machineHandlers(machines),
     // Nothing looks into files here; a file that is not what it is said to be is refused by the machine or by the guest.
-    'vm.attach': ({ id, path, bus, kind }) => machines.attach(id, newDisk(path, kind ?? (/\.iso$/i.test(path) ? 'disc' : 'disk'), bus)),
+    'vm.attach': ({ id, path, bus, kind }) => machines.attach(id, newDisk(path, kind ?? (/\.iso$/i.test(path) ? 'disc' : 'disk'), bus, 'auto')),
     'host.get': async () => host.get(),
   };
 }
 
-function newDisk(path: string, kind: Disk['kind'], bus: Disk['bus'] | undefined): Omit<Disk, 'id'> {
-  return { path, kind, bus: bus ?? (kind === 'disk' ? 'virtio' : 'ide'), format: 'raw', readOnly: kind === 'disc' };
+function newDisk(path: string, kind: Disk['kind'], bus: Disk['bus'] | undefined, format: Disk['format']): Omit<Disk, 'id'> {
+  return { path, kind, bus: bus ?? (kind === 'disk' ? 'virtio' : 'ide'), format: kind === 'disk' ? format : 'raw', readOnly: kind === 'disc' };
 }
 
 function machineHandlers(machines: Machines) {

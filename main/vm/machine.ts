@@ -10,7 +10,7 @@ import type { EngineInfo, StopReason } from '../../preload/contract/vm';
 import type { UnclaimedAccess } from '../machine/bus/bus';
 import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
-import { ImageError, RawDisk } from '../storage';
+import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
 import { bootLinux } from './boot-linux';
 import { cpuReport, translate } from './cpu-report';
@@ -441,8 +441,8 @@ function openSerial(port: MachineSpec['serial'][number], hooks: MachineHooks): C
 }
 
 async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<BoardDisk> {
-  const { id, kind, bus, path, readOnly } = disk;
-  return { id, kind, bus, label: basename(path), backend: await RawDisk.open({ path, readOnly, native }) };
+  const { id, kind, bus, path, readOnly, format } = disk;
+  return { id, kind, bus, label: basename(path), backend: await openImage(path, { readOnly, format, native }) };
 }
 
 /** What the engine refuses while a machine is built is nearly always memory. */
