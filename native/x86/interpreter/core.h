@@ -225,6 +225,15 @@ struct Core {
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
   uint64_t tscAdjust = 0;
 
+  // KVM clock (paravirt.cpp).
+  uint64_t clockMsr = 0;         ///< guest-physical address | enabled
+  uint64_t systemTimeBase = 0;   ///< nanoseconds at systemTimeTsc
+  uint64_t systemTimeTsc = 0;
+  uint64_t systemTime();
+  void publishClock();
+  void publishWallClock(Gpa gpa);
+  void tscJumps(uint64_t value);
+
   Core(const CpuConfig& config, PhysicalMemory& memory, Environment& env);
   ~Core();
   Core(const Core&) = delete;

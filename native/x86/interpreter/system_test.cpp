@@ -355,6 +355,23 @@ TEST(msrsRefuseWhatTheyMust) {
   CHECK_EQ(v, 0x0606060606060606u);
 }
 
+TEST(kvmClockDescribesTheTsc) {
+  Guest g;  // TSC at 1 GHz, 10 ticks a reading
+  CHECK(g.cpu->writeMsr(0x4b564d01, 0x20000 | 1));
+  const auto at = [&](uint64_t tsc) {
+    const auto shift = g.get<int8_t>(0x2001c);
+    const uint64_t delta = tsc - g.get<uint64_t>(0x20008);
+    const uint64_t shifted = shift < 0 ? delta >> -shift : delta << shift;
+    return g.get<uint64_t>(0x20010) + static_cast<uint64_t>(static_cast<unsigned __int128>(shifted) * g.get<uint32_t>(0x20018) >> 32);
+  };
+  CHECK_EQ(g.get<uint32_t>(0x20000) & 1, 0u);
+  CHECK(at(5'000'000'000) >= 4'999'999'990 && at(5'000'000'000) <= 5'000'000'000);
+  // Setting the TSC back does not set time back.
+  g.env.tsc = 7'000'000'000;
+  CHECK(g.cpu->writeMsr(0x10, 0));
+  CHECK(at(0) >= 6'999'999'990 && at(0) <= 7'000'000'100);
+}
+
 TEST(cpuidTellsTheTopologyItWasGiven) {
   uint32_t r[4];
   cpuidLookup({1, 0, 3, 4, ~0u, 2'000'000'000, false, true}, r);
