@@ -2,8 +2,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, CPUS_MAX, type Boot, type VmConfig } from '../../preload/contract';
+import { DISK_FORMATS, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, CPUS_MAX, type Boot, type DiskFormat, type VmConfig } from '../../preload/contract';
 import { dataPaths, type AppLayout } from '../lib/paths';
+import { addDiskVerbs } from './disk';
 import { errorText, parseDisk, run } from './run';
 
 interface Context {
@@ -56,7 +57,7 @@ const machineOptions = (command: Command): Command =>
     .option('--append <text>', 'kernel command line')
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
-    .option('--disk <file[,bus=virtio|ide][,readonly]>', 'disk image; may be repeated', collect, [])
+    .option('--disk <file[,bus=virtio|ide][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
       new Option('--tier <tier>', 'how the software accelerator runs it')
@@ -191,13 +192,14 @@ function program(context: Context): Command {
   machineOptions(verb('create <name>', 'add a machine to the library'))
     .option('--builtin', 'starts the guest that comes with Lodge')
     .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
-    .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number }) => {
+    .addOption(new Option('--disk-format <format>', 'of that disk').choices(DISK_FORMATS).default('raw'))
+    .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number; diskFormat: DiskFormat }) => {
       const { create } = await import('./verbs');
       const vm = await create(
         dataPaths({ dataDir: flags.data }),
         layout,
         configOf(flags, name, flags.builtin === true),
-        flags.newDisk,
+        flags.newDisk === undefined ? undefined : { bytes: flags.newDisk, format: flags.diskFormat },
       );
       print(vm, vm.definition.id);
     });
@@ -303,5 +305,6 @@ function program(context: Context): Command {
       print({}, '');
     });
 
+  addDiskVerbs(lodge, context, parseSize);
   return lodge;
 }

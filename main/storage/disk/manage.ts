@@ -157,8 +157,8 @@ async function parentOf(path: string, { path: child, bytes }: CreateDiskOptions)
 
 // ---- looking ----------------------------------------------------------------------------------------------------------
 
-export async function diskInfo(path: string, related?: RelatedFiles): Promise<DiskInfo> {
-  const disk = await openDisk(path, { readOnly: true, related });
+export async function diskInfo(path: string, format: 'auto' | DiskFormat = 'auto', related?: RelatedFiles): Promise<DiskInfo> {
+  const disk = await openDisk(path, { readOnly: true, format, related });
   try {
     const { map } = disk;
     const parents: DiskInfo['parents'] = [];
