@@ -81,7 +81,7 @@ describe('wizard', () => {
     const input = toCreateInput(d);
     expect(contract['vm.create'].input.safeParse(input).success).toBe(true);
     expect(input.config.disks).toEqual([
-      { id: 'boot', path: iso.path, bus: 'virtio', format: 'raw', readOnly: true, kind: 'disc' },
+      { id: 'boot', path: iso.path, bus: 'ide', format: 'raw', readOnly: true, kind: 'disc' },
     ]);
     expect(input.newDisk).toEqual({ bytes: 25 * 1024 ** 3 });
   });
