@@ -80,10 +80,12 @@ describe('wizard', () => {
     expect(firstInvalidStep(d, context)).toBeNull();
     const input = toCreateInput(d);
     expect(contract['vm.create'].input.safeParse(input).success).toBe(true);
-    expect(input.config.disks).toEqual([
-      { id: 'boot', path: iso.path, bus: 'ide', format: 'raw', readOnly: true, kind: 'disc' },
-    ]);
+    expect(input.config.disks).toEqual([{ id: 'boot', path: iso.path, bus: 'ide', format: 'raw', readOnly: true, kind: 'disc' }]);
     expect(input.newDisk).toEqual({ bytes: 25 * 1024 ** 3 });
+    const vhd: typeof d = { ...d, diskFormat: 'vhd', diskVariant: 'fixed' };
+    expect(toCreateInput(vhd).newDisk).toEqual({ bytes: 25 * 1024 ** 3, format: 'vhd', variant: 'fixed' });
+    expect(validateStep('storage', { ...vhd, diskGiB: 3000 }, context)).toHaveProperty('diskGiB');
+    expect(validateStep('storage', { ...d, diskGiB: 3000 }, context)).toEqual({});
   });
 
   it('never overwrites what the user typed', () => {
