@@ -17,7 +17,7 @@ export const machineSpecSchema = z.object({
     z.object({ kind: z.literal('firmware') }),
   ]),
   disks: z.array(
-    z.object({ id: z.string(), path: z.string(), bus: z.enum(['virtio', 'ide']), format: diskSchema.shape.format, readOnly: z.boolean(), kind: z.enum(['disk', 'disc']) }),
+    z.object({ id: z.string(), path: z.string(), bus: diskSchema.shape.bus, format: diskSchema.shape.format, readOnly: z.boolean(), kind: diskSchema.shape.kind }),
   ),
   serial: z.array(
     z.discriminatedUnion('kind', [

@@ -15,7 +15,7 @@ import { writeNewVhdx } from '../vhdx/vhdx';
 import { vmdkDescriptor } from '../vmdk/descriptor';
 import { writeNewSparse } from '../vmdk/sparse';
 import { openDisk } from './open';
-import { relatedPath, type RelatedFiles } from './related';
+import type { RelatedFiles } from './related';
 
 export interface CreateDiskOptions {
   readonly path: string;

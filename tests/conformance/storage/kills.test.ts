@@ -14,7 +14,7 @@ import { checkDisk, openDisk } from '../../../main/storage';
 import { hasQemu, KINDS, NO_QEMU, qemuCheck, QEMU_KIND, QEMU_NAME, qemuImg, type Kind } from './images';
 import { FakeMemory, life, Model, perform, random, wholeDisk } from './model';
 
-const SEQUENCES = Number(process.env['LODGE_KILL_SEQUENCES'] ?? 16);
+const SEQUENCES = Number(process.env['LODGE_KILL_SEQUENCES'] ?? 8);
 const FIRST_SEED = Number(process.env['LODGE_KILL_SEED'] ?? 1);
 const TOGETHER = 8;
 const STEPS = 600;
