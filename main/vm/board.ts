@@ -28,7 +28,7 @@ import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/gues
 
 export interface BoardDisk {
   readonly id: string;
-  readonly kind: 'disk' | 'disc';
+  readonly kind: 'disk' | 'disc' | 'floppy';
   /** For people: a file name. */
   readonly label: string;
   readonly backend: BlockBackend;

@@ -75,12 +75,17 @@ describe('order', () => {
     expect(moved(['a', 'b', 'c'], 2, -1)).toEqual(['c', 'a', 'b']);
     expect(moved(['a'], 4, 0)).toEqual(['a']);
     fc.assert(
-      fc.property(fc.uniqueArray(fc.integer(), { minLength: 1 }), fc.nat(20), fc.integer({ min: -3, max: 23 }), (list, from, to) => {
-        const result = moved(list, from, to);
-        expect([...result].sort()).toEqual([...list].sort());
-        const item = list[from];
-        if (item !== undefined) expect(result.filter((x) => x !== item)).toEqual(list.filter((x) => x !== item));
-      }),
+      fc.property(
+        fc.uniqueArray(fc.integer(), { minLength: 1 }),
+        fc.nat(20),
+        fc.integer({ min: -3, max: 23 }),
+        (list, from, to) => {
+          const result = moved(list, from, to);
+          expect([...result].sort()).toEqual([...list].sort());
+          const item = list[from];
+          if (item !== undefined) expect(result.filter((x) => x !== item)).toEqual(list.filter((x) => x !== item));
+        },
+      ),
     );
   });
 

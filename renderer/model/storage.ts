@@ -1,6 +1,15 @@
 /** Disks and discs as a person sees them: where they hang, what an image is and costs, what can be done to it. */
 import { baseName, formatBytes } from './format';
-import { DISK_BYTES_MAX, DISK_BYTES_MIN, type Disk, type DiskBus, type DiskFormat, type DiskKind, type DiskVariant, type VmConfig } from './types';
+import {
+  DISK_BYTES_MAX,
+  DISK_BYTES_MIN,
+  type Disk,
+  type DiskBus,
+  type DiskFormat,
+  type DiskKind,
+  type DiskVariant,
+  type VmConfig,
+} from './types';
 
 // ---- controllers ------------------------------------------------------------------------------------------------------
 
@@ -113,12 +122,54 @@ export interface FormatEntry {
 
 const GIB = 1024 ** 3;
 export const FORMATS: readonly FormatEntry[] = [
-  { value: 'raw', label: 'Raw', hint: 'Nothing but the contents; every program reads it', extension: 'img', variants: ['dynamic', 'fixed'], maxBytes: DISK_BYTES_MAX },
-  { value: 'qcow2', label: 'qcow2', hint: 'For QEMU, virt-manager, GNOME Boxes and UTM', extension: 'qcow2', variants: ['dynamic'], maxBytes: DISK_BYTES_MAX },
-  { value: 'vdi', label: 'VDI', hint: 'For VirtualBox', extension: 'vdi', variants: ['dynamic', 'fixed'], maxBytes: DISK_BYTES_MAX },
-  { value: 'vmdk', label: 'VMDK', hint: 'For VMware', extension: 'vmdk', variants: ['dynamic', 'fixed', 'split', 'splitFixed'], maxBytes: DISK_BYTES_MAX },
-  { value: 'vhdx', label: 'VHDX', hint: 'For Hyper-V', extension: 'vhdx', variants: ['dynamic', 'fixed'], maxBytes: DISK_BYTES_MAX },
-  { value: 'vhd', label: 'VHD', hint: 'For Azure and older Hyper-V; at most 2040 GiB', extension: 'vhd', variants: ['dynamic', 'fixed'], maxBytes: 2040 * GIB },
+  {
+    value: 'raw',
+    label: 'Raw',
+    hint: 'Nothing but the contents; every program reads it',
+    extension: 'img',
+    variants: ['dynamic', 'fixed'],
+    maxBytes: DISK_BYTES_MAX,
+  },
+  {
+    value: 'qcow2',
+    label: 'qcow2',
+    hint: 'For QEMU, virt-manager, GNOME Boxes and UTM',
+    extension: 'qcow2',
+    variants: ['dynamic'],
+    maxBytes: DISK_BYTES_MAX,
+  },
+  {
+    value: 'vdi',
+    label: 'VDI',
+    hint: 'For VirtualBox',
+    extension: 'vdi',
+    variants: ['dynamic', 'fixed'],
+    maxBytes: DISK_BYTES_MAX,
+  },
+  {
+    value: 'vmdk',
+    label: 'VMDK',
+    hint: 'For VMware',
+    extension: 'vmdk',
+    variants: ['dynamic', 'fixed', 'split', 'splitFixed'],
+    maxBytes: DISK_BYTES_MAX,
+  },
+  {
+    value: 'vhdx',
+    label: 'VHDX',
+    hint: 'For Hyper-V',
+    extension: 'vhdx',
+    variants: ['dynamic', 'fixed'],
+    maxBytes: DISK_BYTES_MAX,
+  },
+  {
+    value: 'vhd',
+    label: 'VHD',
+    hint: 'For Azure and older Hyper-V; at most 2040 GiB',
+    extension: 'vhd',
+    variants: ['dynamic', 'fixed'],
+    maxBytes: 2040 * GIB,
+  },
 ];
 export const formatEntry = (format: DiskFormat): FormatEntry => FORMATS.find((f) => f.value === format)!;
 export const formatLabel = (format: Disk['format']): string => (format === 'auto' ? 'Disk' : formatEntry(format).label);
@@ -156,7 +207,11 @@ export function sizeProblem(gib: number, format: DiskFormat): string | undefined
 }
 
 /** What a disk of this size means for the host, in words. `freeBytes` undefined: not known (yet). */
-export function sizeForecast(gib: number, variant: DiskVariant, freeBytes: number | undefined): { tone: 'amber' | null; text: string } {
+export function sizeForecast(
+  gib: number,
+  variant: DiskVariant,
+  freeBytes: number | undefined,
+): { tone: 'amber' | null; text: string } {
   const bytes = bytesOf(gib);
   const now = isThin(variant)
     ? `Takes next to nothing now, and up to ${formatBytes(bytes)} as the guest fills it.`
@@ -207,9 +262,7 @@ export function pathProblem(path: string, taken: readonly string[]): string | un
 
 /** Why the firmware would find nothing to start, when that is plain to see. */
 export const bootAdvice = (config: Pick<VmConfig, 'boot' | 'disks'>): string | null =>
-  config.boot.kind === 'firmware' && config.disks.length === 0
-    ? 'There is no disk or disc yet: add one under Storage.'
-    : null;
+  config.boot.kind === 'firmware' && config.disks.length === 0 ? 'There is no disk or disc yet: add one under Storage.' : null;
 
 // ---- recently used media ------------------------------------------------------------------------------------------------
 

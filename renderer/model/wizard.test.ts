@@ -4,6 +4,7 @@ import { parseCatalogue } from './catalogue';
 import type { Host, ImageInfo } from './types';
 import {
   chooseOs,
+  fileProblem,
   firstInvalidStep,
   freeName,
   initialDraft,
@@ -86,6 +87,14 @@ describe('wizard', () => {
     expect(toCreateInput(vhd).newDisk).toEqual({ bytes: 25 * 1024 ** 3, format: 'vhd', variant: 'fixed' });
     expect(validateStep('storage', { ...vhd, diskGiB: 3000 }, context)).toHaveProperty('diskGiB');
     expect(validateStep('storage', { ...d, diskGiB: 3000 }, context)).toEqual({});
+  });
+
+  it('firmware is told from other files by its size only', () => {
+    const file = (bytes: number) => ({ path: '/f', info: { ...iso, kind: 'unknown' as const, problem: 'Not an image.', bytes } });
+    expect(fileProblem(file(4 << 20), 'firmware')).toBeNull();
+    expect(fileProblem(file(0), 'firmware')).toMatch(/empty/);
+    expect(fileProblem(file(700 << 20), 'firmware')).toMatch(/too large/);
+    expect(fileProblem(file(4 << 20), 'image')).toBe('Not an image.');
   });
 
   it('never overwrites what the user typed', () => {

@@ -126,11 +126,21 @@ export type FieldErrors = Readonly<
   Partial<Record<'name' | 'cpus' | 'memoryMiB' | 'kernel' | 'initrd' | 'commandLine' | 'image' | 'diskGiB', string>>
 >;
 
-export function fileProblem(file: DraftFile, wanted: 'kernel' | 'initrd' | 'image'): string | null {
+/** What fits below 4 GiB where firmware is mapped. */
+const FIRMWARE_BYTES_MAX = 16 * 1024 * 1024;
+
+export function fileProblem(file: DraftFile, wanted: 'kernel' | 'initrd' | 'image' | 'firmware'): string | null {
   if (file.error !== undefined) return file.error;
   if (file.info === undefined) return null;
   // An initrd is an archive to the kernel only: whatever the inspection thinks of it, the kernel decides.
   if (wanted === 'initrd') return file.info.bytes === 0 ? 'This file is empty.' : null;
+  // Nor does an image look into firmware: only its size tells that something else was meant.
+  if (wanted === 'firmware')
+    return file.info.bytes === 0
+      ? 'This file is empty.'
+      : file.info.bytes > FIRMWARE_BYTES_MAX
+        ? 'This is too large for firmware: images of SeaBIOS and OVMF have 16 MiB at most.'
+        : null;
   if (file.info.problem !== undefined) return file.info.problem;
   if (wanted === 'kernel' && file.info.kind !== 'linuxKernel') return 'This is not a Linux kernel (bzImage).';
   if (wanted === 'image' && file.info.kind === 'linuxKernel')

@@ -57,6 +57,8 @@ test('a disk is made, checked, grown, converted and swapped for its copy, and it
   await page.getByRole('button', { name: 'New disk…' }).click();
   await expect(page.getByText(/free there/)).toBeVisible();
   await page.getByRole('textbox', { name: 'Size' }).fill('2');
+  await page.getByRole('button', { name: /^More Raw/ }).click();
+  await page.getByRole('combobox', { name: 'Format' }).selectOption('qcow2');
   await page.screenshot({ path: picture(`storage-new-disk-${lodge.kind}`) });
   await page.getByRole('button', { name: 'Add disk' }).click();
   await expect(page.getByText(/made when you save/)).toBeVisible();

@@ -155,7 +155,12 @@ function BootSummary({ boot, vm }: { boot: Boot; vm: Vm }) {
     case 'builtin':
       return 'The guest that comes with Lodge';
     case 'firmware':
-      return vm.definition.disks[0] !== undefined ? baseName(vm.definition.disks[0].path) : 'Its disks';
+      return (
+        <>
+          {vm.definition.disks[0] !== undefined ? baseName(vm.definition.disks[0].path) : 'Its disks'}
+          {boot.image !== undefined && ` with the firmware ${baseName(boot.image)}`}
+        </>
+      );
     case 'linux':
       return (
         <>

@@ -12,16 +12,19 @@ export function BootTab({
   change,
   hardware,
   kernelError,
+  firmwareError,
 }: {
   config: VmConfig;
   change: (part: Partial<VmConfig>) => void;
   hardware: boolean;
   kernelError: string | undefined;
+  firmwareError: string | undefined;
 }) {
   const { boot } = config;
   /** What inspection found is for the eye only; the definition holds paths. */
   const [kernel, setKernel] = useState<DraftFile>({ path: boot.kind === 'linux' ? boot.kernel : '' });
   const [initrd, setInitrd] = useState<DraftFile>({ path: boot.kind === 'linux' ? (boot.initrd ?? '') : '' });
+  const [firmware, setFirmware] = useState<DraftFile>({ path: boot.kind === 'firmware' ? (boot.image ?? '') : '' });
   const [commandLine, setCommandLine] = useState(boot.kind === 'linux' ? boot.commandLine : DEFAULT_COMMAND_LINE);
   const linux = (k: string, i: string, c: string): Boot => ({
     kind: 'linux',
@@ -45,6 +48,43 @@ export function BootTab({
           { value: 'builtin', label: 'The guest that comes with Lodge' },
         ]}
       />
+      {boot.kind === 'firmware' && (
+        <NativeSelect
+          label="Firmware"
+          description={
+            boot.image === undefined
+              ? 'Starts at once; for everything that starts from a BIOS.'
+              : 'Runs unchanged; UEFI images keep their settings with the machine.'
+          }
+          value={boot.image === undefined ? 'builtin' : 'image'}
+          disabled={!hardware}
+          onChange={(e) => {
+            const { image: _image, variables: _variables, ...plain } = boot;
+            change({ boot: e.currentTarget.value === 'builtin' ? plain : { ...plain, image: firmware.path } });
+          }}
+          data={[
+            { value: 'builtin', label: 'Lodge’s own BIOS' },
+            { value: 'image', label: 'An image: SeaBIOS, OVMF (UEFI)…' },
+          ]}
+        />
+      )}
+      {boot.kind === 'firmware' && boot.image !== undefined && (
+        <PathField
+          label="Firmware image"
+          kind="any"
+          wanted="firmware"
+          required
+          placeholder="/usr/share/OVMF/OVMF_CODE_4M.fd"
+          value={firmware}
+          error={firmwareError}
+          disabled={!hardware}
+          onChange={(f) => {
+            setFirmware(f);
+            // Settings of one firmware mean nothing to another.
+            change({ boot: { kind: 'firmware', image: f.path } });
+          }}
+        />
+      )}
       {boot.kind === 'firmware' && (
         <BootOrder disks={config.disks} onChange={(disks) => change({ disks })} disabled={!hardware} />
       )}

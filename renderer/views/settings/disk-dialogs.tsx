@@ -78,10 +78,10 @@ export function NewDiskDialog({
 }) {
   const [gib, setGib] = useState(sizeGib);
   const [{ format, variant }, setKind] = useState<{ format: DiskFormat; variant: DiskVariant }>({
-    format: 'qcow2',
+    format: 'raw',
     variant: 'dynamic',
   });
-  const [path, setPath] = useState(() => freeDiskPath(folder, 'qcow2', taken));
+  const [path, setPath] = useState(() => freeDiskPath(folder, 'raw', taken));
   const [bus, setBus] = useState<DiskBus>('virtio');
   const free = useFreeSpace(path.trim());
   const wrongPath = pathProblem(path, taken);
@@ -335,7 +335,7 @@ export function RemoveDialog({
       <Text size="sm">
         {pending
           ? 'It was not made yet: nothing is lost.'
-          : 'The machine does not have it any more once the settings are saved. The file stays where it is.'}
+          : `The machine does not have it any more once the settings are saved.${deleteFile ? '' : ' The file stays where it is.'}`}
       </Text>
       {!pending && disk.kind === 'disk' && (
         <Checkbox

@@ -141,7 +141,13 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
             />
           </Tabs.Panel>
           <Tabs.Panel value="boot">
-            <BootTab config={config} change={change} hardware={hardware} kernelError={errors.kernel} />
+            <BootTab
+              config={config}
+              change={change}
+              hardware={hardware}
+              kernelError={errors.kernel}
+              firmwareError={errors.firmware}
+            />
           </Tabs.Panel>
           <Tabs.Panel value="storage">
             <StorageTab
