@@ -12,7 +12,11 @@ export const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'] as co
 export const diskFormatSchema = z.enum(DISK_FORMATS);
 export type DiskFormat = z.infer<typeof diskFormatSchema>;
 
-export const diskBusSchema = z.enum(['virtio', 'ide']);
+export const diskBusSchema = z.enum(['virtio', 'ide', 'ahci']);
+export type DiskBus = z.infer<typeof diskBusSchema>;
+/** 'disc': an ISO image, always read-only, ejectable unless on virtio. 'floppy': ejectable, its bus does not matter. */
+export const diskKindSchema = z.enum(['disk', 'disc', 'floppy']);
+export type DiskKind = z.infer<typeof diskKindSchema>;
 export const diskSchema = z.object({
   id: z.string().min(1).max(64),
   path: absolutePath,
@@ -20,8 +24,7 @@ export const diskSchema = z.object({
   /** 'auto': told from the content at each start; attaching stores what was found. */
   format: z.enum(['auto', ...DISK_FORMATS]),
   readOnly: z.boolean(),
-  /** 'disc': an ISO image, always read-only, ejectable. */
-  kind: z.enum(['disk', 'disc']),
+  kind: diskKindSchema,
 });
 export type Disk = z.infer<typeof diskSchema>;
 
