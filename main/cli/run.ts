@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { DISK_FORMATS, diskSchema, LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
+import { diskBusSchema, diskSchema, LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -159,34 +159,37 @@ function attachTerminal(guest: Writable, leave: () => void): () => void {
   return restore;
 }
 
-/** FILE[,bus=virtio|ide][,format=…][,readonly]; a comma that is followed by anything else belongs to the name. */
+const FORMATS: readonly string[] = diskSchema.shape.format.options;
+const BUSES: readonly string[] = diskBusSchema.options;
+
+/** FILE[,bus=virtio|ide|ahci][,format=…][,readonly]; a comma that is followed by anything else belongs to the name. */
 export function parseDisk(text: string, index: number): Disk {
   let path = text;
-  let bus: Disk['bus'] = 'virtio';
+  let bus: Disk['bus'] | undefined;
   let readOnly = false;
   let format: Disk['format'] = 'auto';
+  const choose = <T extends string>(what: string, value: string, choices: readonly string[]): T => {
+    if (choices.includes(value)) return value as T;
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: `There is no disk ${what} "${value}".`,
+      fix: `Use ${choices.map((choice) => `${what}=${choice}`).join(' or ')}.`,
+    });
+  };
   for (;;) {
     const match = /^(.+),(bus=([^,]*)|format=([^,]*)|readonly)$/s.exec(path);
     if (!match) break;
     path = match[1]!;
-    if (match[2] === 'readonly') readOnly = true;
-    else if (match[4] !== undefined) {
-      const parsed = diskSchema.shape.format.safeParse(match[4]);
-      if (!parsed.success)
-        throw new LodgeError({
-          code: 'invalidInput',
-          message: `There is no disk format "${match[4]}".`,
-          fix: `Use one of auto, ${DISK_FORMATS.join(', ')}.`,
-        });
-      format = parsed.data;
-    } else if (match[3] === 'virtio' || match[3] === 'ide') bus = match[3];
-    else
-      throw new LodgeError({
-        code: 'invalidInput',
-        message: `There is no disk bus "${match[3]}".`,
-        fix: 'Use bus=virtio or bus=ide.',
-      });
+    if (match[3] !== undefined) bus = choose('bus', match[3], BUSES);
+    else if (match[4] !== undefined) format = choose('format', match[4], FORMATS);
+    else readOnly = true;
   }
   const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
-  return { id: `disk${index}`, path: resolve(path), bus, format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
+  return { id: `disk${index}`, path: resolve(path), bus: bus ?? (kind === 'disc' ? 'ide' : 'virtio'), format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
+}
+
+/** --cdrom and --floppy: FILE[,readonly]. */
+export function parseMedium(kind: 'disc' | 'floppy', text: string, index: number): Disk {
+  const readOnly = kind === 'disc' || text.endsWith(',readonly');
+  return { id: `${kind}${index}`, path: resolve(text.replace(/,readonly$/, '')), bus: 'ide', format: 'raw', readOnly, kind };
 }

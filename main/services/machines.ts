@@ -185,7 +185,7 @@ export class Machines {
 
   async attach(id: VmId, disk: Omit<Disk, 'id'>): Promise<Vm> {
     const vm = this.require(id);
-    const writes = !disk.readOnly && disk.kind === 'disk';
+    const writes = !disk.readOnly && disk.kind !== 'disc';
     await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes);
     const attached: Disk = { ...disk, id: freeDiskId(vm.definition.disks) };
     if (vm.state !== 'stopped') {
@@ -196,11 +196,16 @@ export class Machines {
     return this.setDisks(vm, [...vm.definition.disks, attached]);
   }
 
-  async detach(id: VmId, diskId: string): Promise<Vm> {
+  async detach(id: VmId, diskId: string, force = false): Promise<Vm> {
     const vm = this.require(id);
     if (!vm.definition.disks.some((d) => d.id === diskId))
       throw new LodgeError({ code: 'notFound', message: `“${vm.definition.name}” has no such disk.`, detail: diskId });
-    if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId });
+    if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId, force });
+    return this.removeDisk(vm, diskId);
+  }
+
+  /** Also when the guest took it out. Its image is free for others only when the machine ends. */
+  private removeDisk(vm: Machine, diskId: string): Promise<Vm> {
     return this.setDisks(
       vm,
       vm.definition.disks.filter((d) => d.id !== diskId),
@@ -238,6 +243,7 @@ export class Machines {
         events: {
           onStats: (stats) => this.statsArrived(vm, stats),
           onScreenChanged: () => this.screenChanged(vm),
+          onEjected: (diskId) => this.ejected(vm, diskId),
           onNotice: (level, message) => this.noticeArrived(vm, level, message),
           onEnd: (reason, screen) => this.ended(vm, reason, screen),
         },
@@ -395,6 +401,12 @@ export class Machines {
     if (now - vm.lastStatsAt < STATS_INTERVAL_MS) return;
     vm.lastStatsAt = now;
     this.changed(vm);
+  }
+
+  private ejected(vm: Machine, diskId: string): void {
+    const disk = vm.definition.disks.find((d) => d.id === diskId);
+    if (!disk || disk.kind === 'disk') return;
+    this.removeDisk(vm, diskId).catch((e: unknown) => this.log.warn({ error: String(e) }, 'an ejected disc could not be forgotten'));
   }
 
   private noticeArrived(vm: Machine, level: 'info' | 'warning' | 'error', message: string): void {

@@ -75,6 +75,7 @@ export class Session {
         onEnded: (reason, screen) => void this.finish(reason, screen),
         onNotice: (level, message) => this.send({ type: 'notice', level, message }),
         onScreenChanged: () => this.send({ type: 'screenChanged' }),
+        onEjected: (diskId) => this.send({ type: 'ejected', diskId }),
       });
       this.machine = machine;
       if (this.stopWanted) {
@@ -122,12 +123,9 @@ export class Session {
       case 'serialWrite':
         return machine.writeSerial(call.port, call.data);
       case 'attachDisk':
+        return machine.attachDisk(call.disk);
       case 'detachDisk':
-        throw new LodgeError({
-          code: 'unsupported',
-          message: 'Drives cannot be changed while the machine runs.',
-          fix: 'Shut the machine down first.',
-        });
+        return machine.detachDisk(call.diskId, call.force ?? false);
     }
   }
 
