@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { LodgeError } from '../../preload/contract';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
 import { parseSize } from './program';
-import { exitOf, parseDisk, parseMedium } from './run';
+import { errorText, exitOf, parseDisk, parseMedium } from './run';
 import { pick, unescape } from './verbs';
 
 describe('EscapeFilter', () => {
@@ -80,4 +81,10 @@ it('pick prefers exact names and refuses doubt', () => {
   expect(() => pick(all, 'BOX', of)).toThrow(/several/);
   expect(() => pick(all, 'aaaa', of)).toThrow(/several/);
   expect(() => pick(all, 'no', of)).toThrow(/no machine/);
+});
+
+it('errorText says why there is no accelerator, and shows stacks of bugs only', () => {
+  const error = (code: 'acceleratorUnavailable' | 'fileMissing') => new LodgeError({ code, message: 'No.', fix: 'Do.', detail: 'because' });
+  expect(errorText(error('acceleratorUnavailable'))).toBe('No.\nDo.\nbecause');
+  expect(errorText(error('fileMissing'))).toBe('No.\nDo.');
 });

@@ -80,6 +80,13 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
       fix: 'Add --kernel FILE.',
     });
   }
+  if (builtin && flags.kernel !== undefined) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: '--builtin and --kernel are two different things to start.',
+      fix: 'Leave one of them out.',
+    });
+  }
   const boot: Boot = builtin
     ? { kind: 'builtin' }
     : flags.kernel === undefined
@@ -92,7 +99,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
         };
   return {
     name,
-    os: flags.kernel === undefined ? 'other' : 'linux',
+    os: builtin ? 'lodge-guest' : flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
     memoryMiB: flags.memory,

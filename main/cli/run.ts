@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { diskBusSchema, diskSchema, LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
+import { diskBusSchema, diskSchema, LodgeError, type Disk, type ErrorCode, type StopReason, type VmConfig } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -44,8 +44,11 @@ export function exitOf(reason: StopReason): { code: number; message?: string } {
   }
 }
 
+/** Where the message alone does not say why. */
+const DETAIL_TELLS: ReadonlySet<ErrorCode> = new Set(['internal', 'acceleratorUnavailable']);
+
 export const errorText = (error: LodgeError): string =>
-  [error.message, error.fix, error.code === 'internal' ? error.detail : undefined].filter(Boolean).join('\n');
+  [error.message, error.fix, DETAIL_TELLS.has(error.code) ? error.detail : undefined].filter(Boolean).join('\n');
 
 export async function run(options: RunOptions, child: ChildProcess, layout: AppLayout, paths: DataPaths): Promise<number> {
   const { config } = options;
@@ -101,10 +104,14 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   restoreTerminal?.();
   await control?.then((server) => server.close()).catch(() => {});
 
-  const exit = override ?? exitOf(reason);
+  let exit = override ?? exitOf(reason);
   if (options.screenshot !== undefined) {
-    if (screen) await writeFile(options.screenshot, screen);
-    else process.stderr.write('lodge: there was no picture to save: the screen was off\n');
+    if (!screen) process.stderr.write('lodge: there was no picture to save: the screen was off\n');
+    else
+      await writeFile(options.screenshot, screen).catch((e: Error) => {
+        const message = `the picture could not be saved: ${e.message}`;
+        exit = { code: exit.code || 1, message: [exit.message, message].filter(Boolean).join('\n') };
+      });
   }
   if (exit.message !== undefined) process.stderr.write(`lodge: ${exit.message}\n`);
   await machines.close();

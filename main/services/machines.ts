@@ -27,6 +27,7 @@ import type { Spawner } from '../process/channel';
 import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
 import { createDisk } from '../storage';
+import { checkDiskIds, checkPaths, freeDiskId, withDisk } from './config-checks';
 import type { EventHub } from './events';
 import { FileLocks } from './file-locks';
 import { hostMemory } from './host';
@@ -126,6 +127,7 @@ export class Machines {
     const inventory = this.requireInventory();
     this.checkName(config.name);
     checkDiskIds(config.disks);
+    checkPaths(config);
     const stored = await inventory.create(config, async (folder, draft) => {
       if (!newDisk) return draft;
       const format = newDisk.format ?? 'raw';
@@ -165,12 +167,14 @@ export class Machines {
     }
     if (change.name !== undefined) this.checkName(change.name, id);
     if (change.disks !== undefined) checkDiskIds(change.disks);
+    checkPaths(change);
     vm.definition = (await this.requireInventory().update(id, change)).definition;
     this.changed(vm);
     return view(vm);
   }
 
   async remove(id: VmId, deleteFiles: boolean): Promise<void> {
+    await Promise.all(this.saving);
     const vm = this.requireStored(id);
     if (vm.state !== 'stopped')
       throw new LodgeError({
@@ -178,8 +182,14 @@ export class Machines {
         message: `“${vm.definition.name}” cannot be removed while it runs.`,
         fix: 'Power it off first.',
       });
-    await Promise.all(this.saving);
-    await this.requireInventory().remove(id, deleteFiles);
+    // From here on nobody finds it, so nobody starts it from a folder that is going.
+    this.machines.delete(id);
+    try {
+      await this.requireInventory().remove(id, deleteFiles);
+    } catch (e) {
+      this.machines.set(id, vm);
+      throw e;
+    }
     this.forget(vm);
   }
 
@@ -187,13 +197,21 @@ export class Machines {
     const vm = this.require(id);
     const writes = !disk.readOnly && disk.kind !== 'disc';
     await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes);
-    const attached: Disk = { ...disk, id: freeDiskId(vm.definition.disks) };
+    const { attached, disks } = withDisk(vm.definition, disk);
     if (vm.state !== 'stopped') {
       const process = this.requireLive(vm, 'have a disk attached');
-      await vm.locks?.add(this.options.paths.lockDir, vm.definition.name, { path: disk.path, write: writes });
-      await process.request({ name: 'attachDisk', disk: attached });
+      const lock = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, [{ path: disk.path, write: writes }]);
+      try {
+        await process.request({ name: 'attachDisk', disk: attached });
+      } catch (e) {
+        await lock.release();
+        throw e;
+      }
+      // The machine may have ended with its answer.
+      if (vm.locks) vm.locks.adopt(lock);
+      else await lock.release();
     }
-    return this.setDisks(vm, [...vm.definition.disks, attached]);
+    return this.setDisks(vm, disks);
   }
 
   async detach(id: VmId, diskId: string, force = false): Promise<Vm> {
@@ -585,11 +603,3 @@ function view(vm: Machine): Vm {
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 const mib = (n: number): string => (n >= 10 * 1024 ? `${(n / 1024).toFixed(1)} GiB` : `${n} MiB`);
 
-function freeDiskId(disks: readonly Disk[]): string {
-  for (let n = 0; ; n++) if (!disks.some((d) => d.id === `disk${n}`)) return `disk${n}`;
-}
-
-function checkDiskIds(disks: readonly Disk[]): void {
-  if (new Set(disks.map((d) => d.id)).size !== disks.length)
-    throw new LodgeError({ code: 'invalidInput', message: 'Two disks of a machine have the same id.' });
-}

@@ -13,6 +13,8 @@ type Stats = Extract<FromVm, { type: 'stats' }>['stats'];
 export type MachineFactory = (spec: MachineSpec, hooks: MachineHooks) => Promise<Machine>;
 
 const STATS_PERIOD_MS = 1000;
+/** How long a machine without a parent may take to flush its disks: as long as a parent would wait. */
+const ORPHAN_LIMIT_MS = 10_000;
 
 export class Session {
   private machine: Machine | undefined;
@@ -31,7 +33,11 @@ export class Session {
     private readonly createMachine: MachineFactory = (spec, hooks) => Machine.create(spec, hooks),
   ) {
     parent.onMessage((message, transfer) => this.receive(message, transfer));
-    parent.onGone(() => this.stop());
+    parent.onGone(() => {
+      // With nobody left to kill a machine whose disks hang.
+      setTimeout(exit, ORPHAN_LIMIT_MS).unref();
+      this.stop();
+    });
     this.send({ type: 'ready' });
   }
 
