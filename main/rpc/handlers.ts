@@ -1,6 +1,6 @@
 /** The contract's procedures on the services. A missing one does not compile. */
 import { contract, diskFormatSchema, LodgeError, type Disk, type Handlers } from '../../preload/contract';
-import { listFiles } from '../services/files';
+import { freeSpace, listFiles } from '../services/files';
 import type { HostService } from '../services/host';
 import type { Lodge } from '../services/lodge';
 import type { Machines } from '../services/machines';
@@ -42,9 +42,20 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
     'disk.check': ({ path }) => disks.check(path),
     'disk.convert': (options) => disks.convert(options),
     'disk.resize': ({ path, bytes }) => disks.resize(path, bytes),
+    'disk.delete': async ({ path }) => {
+      const user = machines.list().find((vm) => vm.definition.disks.some((disk) => disk.path === path));
+      if (user)
+        throw new LodgeError({
+          code: 'fileInUse',
+          message: `${path} is a disk of “${user.definition.name}”.`,
+          fix: 'Remove it from that machine first.',
+        });
+      await disks.delete(path);
+    },
     'job.cancel': async ({ id }) => disks.cancel(id),
     'image.inspect': ({ path }) => lodge.inspectImage(path),
     'files.list': ({ path }) => listFiles(path),
+    'files.space': ({ path }) => freeSpace(path),
   };
 }
 

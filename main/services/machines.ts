@@ -593,6 +593,7 @@ function view(vm: Machine): Vm {
     state: vm.state,
     thumbnail: vm.thumbnail,
     ephemeral: vm.folder === undefined,
+    ...(vm.folder !== undefined && { folder: vm.folder }),
     ...(vm.state === 'stopped' && vm.lastStop && { lastStop: vm.lastStop }),
     ...(vm.state !== 'stopped' && vm.engine && { engine: vm.engine }),
     ...(vm.state !== 'stopped' && vm.stats && { stats: vm.stats }),

@@ -69,6 +69,8 @@ export const contract = {
   ),
   /** Grows it; begins a job. */
   'disk.resize': procedure(z.object({ path: z.string().min(1), bytes: diskBytesSchema }), jobSchema),
+  /** The image and the files that are part of it. Refused while a machine has it in its settings. */
+  'disk.delete': procedure(z.object({ path: z.string().min(1) }), none),
   'job.cancel': procedure(z.object({ id: z.string() }), none),
 
   'image.inspect': procedure(z.object({ path: z.string() }), imageInfoSchema),
@@ -81,6 +83,8 @@ export const contract = {
       entries: z.array(z.object({ name: z.string(), path: z.string(), directory: z.boolean(), bytes: z.number() })),
     }),
   ),
+  /** Of the file system that holds the path, or would: of its nearest folder that exists. */
+  'files.space': procedure(z.object({ path: z.string().min(1).max(4096) }), z.object({ freeBytes: z.number(), totalBytes: z.number() })),
 } as const;
 
 export type Contract = typeof contract;

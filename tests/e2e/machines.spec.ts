@@ -1,7 +1,19 @@
 /** The way through every layer: wizard, double-click, screen, keyboard, serial line, power. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BUILTIN, coloursOn, patience, debian, dropFiles, expect, picture, pictureHash, test, typeKeys, type Lodge } from './lodge';
+import {
+  BUILTIN,
+  coloursOn,
+  patience,
+  debian,
+  dropFiles,
+  expect,
+  picture,
+  pictureHash,
+  test,
+  typeKeys,
+  type Lodge,
+} from './lodge';
 
 /** The machine every new user finds in the library. */
 async function builtinName(lodge: Lodge): Promise<string> {
@@ -53,7 +65,7 @@ test('the wizard makes a Linux machine that boots, answers and powers off', asyn
   await library.getByRole('radio', { name: /kernel/i }).check({ force: true });
   await library.getByRole('textbox', { name: 'Kernel' }).fill(guest.kernel);
   await library.getByRole('textbox', { name: 'Initial RAM disk' }).fill(guest.initrd);
-  await library.getByRole('textbox', { name: /command line/i }).fill('console=ttyS0 console=tty0 quiet lodge.test=shell');
+  await library.getByRole('textbox', { name: /command line/i }).fill('console=ttyS0 console=tty0 quiet lodge.test=both');
   await library.screenshot({ path: picture(`wizard-boot-${lodge.kind}`) });
   // There may be a page for a disk between here and the summary.
   const create = library.getByRole('button', { name: 'Create', exact: true });
@@ -71,9 +83,16 @@ test('the wizard makes a Linux machine that boots, answers and powers off', asyn
   await expect.poll(() => lodge.screenText('Debian test'), { timeout: 20_000 }).toContain('Answer: 42');
   await page.screenshot({ path: picture(`linux-${lodge.kind}`) });
 
+  // The mouse is the machine's until the host key is pressed.
+  await expect(page.getByText('Right Ctrl').first()).toBeVisible();
+  await page.keyboard.press('ControlRight');
   await page.getByRole('tab', { name: 'Serial 1' }).click();
   // Printed before the tab was opened: a late viewer sees what was.
-  await expect(page.locator('.xterm-rows')).toContainText(/LODGE-INIT|Linux version/);
+  const terminal = page.locator('.xterm-rows');
+  await expect(terminal).toContainText('LODGE-SHELL');
+  await page.locator('.xterm-helper-textarea').focus();
+  await page.keyboard.type('echo "serial: $((6*7))"\n');
+  await expect(terminal).toContainText('serial: 42');
   await page.screenshot({ path: picture(`serial-${lodge.kind}`) });
 
   await page.getByRole('tab', { name: 'Display' }).click();

@@ -121,8 +121,13 @@ HANDLER
     printf '\x15' | dd of=/dev/port bs=1 seek=244 conv=notrunc 2>/dev/null
     echo "LODGE-EXIT ignored"
     ;;
-  shell)
+  shell | both)
     load_modules
+    # With a screen as the console, a second shell on the serial line.
+    if [ "$mode" = both ]; then
+      echo "LODGE-SHELL" >/dev/ttyS0
+      PS1='serial# ' setsid sh -c 'exec sh -i </dev/ttyS0 >/dev/ttyS0 2>&1' &
+    fi
     echo "LODGE-SHELL"
     PS1='lodge# ' setsid sh -c 'exec sh -i </dev/console >/dev/console 2>&1'
     ;;

@@ -3,7 +3,18 @@
  * user, nothing is installed), busybox, and the modules the test guest loads. A fixture that cannot be had is left out and
  * its reason kept, so that its tests can say why they are skipped.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { CACHE, at, hashOf, runQuiet, say, which } from './common.mjs';
@@ -14,8 +25,10 @@ const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', '
 /** Loaded when a test asks for them: controllers and drives that every boot would otherwise wait for. */
 const STORAGE_MODULES = ['ata_piix', 'ahci', 'sd_mod', 'sr_mod', 'isofs', 'floppy'];
 const HOME = join(CACHE, 'guest');
+/** What the fixtures are made from: several clones may share one cache. */
+const RECIPE = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']).slice(0, 12);
 /** Name → { kernel, initrd, release } or { problem }. */
-export const FIXTURES = join(HOME, 'fixtures.json');
+export const FIXTURES = join(HOME, `fixtures-${RECIPE}.json`);
 
 /** Downloads one package and returns the path of its .deb in `folder`. */
 function download(name, folder) {
@@ -133,9 +146,9 @@ function makeInitrd(busybox, modules) {
   );
 }
 
-function makeKernel(meta, busybox, recipe) {
+function makeKernel(meta, busybox) {
   const name = versionedPackage(meta);
-  const folder = join(HOME, `${name}-${recipe.slice(0, 12)}`);
+  const folder = join(HOME, `${name}-${RECIPE}`);
   if (!existsSync(join(folder, 'initrd.gz'))) {
     const work = mkdtempSync(join(HOME, 'new-'));
     try {
@@ -185,6 +198,16 @@ function findBusybox() {
   }
 }
 
+const KEEP_DAYS = 14;
+/** Every change of the recipe and every new kernel leaves its predecessor behind. */
+function dropOld() {
+  const before = Date.now() - KEEP_DAYS * 86_400_000;
+  for (const name of readdirSync(HOME)) {
+    if (!/^(linux-image-|fixtures-|new-)/.test(name) || statSync(join(HOME, name)).mtimeMs > before) continue;
+    rmSync(join(HOME, name), { recursive: true, force: true });
+  }
+}
+
 let updated = false;
 /** Package lists that are missing or older than the archive make any download fail: root can renew them, once. */
 function orAfterUpdate(attempt) {
@@ -202,10 +225,9 @@ function orAfterUpdate(attempt) {
 export function ensureFixtures() {
   mkdirSync(HOME, { recursive: true });
   const fixtures = {};
-  const recipe = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']);
   const make = (meta) => {
     if (!which('apt-get') || !which('dpkg-deb')) throw new Error('Debian kernels are taken through apt, which is not here');
-    return makeKernel(meta, findBusybox(), recipe);
+    return makeKernel(meta, findBusybox());
   };
   for (const meta of KERNELS) {
     try {
@@ -215,6 +237,7 @@ export function ensureFixtures() {
       say(fixtures[meta].problem);
     }
   }
+  dropOld();
   writeFileSync(FIXTURES, JSON.stringify(fixtures, null, 2));
   return fixtures;
 }
