@@ -36,9 +36,9 @@ export class FileLocks {
     return locks;
   }
 
-  async add(lockDir: string, vm: string, wish: LockWish): Promise<void> {
-    const more = await FileLocks.acquire(lockDir, vm, [wish]);
-    this.held.push(...more.held);
+  /** What `other` holds is released with these from now on. */
+  adopt(other: FileLocks): void {
+    this.held.push(...other.held.splice(0));
   }
 
   async release(): Promise<void> {

@@ -1,5 +1,5 @@
 /** Everything a user can ask for, in one object: what the app, the server and their transports are built around. */
-import type { Host, ImageInfo, Preferences, VmConfig } from '../../preload/contract';
+import { LodgeError, type Host, type ImageInfo, type Preferences, type VmConfig } from '../../preload/contract';
 import { Inventory } from '../inventory/inventory';
 import { defaultPreferences, PreferencesFile } from '../inventory/preferences';
 import { DisposableStore } from '../lib/disposable';
@@ -7,6 +7,7 @@ import { silentLogger, type Logger } from '../lib/log';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import type { Spawner } from '../process/channel';
 import type { Deadlines } from '../process/supervisor';
+import { Disks } from './disks';
 import { EventHub } from './events';
 import { HostService, hostMemory } from './host';
 import { Machines } from './machines';
@@ -47,6 +48,7 @@ export class Lodge {
     readonly hub: EventHub,
     readonly host: HostService,
     readonly machines: Machines,
+    readonly disks: Disks,
     readonly inspectImage: LodgeOptions['inspectImage'],
     readonly log: Logger,
     private readonly inventory: Inventory,
@@ -84,17 +86,19 @@ export class Lodge {
     });
     if (inventory.firstRun) {
       try {
-        await inventory.create(FIRST_MACHINE);
+        // There already when only the note of it could not be kept.
+        if (!inventory.list().some(({ definition }) => definition.boot.kind === 'builtin')) await inventory.create(FIRST_MACHINE);
         await inventory.markBuiltinCreated();
       } catch (e) {
         // A VM folder that cannot be written must not keep the app from opening: the preferences are the way out.
-        notices.push(`The first machine could not be made: ${(e as Error).message}`);
+        const { message, fix } = LodgeError.from(e);
+        notices.push(`The first machine could not be made. ${[message, fix].filter(Boolean).join('. ').replaceAll('..', '.')}`);
       }
     }
     await machines.loadInventory();
     for (const notice of [...notices, ...inventory.notices]) log.warn({}, notice);
     for (const broken of inventory.broken()) log.warn({ folder: broken.folder }, broken.message);
-    return new Lodge(hub, host, machines, options.inspectImage, log, inventory, preferences, notices);
+    return new Lodge(hub, host, machines, new Disks({ hub, lockDir: paths.lockDir }), options.inspectImage, log, inventory, preferences, notices);
   }
 
   get preferences(): Preferences {
@@ -122,6 +126,7 @@ export class Lodge {
   /** Running machines are ended with their disks flushed. */
   async close(): Promise<void> {
     this.disposables.dispose();
+    await this.disks.close();
     await this.machines.close();
   }
 }

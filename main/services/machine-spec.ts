@@ -4,6 +4,8 @@ import { access, stat } from 'node:fs/promises';
 import { LodgeError, type VmConfig } from '../../preload/contract';
 import type { MachineSpec } from '../process/protocol';
 import type { AppLayout } from '../lib/paths';
+import { diskInfo } from '../storage';
+import { friendly } from './disks';
 import type { LockWish } from './file-locks';
 
 /** What one run adds to the definition. */
@@ -48,10 +50,19 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
   };
 }
 
-export const lockWishes = (spec: MachineSpec): LockWish[] =>
-  spec.disks.map((disk) => ({ path: disk.path, write: !disk.readOnly }));
+/** Its disks, and what they are built on: nobody may write to that meanwhile. */
+export async function lockWishes(spec: MachineSpec): Promise<LockWish[]> {
+  const wishes: LockWish[] = [];
+  const parents = new Set<string>();
+  for (const disk of spec.disks) {
+    wishes.push({ path: disk.path, write: !disk.readOnly });
+    if (disk.format === 'raw') continue;
+    for (const parent of (await friendly(() => diskInfo(disk.path, disk.format))).parents) parents.add(parent.path);
+  }
+  return [...wishes, ...[...parents].map((path) => ({ path, write: false }))];
+}
 
-const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind === 'disk';
+const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
 
 /** `what` with its article-free name, for the sentence. */
 export async function checkFile(path: string, what: string, writable: boolean): Promise<void> {

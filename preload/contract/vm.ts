@@ -12,7 +12,11 @@ export const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'] as co
 export const diskFormatSchema = z.enum(DISK_FORMATS);
 export type DiskFormat = z.infer<typeof diskFormatSchema>;
 
-export const diskBusSchema = z.enum(['virtio', 'ide']);
+export const diskBusSchema = z.enum(['virtio', 'ide', 'ahci']);
+export type DiskBus = z.infer<typeof diskBusSchema>;
+/** 'disc': an ISO image, always read-only, ejectable unless on virtio. 'floppy': ejectable, its bus does not matter. */
+export const diskKindSchema = z.enum(['disk', 'disc', 'floppy']);
+export type DiskKind = z.infer<typeof diskKindSchema>;
 export const diskSchema = z.object({
   id: z.string().min(1).max(64),
   path: absolutePath,
@@ -20,8 +24,7 @@ export const diskSchema = z.object({
   /** 'auto': told from the content at each start; attaching stores what was found. */
   format: z.enum(['auto', ...DISK_FORMATS]),
   readOnly: z.boolean(),
-  /** 'disc': an ISO image, always read-only, ejectable. */
-  kind: z.enum(['disk', 'disc']),
+  kind: diskKindSchema,
 });
 export type Disk = z.infer<typeof diskSchema>;
 
@@ -31,8 +34,13 @@ export const bootSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('linux'), kernel: absolutePath, initrd: absolutePath.optional(), commandLine: z.string().max(2047) }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),
-  /** Built-in BIOS: disks and discs in order. */
-  z.object({ kind: z.literal('firmware') }),
+  /** Disks and discs in order, by the built-in BIOS, or by a firmware image (SeaBIOS, OVMF). */
+  z.object({
+    kind: z.literal('firmware'),
+    image: absolutePath.optional(),
+    /** Where a UEFI image keeps its settings; made when it is not there. Without it they are kept in the machine's folder. */
+    variables: absolutePath.optional(),
+  }),
 ]);
 export type Boot = z.infer<typeof bootSchema>;
 
@@ -116,6 +124,8 @@ export const vmSchema = z.object({
   thumbnail: z.int(),
   /** Not in the inventory; gone when it stops (lodge run). */
   ephemeral: z.boolean(),
+  /** Where its definition and the disks made for it are; absent when ephemeral. */
+  folder: z.string().optional(),
 });
 export type Vm = z.infer<typeof vmSchema>;
 

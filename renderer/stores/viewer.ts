@@ -36,7 +36,7 @@ const IDLE: ViewerState = {
 };
 
 const SERIAL_PORTS = 4;
-/** Per port, for a terminal that opens later; as much as the VM process keeps for one. */
+/** Per port, for a terminal that opens later in this window. */
 export const SERIAL_HISTORY_BYTES = 256 * 1024;
 /** The first output this soon after attaching is the port's history. */
 const HISTORY_WINDOW_MS = 300;
