@@ -15,7 +15,13 @@ describe('choice of the engine', () => {
     expect(chooseEngine([kvm(true), software], { accelerator: 'auto', tier: 'interpreter' }).accelerator).toBe('software');
   });
   it('leaves what runs only some guests to those who name it', () => {
-    const limited: AcceleratorProbe = { kind: 'kvm', available: false, onlyByName: true, reason: 'It interprets 64-bit guests.', tiers: [] };
+    const limited: AcceleratorProbe = {
+      kind: 'kvm',
+      available: false,
+      onlyByName: true,
+      reason: 'It interprets 64-bit guests.',
+      tiers: [],
+    };
     expect(chooseEngine([limited, software], auto).accelerator).toBe('software');
     expect(chooseEngine([limited, software], auto).info.reason).toContain('interprets');
     const { accelerator, info } = chooseEngine([limited, software], { accelerator: 'kvm', tier: 'auto' });

@@ -31,7 +31,12 @@ export type Disk = z.infer<typeof diskSchema>;
 /** What the VM starts from. */
 export const bootSchema = z.discriminatedUnion('kind', [
   /** Linux boot protocol: the bzImage is loaded directly. */
-  z.object({ kind: z.literal('linux'), kernel: absolutePath, initrd: absolutePath.optional(), commandLine: z.string().max(2047) }),
+  z.object({
+    kind: z.literal('linux'),
+    kernel: absolutePath,
+    initrd: absolutePath.optional(),
+    commandLine: z.string().max(2047),
+  }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),
   /** Disks and discs in order, by the built-in BIOS, or by a firmware image (SeaBIOS, OVMF). */
