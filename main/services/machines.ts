@@ -602,4 +602,3 @@ function view(vm: Machine): Vm {
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 const mib = (n: number): string => (n >= 10 * 1024 ? `${(n / 1024).toFixed(1)} GiB` : `${n} MiB`);
-
