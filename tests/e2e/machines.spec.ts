@@ -8,6 +8,7 @@ import {
   debian,
   dropFiles,
   expect,
+  inkOn,
   picture,
   pictureHash,
   test,
@@ -34,6 +35,10 @@ test('a new user double-clicks the guest in the box', async ({ lodge }) => {
   const onScreen = Date.now() - started;
   expect(onScreen, 'milliseconds from the double-click to the picture').toBeLessThan(2000 * patience());
 
+  // A picture for people, and what to compare with when it has been away.
+  await expect.poll(() => inkOn(page)).toBeGreaterThan(0.5);
+  const ink = await inkOn(page);
+
   // It says so on its serial line too.
   await page.getByRole('tab', { name: 'Serial 1' }).click();
   await expect(page.locator('.xterm-rows')).toContainText(BUILTIN.ready);
@@ -47,6 +52,10 @@ test('a new user double-clicks the guest in the box', async ({ lodge }) => {
   const before = await pictureHash(page);
   await typeKeys(page, 'help\n');
   await expect.poll(() => pictureHash(page), { message: 'the guest answers on its screen' }).not.toBe(before);
+  // What was drawn while another tab was open is there too.
+  await expect
+    .poll(() => inkOn(page), { message: 'the whole picture is back, not only what changed' })
+    .toBeGreaterThan(ink * 0.95);
   await page.screenshot({ path: picture(`builtin-${lodge.kind}`) });
   await typeKeys(page, 'poweroff\n');
   await expect(page.getByRole('button', { name: 'Start' }).first()).toBeEnabled({ timeout: 10_000 });

@@ -150,6 +150,8 @@ function LiveWindow({ vm }: { vm: Vm }) {
         onChange={(v) => setTab(v ?? 'display')}
         className={classes.tabs ?? ''}
         keepMounted={false}
+        // React's Activity would take a hidden display's effects away, and its picture with them.
+        keepMountedMode="display-none"
         variant="pills"
         radius="sm"
       >

@@ -175,6 +175,8 @@ function makeKernel(meta, busybox) {
       rmSync(work, { recursive: true, force: true });
     }
   }
+  // In use now, so not old.
+  utimesSync(folder, new Date(), new Date());
   return {
     kernel: join(folder, 'vmlinuz'),
     initrd: join(folder, 'initrd.gz'),
