@@ -54,7 +54,9 @@ const unavailable = (message: string, fix: string, detail?: string): LodgeError 
 export function chooseEngine(probes: readonly AcceleratorProbe[], wanted: Pick<MachineSpec, 'accelerator' | 'tier'>): EngineChoice {
   const auto = wanted.accelerator === 'auto';
   const candidates = auto ? probes : probes.filter((p) => p.kind === wanted.accelerator);
-  const probe = candidates.find((p) => p.available && (!auto || wanted.tier === 'auto' || p.tiers.includes(wanted.tier)));
+  // What runs only some guests is for those who name it.
+  const runs = (p: AcceleratorProbe): boolean => p.available || (!auto && p.onlyByName === true);
+  const probe = candidates.find((p) => runs(p) && (!auto || wanted.tier === 'auto' || p.tiers.includes(wanted.tier)));
   if (!probe) {
     const reasons = candidates.map((p) => `${NAMES[p.kind]}: ${p.reason}`).join('\n');
     const named = wanted.accelerator === 'auto' ? undefined : NAMES[wanted.accelerator];
@@ -73,7 +75,7 @@ export function chooseEngine(probes: readonly AcceleratorProbe[], wanted: Pick<M
 }
 
 function why(probes: readonly AcceleratorProbe[], chosen: AcceleratorProbe, auto: boolean): string {
-  if (!auto) return `Runs with ${NAMES[chosen.kind]}, as the machine’s settings ask.`;
+  if (!auto) return `Runs with ${NAMES[chosen.kind]}, as the machine’s settings ask.${chosen.available ? '' : ` ${chosen.reason}`}`;
   const better = probes.slice(0, probes.indexOf(chosen)).filter((p) => !p.available);
   const because = better.map((p) => p.reason).join(' ');
   return because ? `Runs with ${NAMES[chosen.kind]}: ${because}` : `Runs with ${NAMES[chosen.kind]}, the fastest this computer offers.`;

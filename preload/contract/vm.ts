@@ -140,7 +140,14 @@ export const hostSchema = z.object({
   /** Free now, without swapping others out. */
   availableMiB: z.int(),
   accelerators: z.array(
-    z.object({ kind: z.enum(['kvm', 'software']), available: z.boolean(), reason: z.string(), tiers: z.array(z.enum(['interpreter', 'translator'])) }),
+    z.object({
+      kind: z.enum(['kvm', 'software']),
+      available: z.boolean(),
+      /** Not available, and never what “auto” takes, but it runs some guests for those who ask for it by name. */
+      onlyByName: z.boolean().optional(),
+      reason: z.string(),
+      tiers: z.array(z.enum(['interpreter', 'translator'])),
+    }),
   ),
   /** How this Lodge runs; the browser has no native file dialogs. */
   mode: z.enum(['electron', 'server']),

@@ -23,8 +23,14 @@ export interface JobState {
 }
 
 const WORDS = {
-  convert: { done: (job: Job) => `The copy “${baseName(job.target)}” is ready.`, context: (job: Job) => `Convert “${baseName(job.path)}”` },
-  resize: { done: (job: Job) => `“${baseName(job.path)}” is larger now.`, context: (job: Job) => `Make “${baseName(job.path)}” larger` },
+  convert: {
+    done: (job: Job) => `The copy “${baseName(job.target)}” is ready.`,
+    context: (job: Job) => `Convert “${baseName(job.path)}”`,
+  },
+  resize: {
+    done: (job: Job) => `“${baseName(job.path)}” is larger now.`,
+    context: (job: Job) => `Make “${baseName(job.path)}” larger`,
+  },
 } as const;
 
 export const createJobStore = (api: Api, notices: NoticeStore, now: () => number = Date.now) =>

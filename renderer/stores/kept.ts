@@ -70,7 +70,8 @@ function read(storage: Storage | undefined): Pick<KeptState, 'scales' | 'media'>
   }
   try {
     const stored: unknown = JSON.parse(storage?.getItem(MEDIA) ?? '[]');
-    if (Array.isArray(stored)) media = stored.filter((p): p is string => typeof p === 'string').reduceRight<string[]>(addRecent, []);
+    if (Array.isArray(stored))
+      media = stored.filter((p): p is string => typeof p === 'string').reduceRight<string[]>(addRecent, []);
   } catch {
     // Not ours any more: begin again.
   }

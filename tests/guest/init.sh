@@ -89,8 +89,7 @@ case "$mode" in
     }
     disc
     if [ -b /dev/sr0 ] && [ "$(cat /sys/block/sr0/size)" != 0 ] && grep -q lodge.eject /proc/cmdline; then
-      eject /dev/sr0; echo "LODGE-EJECTED code=$?"
-      # The kernel notices a new disc by itself and says so to user space; looking for one meanwhile would take its news away.
+      # The kernel notices a change by itself and says so to user space, once until somebody has looked at the drive.
       cat >/tmp/media <<'HANDLER'
 #!/bin/sh
 [ "$DISK_MEDIA_CHANGE" = 1 ] && echo "LODGE-UEVENT $ACTION $DEVNAME DISK_MEDIA_CHANGE=1" >/dev/console && touch /tmp/changed
@@ -98,6 +97,8 @@ exit 0
 HANDLER
       chmod +x /tmp/media
       uevent /tmp/media &
+      sleep 1
+      eject /dev/sr0; echo "LODGE-EJECTED code=$?"
       n=0
       while [ $n -lt 600 ]; do
         if [ -e /tmp/changed ]; then

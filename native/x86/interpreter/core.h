@@ -147,7 +147,16 @@ enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
 /** Decode mode: what a block's instructions depend on besides their bytes. */
-enum ModeBit : uint32_t { kModeCodeSize = 3, kModeSingle = 4 };
+enum ModeBit : uint32_t {
+  kModeCodeSize = 3,
+  kModeSingle = 4,
+  /** 32-bit code whose CS, SS, DS and ES have base 0 and allow every access in 4 GiB; SS is a 32-bit stack. */
+  kModeFlat = 16,
+  kModeFlatFs = 32,  ///< the same for FS and GS, but for the base
+  kModeFlatGs = 64,
+};
+/** Bits of Core::fetchKey that say where code lies, which is all that its translation depends on. */
+constexpr uint64_t kPlaceKey = ~uint64_t{kModeCodeSize | kModeFlat | kModeFlatFs | kModeFlatGs};
 
 struct Core {
   State state{};
@@ -184,7 +193,7 @@ struct Core {
 
   // Less hot.
   uint64_t generation = 1;
-  uint32_t modeBits = 0;
+  uint32_t modeBits = 0;      ///< ModeBit of the code at hand
   Tlb tlbs[kPrivileges];
   Tlb noTlb;                  ///< stays empty: every access takes the slow path (alignment checks)
   WalkEntry walks[kWalkEntries];
@@ -257,6 +266,7 @@ struct Core {
   unsigned iopl() const { return state.rflags >> 12 & 3; }
   /** Derives codeSize, stack size, TLB and fetch key from the architectural state. Call after any change of it. */
   void updateMode();
+  uint32_t flatness() const;  ///< kModeFlat…
   void newGeneration();
   void updateFp();  ///< fpBlocked from CR0 and CR4
   uint64_t stackMask() const;
@@ -400,6 +410,7 @@ struct Binding {
   Core& core;
   const Decoded& d;
   Insn& i;
+  uint32_t mode;  ///< ModeBit of the block
   bool samePage;  ///< relative branches: the target lies in the block's page
   bool fallsOut;  ///< the following instruction does not
 };

@@ -21,6 +21,8 @@ export interface TextMode {
   readonly lineGraphics: boolean;
   /** Attribute bit 7 blinks, else it is the background's intensity. */
   readonly blink: boolean;
+  /** Line of the cell that is drawn through where the attribute says underlined (01h and its bright and blinking kin). */
+  readonly underline: number;
   readonly width: number;
   readonly height: number;
 }
@@ -99,6 +101,7 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): 
     rowUnits,
     lineGraphics: (regs.attribute[0x10]! & 0x04) !== 0,
     blink: (regs.attribute[0x10]! & 0x08) !== 0,
+    underline: crtc[0x14]! & 0x1f,
     width,
     height,
   };
@@ -225,6 +228,7 @@ export function decideWindow(regs: VgaRegisters, linear: LinearMode | undefined)
   if (!(regs.misc & 0x02)) return { ...window, access: 'closed' };
   const plainText =
     window.bytes === 0x8000 &&
+    (graphics[6]! & 0x01) === 0 && // CGA graphics look like text to the rest, and are drawn from the planes
     (graphics[5]! & 0x10) !== 0 && // host odd/even
     (sequencer[4]! & 0x0c) === 0 && // odd/even, not chain 4
     (sequencer[2]! & 0x0f) === 0x03 && // planes 0 and 1

@@ -23,7 +23,11 @@ export function textRows(mode: TextMode, layout: ScanLayout): TextRow[] {
   const rows: TextRow[] = [];
   for (let top = 0; top < mode.height;) {
     const { address, line, pan } = scanLine(mode, layout, top);
-    const end = Math.min(top + (mode.cellHeight - line) * mode.scaleY, mode.height, top < layout.splitAt ? layout.splitAt : Infinity);
+    const end = Math.min(
+      top + (mode.cellHeight - line) * mode.scaleY,
+      mode.height,
+      top < layout.splitAt ? layout.splitAt : Infinity,
+    );
     rows.push({ top, height: end - top, firstLine: line, pan, address });
     top = end;
   }
@@ -75,7 +79,9 @@ export function renderText(frame: TextFrame, rect: Rect, out: Uint8Array): void 
       const font = attribute & 8 ? fonts[1] : fonts[0];
       let bits = hidden ? 0 : font[character * GLYPH_BYTES + inCell]! << 1;
       if (cellWidth === 9 && mode.lineGraphics && character >= 0xc0 && character <= 0xdf) bits |= (bits >> 1) & 1;
-      if (index * perRow + column === frame.cursorIndex && inCell >= frame.cursor.first && inCell <= frame.cursor.last) bits = 0x1ff;
+      if (inCell === mode.underline && (attribute & 0x77) === 0x01 && !hidden) bits = 0x1ff;
+      if (index * perRow + column === frame.cursorIndex && inCell >= frame.cursor.first && inCell <= frame.cursor.last)
+        bits = 0x1ff;
       const ink = colours[attribute & 0x0f]!;
       const paper = colours[background]!;
       const left = (column * cellWidth - row.pan) * scaleX - rect.x;
