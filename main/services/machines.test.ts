@@ -209,6 +209,12 @@ describe('the library', () => {
     expect(lodge.machines.get(id).definition.disks).toEqual([]);
     // The image stays free for others.
     expect(await readdir(at.paths.lockDir)).toEqual([]);
+    await lodge.machines.powerOff(id);
+    await lodge.machines.attach(id, disk(image));
+    await lodge.machines.start(id);
+    expect(await readdir(at.paths.lockDir)).toHaveLength(1);
+    await lodge.machines.detach(id, 'disk0');
+    expect(await readdir(at.paths.lockDir)).toEqual([]);
     await expect(lodge.machines.detach(id, 'nope')).rejects.toMatchObject({ code: 'notFound' });
   });
 

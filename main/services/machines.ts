@@ -222,8 +222,10 @@ export class Machines {
     return this.removeDisk(vm, diskId);
   }
 
-  /** Also when the guest took it out. Its image is free for others only when the machine ends. */
-  private removeDisk(vm: Machine, diskId: string): Promise<Vm> {
+  /** Also when the guest took it out. The VM process has closed the image, so others may have it. */
+  private async removeDisk(vm: Machine, diskId: string): Promise<Vm> {
+    const disk = vm.definition.disks.find((d) => d.id === diskId);
+    if (disk) await vm.locks?.releaseOf(disk.path);
     return this.setDisks(
       vm,
       vm.definition.disks.filter((d) => d.id !== diskId),
