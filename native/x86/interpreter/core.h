@@ -175,6 +175,7 @@ struct Core {
   bool blockDead = false;     ///< the block at hand was overwritten
   bool shadow = false;        ///< STI or a load of SS: no interrupt before the next instruction is through
   bool interruptMaybe = false;  ///< the controller may have a vector that IF holds back
+  bool stepHeld = false;      ///< no single-step trap behind the instruction at hand, although TF was set before it
   bool nmiBlocked = false, nmiPending = false;
   uint8_t fpBlocked = 0;      ///< FpBlock bits: why SIMD or x87 instructions may not run now
   PendingWrite pending = PendingWrite::None;

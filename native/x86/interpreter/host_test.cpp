@@ -297,6 +297,14 @@ void compareWithHost(CodeSize size) {
           bytes[n++] = static_cast<uint8_t>(0xf0 | (random64() & 1));
         }
         break;
+      case 3:
+        // These need a prefix and two opcode bytes at once, which 60,000 cases may never draw.
+        if (random64() % 16 == 0) {
+          bytes[n++] = 0xf3;
+          bytes[n++] = 0x0f;
+          bytes[n++] = random64() & 1 ? 0xb8 : 0xbd;  // POPCNT, LZCNT
+        }
+        break;
       default:
         break;
     }

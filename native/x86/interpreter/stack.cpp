@@ -194,7 +194,7 @@ bool popSegment(Core& c, const Insn* i) {
   c.state.gpr[kRsp] = old;
   if (!c.loadSegment(static_cast<Seg>(i->rm), static_cast<uint16_t>(value))) return false;
   c.state.gpr[kRsp] = raised;
-  if (i->rm == kSs) c.shadow = true;
+  if (i->rm == kSs) c.shadow = c.stepHeld = true;
   return true;
 }
 bool pushFlags(Core& c, const Insn* i) {
