@@ -165,6 +165,11 @@ export class Board {
     installBiosData(this.memory, this.serialPorts);
   }
 
+  /** A line for every BIOS service that ends. */
+  traceBios(to: (line: string) => void): void {
+    if (this.bios) this.bios.trace = to;
+  }
+
   dispose(): void {
     for (const device of [...this.devices].reverse()) device.dispose?.();
   }

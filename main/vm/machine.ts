@@ -124,7 +124,9 @@ export class Machine {
       onLeds: (leds) => (this as { viewers?: ViewerHub }).viewers?.setLeds(leds),
       onDiskError: (id, message) => this.diskFailed(id, message),
     });
-    if (process.env['LODGE_TRACE']?.split(',').includes('bus')) this.board.bus.trace = traceAccess;
+    const traces = process.env['LODGE_TRACE']?.split(',') ?? [];
+    if (traces.includes('bus')) this.board.bus.trace = traceAccess;
+    if (traces.includes('bios')) this.board.traceBios((line) => void process.stderr.write(`bios: ${line}\n`));
     const dispatcher = new ExitDispatcher(parts.exitBuffer, this.board.bus);
     this.loop = new RunLoop({
       native,
@@ -159,6 +161,12 @@ export class Machine {
     this.clock.resume();
     native.resume();
     this.state = 'running';
+    if (process.env['LODGE_TRACE']?.split(',').includes('cpu')) setInterval(() => this.serialize(async () => {
+      if (this.state !== 'running') return;
+      await this.park();
+      process.stderr.write(this.report(0, native.getCpuState(0)) + '\n');
+      native.resume();
+    }).catch(() => {}), 1000).unref();
     return true;
   }
 
