@@ -16,7 +16,8 @@ import { Wizard } from './views/wizard/wizard';
 import classes from './app.module.css';
 
 // xterm is a third of the page and the library does not need it.
-const VmWindow = lazy(() => import('./views/vm/vm-window').then((m) => ({ default: m.VmWindow })));
+const loadVmWindow = () => import('./views/vm/vm-window');
+const VmWindow = lazy(() => loadVmWindow().then((m) => ({ default: m.VmWindow })));
 
 export function App({ lodge }: { lodge: Lodge }) {
   return (
@@ -53,6 +54,11 @@ function Root() {
 
 function Page() {
   const route = useRoute();
+  // By the time somebody double-clicks, the machine's window is there.
+  useEffect(() => {
+    const idle = requestIdleCallback(() => void loadVmWindow().catch(() => {}), { timeout: 2000 });
+    return () => cancelIdleCallback(idle);
+  }, []);
   switch (route.view) {
     case 'library':
       return <Library />;

@@ -1,5 +1,6 @@
 /** Composition root of the page: picks the transport, makes the stores, mounts the app. */
 import './model/zod-setup';
+import '@fontsource-variable/inter/wght.css';
 import '@mantine/core/styles.css';
 import '@mantine/notifications/styles.css';
 import './styles.css';

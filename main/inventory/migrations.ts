@@ -10,7 +10,10 @@ type Json = Record<string, unknown>;
 
 /** `MIGRATIONS[n]` makes version n + 1 out of version n. */
 export type Migrations = Readonly<Record<number, (old: Json) => Json>>;
-export const MIGRATIONS: Migrations = {};
+export const MIGRATIONS: Migrations = {
+  // 2 widened what a disk's format may be; the number keeps an older Lodge from taking such a file for a broken one.
+  1: (old) => old,
+};
 
 export type DefinitionProblem = { kind: 'newer' | 'invalid'; message: string };
 

@@ -3,7 +3,7 @@
  * (child_process) or parentPort (Electron utilityProcess). The VM process is not trusted: everything it says is validated.
  */
 import { z } from 'zod';
-import { acceleratorChoiceSchema, engineInfoSchema, lodgeErrorSchema, stopReasonSchema, tierChoiceSchema } from '../../preload/contract';
+import { acceleratorChoiceSchema, diskSchema, engineInfoSchema, lodgeErrorSchema, stopReasonSchema, tierChoiceSchema } from '../../preload/contract';
 
 /** What the VM process needs to build the machine: resolved paths, nothing from the inventory. */
 export const machineSpecSchema = z.object({
@@ -17,7 +17,7 @@ export const machineSpecSchema = z.object({
     z.object({ kind: z.literal('firmware') }),
   ]),
   disks: z.array(
-    z.object({ id: z.string(), path: z.string(), bus: z.enum(['virtio', 'ide']), format: z.enum(['raw']), readOnly: z.boolean(), kind: z.enum(['disk', 'disc']) }),
+    z.object({ id: z.string(), path: z.string(), bus: z.enum(['virtio', 'ide']), format: diskSchema.shape.format, readOnly: z.boolean(), kind: z.enum(['disk', 'disc']) }),
   ),
   serial: z.array(
     z.discriminatedUnion('kind', [

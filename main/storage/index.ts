@@ -1,3 +1,6 @@
+export { ImageDisk } from './core/image-disk';
+export type { BulkIo } from './core/transfer';
+export * from './disk';
 export { ImageError } from './image-error';
 export { inspectImage } from './inspect';
-export { createRawDisk, RawDisk, type BulkIo, type RawDiskOptions } from './raw';
+export { createRawDisk, RawDisk, type RawDiskOptions } from './raw';

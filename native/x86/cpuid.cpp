@@ -55,7 +55,7 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   static constexpr char kBrand[49] = "Lodge Virtual CPU                               ";
   uint32_t &a = out[0], &b = out[1], &c = out[2], &d = out[3];
   a = b = c = d = 0;
-  const uint32_t maxBasic = 0xd, maxExtended = 0x80000021, maxHypervisor = 0x40000010;
+  const uint32_t maxBasic = 0xd, maxExtended = 0x80000021, maxHypervisor = 0x40000010, maxKvm = 0x40000101;
   uint32_t leaf = q.leaf;
   if (leaf < 0x40000000 && leaf > maxBasic) return;
   switch (leaf) {
@@ -112,6 +112,13 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       a = static_cast<uint32_t>(q.tscHz / 1000);  // kHz
       b = 1'000'000;                              // APIC timer, kHz
       return;
+    case 0x40000100:
+      a = maxKvm;
+      std::memcpy(&b, "KVMK", 4);
+      std::memcpy(&c, "VMKV", 4);
+      std::memcpy(&d, "M\0\0\0", 4);
+      return;
+    case 0x40000101: a = 1 << 3 | 1 << 24; return;  // clock by the MSRs at 4B564D00h, stable
     case 0x80000000:
       a = maxExtended;
       if (!isIntel()) {

@@ -3,7 +3,8 @@
  * A procedure is an input and an output schema; handlers and clients are typed from here, so a missing one fails `tsc`.
  */
 import { z } from 'zod';
-import { brokenVmSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
+import { createDiskSchema, diskBytesSchema, diskCheckSchema, diskInfoSchema, diskVariantSchema, jobSchema, newDiskSchema } from './disks';
+import { brokenVmSchema, diskFormatSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
 
 const procedure = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O) => ({ input, output });
 const none = z.void().or(z.null()).optional();
@@ -24,6 +25,8 @@ export const contract = {
       preferences: preferencesSchema,
       /** Things the user should know since start-up (a settings file was set aside…). */
       notices: z.array(z.string()),
+      /** Those that run, and those that ended lately. */
+      jobs: z.array(jobSchema).optional(),
     }),
   ),
   'host.get': procedure(none, hostSchema),
@@ -31,7 +34,7 @@ export const contract = {
 
   'vm.list': procedure(none, z.array(vmSchema)),
   'vm.get': procedure(byId, vmSchema),
-  'vm.create': procedure(z.object({ config: vmConfigSchema, newDisk: z.object({ bytes: z.int().min(1 << 20) }).optional() }), vmSchema),
+  'vm.create': procedure(z.object({ config: vmConfigSchema, newDisk: newDiskSchema.optional() }), vmSchema),
   'vm.update': procedure(byId.extend({ config: vmConfigSchema.partial() }), vmSchema),
   /** Moves the VM's folder to the trash folder beside the VMs; deleteFiles removes it for good. */
   'vm.remove': procedure(byId.extend({ deleteFiles: z.boolean() }), none),
@@ -52,6 +55,19 @@ export const contract = {
   'vm.keys': procedure(byId.extend({ keys: keySequenceSchema }), none),
   /** Text for a serial port's input. */
   'vm.serialWrite': procedure(byId.extend({ port: z.int().min(0).max(3), data: z.string() }), none),
+
+  /** The file must not exist yet. */
+  'disk.create': procedure(createDiskSchema, diskInfoSchema),
+  'disk.info': procedure(z.object({ path: z.string().min(1) }), diskInfoSchema),
+  'disk.check': procedure(z.object({ path: z.string().min(1) }), diskCheckSchema),
+  /** To a new file; begins a job, told by 'job' events. The target appears when it is complete and verified. */
+  'disk.convert': procedure(
+    z.object({ path: z.string().min(1), target: z.string().min(1), format: diskFormatSchema, variant: diskVariantSchema.optional() }),
+    jobSchema,
+  ),
+  /** Grows it; begins a job. */
+  'disk.resize': procedure(z.object({ path: z.string().min(1), bytes: diskBytesSchema }), jobSchema),
+  'job.cancel': procedure(z.object({ id: z.string() }), none),
 
   'image.inspect': procedure(z.object({ path: z.string() }), imageInfoSchema),
   /** Directory listing for the file picker of the served app; only names, sizes and kinds. */
@@ -77,6 +93,7 @@ export const eventSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('vmRemoved'), seq: z.int(), id: vmIdSchema }),
   z.object({ type: z.literal('host'), seq: z.int(), host: hostSchema }),
   z.object({ type: z.literal('preferences'), seq: z.int(), preferences: preferencesSchema }),
+  z.object({ type: z.literal('job'), seq: z.int(), job: jobSchema }),
   /** Something to tell the user once. */
   z.object({ type: z.literal('notice'), seq: z.int(), level: z.enum(['info', 'warning', 'error']), message: z.string(), vmId: vmIdSchema.optional() }),
 ]);

@@ -7,12 +7,18 @@ export type VmId = z.infer<typeof vmIdSchema>;
 
 const absolutePath = z.string().min(1).max(4096);
 
+/** Disk image formats, read and written. */
+export const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'] as const;
+export const diskFormatSchema = z.enum(DISK_FORMATS);
+export type DiskFormat = z.infer<typeof diskFormatSchema>;
+
 export const diskBusSchema = z.enum(['virtio', 'ide']);
 export const diskSchema = z.object({
   id: z.string().min(1).max(64),
   path: absolutePath,
   bus: diskBusSchema,
-  format: z.enum(['raw']),
+  /** 'auto': told from the content at each start; attaching stores what was found. */
+  format: z.enum(['auto', ...DISK_FORMATS]),
   readOnly: z.boolean(),
   /** 'disc': an ISO image, always read-only, ejectable. */
   kind: z.enum(['disk', 'disc']),
@@ -33,7 +39,8 @@ export type Boot = z.infer<typeof bootSchema>;
 export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
 export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
 
-export const CONFIG_SCHEMA_VERSION = 1;
+/** 2: disks may have any of DISK_FORMATS. */
+export const CONFIG_SCHEMA_VERSION = 2;
 export const MEMORY_MIN_MIB = 16;
 export const MEMORY_MAX_MIB = 1024 * 1024;
 export const CPUS_MAX = 64;

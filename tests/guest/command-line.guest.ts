@@ -72,9 +72,11 @@ describe('lodge run', () => {
     image.writeUInt32LE(0x100000, 0x214);
     image.writeUInt32LE(0x7fffffff, 0x22c);
     image.writeUInt32LE(0x1000000, 0x230);
+    image.writeUInt8(1, 0x234); // relocatable
     image.writeUInt16LE(1, 0x236); // 64-bit entry
     image.writeUInt32LE(0x7ff, 0x238);
-    image.writeUInt32LE(0x1000000, 0x260);
+    image.writeUInt32LE(0x1000000, 0x258); // preferred address
+    image.writeUInt32LE(0x1000000, 0x260); // memory it needs
     writeFileSync(file, image);
     truncateSync(file, 64 * 1024);
     const { code, stderr } = lodge(['run', '--kernel', file, '--memory', '64', '--timeout', '30']);

@@ -17,11 +17,11 @@ describe('devices of a Linux guest', () => {
     writeFileSync(disk, before);
 
     const run = boot(guest, { test: 'disk', append: 'quiet', extra: ['--disk', disk] });
-    expect((await run.waitFor(/LODGE-DISK sectors=(\d+)/, BOOT_SECONDS))[1]).toBe(String(before.length / 512));
-    expect((await run.waitFor(/LODGE-DISK read=(\w+)/, 60))[1]).toBe(sha256(before));
+    expect((await run.waitFor(/LODGE-DISK sectors=(\d+)\s/, BOOT_SECONDS))[1]).toBe(String(before.length / 512));
+    expect((await run.waitFor(/LODGE-DISK read=(\w+)\s/, 60))[1]).toBe(sha256(before));
     const written = Buffer.from('lodge-guest-wrote-this\n'.repeat(MIB)).subarray(0, MIB);
-    expect((await run.waitFor(/LODGE-DISK reread=(\w+)/, 60))[1]).toBe(sha256(written));
-    expect((await run.waitFor(/LODGE-RNG bytes=(\d+)/, 60))[1]).toBe('256');
+    expect((await run.waitFor(/LODGE-DISK reread=(\w+)\s/, 60))[1]).toBe(sha256(written));
+    expect((await run.waitFor(/LODGE-RNG bytes=(\d+)\s/, 60))[1]).toBe('256');
     expect((await run.ended(60)).code).toBe(0);
 
     const after = readFileSync(disk);
@@ -46,14 +46,14 @@ describe('devices of a Linux guest', () => {
   });
 
   it('leaves with the code written to isa-debug-exit, if it was asked for', async (context) => {
-    const run = boot(fixture(context, 'linux-image-cloud-amd64'), { test: 'exit', append: 'quiet', extra: ['--debug-exit'] });
+    const run = boot(fixture(context, 'linux-image-amd64'), { test: 'exit', append: 'quiet', extra: ['--debug-exit'] });
     await run.waitFor(/LODGE-INIT/, BOOT_SECONDS);
-    // The guest writes 0x15; QEMU's rule is (value << 1) | 1.
+    // The guest writes 0x15 through /dev/port, which the cloud kernel lacks; QEMU's rule is (value << 1) | 1.
     expect((await run.ended(60)).code).toBe((0x15 << 1) | 1);
   });
 
   it('has no isa-debug-exit otherwise', async (context) => {
-    const run = boot(fixture(context, 'linux-image-cloud-amd64'), { test: 'exit', append: 'quiet' });
+    const run = boot(fixture(context, 'linux-image-amd64'), { test: 'exit', append: 'quiet' });
     await run.waitFor(/LODGE-EXIT ignored/, BOOT_SECONDS);
     expect((await run.ended(60)).code).toBe(0);
   });
@@ -79,10 +79,8 @@ describe('devices of a Linux guest', () => {
     const run = boot(guest, { test: 'shell', append: 'quiet console=tty0', extra: ['--name', name], env });
     const screen = (): string => {
       const { code, stdout, stderr } = lodge(['text', name], env);
-      expect(code, stderr).toBe(0);
-      return stdout;
+      return code === 0 ? stdout : stderr;
     };
-    await run.waitFor(/LODGE-INIT/, BOOT_SECONDS).catch(() => undefined);
     await expect.poll(screen, { timeout: BOOT_SECONDS * 1000, interval: 1000 }).toContain('lodge#');
     expect(lodge(['keys', name, "echo 'Shift: A_b' $((40+2))\n"], env).code).toBe(0);
     await expect.poll(screen, { timeout: 60_000, interval: 500 }).toContain('Shift: A_b 42');
@@ -92,5 +90,27 @@ describe('devices of a Linux guest', () => {
     expect(readFileSync(file).subarray(1, 4).toString()).toBe('PNG');
     expect(lodge(['stop', name], env).code).toBe(0);
     await run.ended(30);
+  });
+
+  it('switches its screen to graphics', async (context) => {
+    const name = `graphics-${process.pid}`;
+    const env = { LODGE_DATA_DIR: scratch() };
+    const run = boot(fixture(context, 'linux-image-amd64'), {
+      test: 'idle',
+      append: 'quiet console=tty0 console=ttyS0 lodge.screen=graphics',
+      extra: ['--name', name],
+      env,
+    });
+    await run.waitFor(/LODGE-IDLE/, BOOT_SECONDS);
+    const file = join(scratch(), 'screen.png');
+    const size = (): string => {
+      if (lodge(['screenshot', name, file], env).code !== 0) return 'no screenshot';
+      const png = readFileSync(file);
+      return `${png.readUInt32BE(16)}×${png.readUInt32BE(20)}`;
+    };
+    // What EDID names as preferred; the text console is drawn in it.
+    await expect.poll(size, { timeout: 30_000, interval: 500 }).toMatch(/^(1024×768|1280×800|1280×720|1280×1024)$/);
+    expect(lodge(['text', name], env).stderr).toMatch(/graphics/);
+    run.kill();
   });
 });

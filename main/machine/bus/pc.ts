@@ -3,6 +3,8 @@
 /** ACPI fixed hardware: where firmware puts the power management block, and its registers. */
 export const PM_BASE = 0x600;
 export const PM_PORTS = 64;
+export const SMBUS_BASE = 0x700;
+export const SMBUS_PORTS = 16;
 export const Pm = { STATUS: 0x00, ENABLE: 0x02, CONTROL: 0x04, TIMER: 0x08, GPE_STATUS: 0x0c, GPE_ENABLE: 0x0e } as const;
 export const SCI_IRQ = 9;
 /** SLP_TYP that switches the machine off. */

@@ -1,5 +1,6 @@
 #include "accelerator/software/exit_channel.h"
 
+#include <sched.h>
 #include <x86intrin.h>
 
 #include <algorithm>
@@ -17,10 +18,23 @@ namespace {
 constexpr uint64_t kVcpuSpinMicros = 15;
 /** The owner spins this long of what its caller grants, and sleeps the rest. */
 constexpr uint64_t kOwnerSpinMicros = 200;
+constexpr uint64_t kPatienceMicros = 4;
 /** serve() blocks the event loop: whatever the caller grants, not longer. */
 constexpr unsigned kServeLimitMicros = 50'000;
 /** Coalesced, a virtio machine has a few dozen doorbells outstanding; a guest that fills this is only hurting itself. */
 constexpr size_t kEventLimit = 1024;
+
+/**
+ * One turn of a spin loop. Past a few microseconds the other side is probably not running at all: on a busy host its thread
+ * may be queued behind this one.
+ */
+void spinOnce(uint64_t waited, uint64_t patience) {
+  if (waited > patience) {
+    sched_yield();
+  } else {
+    _mm_pause();
+  }
+}
 
 /** Spinning on the only processor keeps the other side from running. */
 uint64_t spinTicks(uint64_t micros) { return std::thread::hardware_concurrency() > 1 ? micros * hostTscHz() / 1'000'000 : 0; }
@@ -48,7 +62,10 @@ bool ExitChannel::exchange(unsigned vcpu, ExitKind kind, uint64_t address, unsig
   if (!ending_.load(std::memory_order_seq_cst)) {
     callOwner();
     const uint64_t start = hostTsc();
-    while (state.load(std::memory_order_acquire) == kSpinning && hostTsc() - start < vcpuSpinTicks_) _mm_pause();
+    for (uint64_t waited = 0; waited < vcpuSpinTicks_ && state.load(std::memory_order_acquire) == kSpinning;
+         waited = hostTsc() - start) {
+      spinOnce(waited, kPatienceMicros * ticksPerMicro_);
+    }
     uint32_t expected = kSpinning;
     if (state.compare_exchange_strong(expected, kSleeping, std::memory_order_seq_cst)) {
       while (state.load(std::memory_order_acquire) == kSleeping) futexWait(state, kSleeping);
@@ -157,7 +174,7 @@ int ExitChannel::serve(int completed, unsigned spinMicros) noexcept {
       attention_.store(kAttentive, std::memory_order_seq_cst);
       continue;
     }
-    _mm_pause();
+    spinOnce(waited, kPatienceMicros * ticksPerMicro_);
   }
 }
 

@@ -63,27 +63,18 @@ void Vcpu::sleep(bool waitForSipi) noexcept {
   for (;;) {
     const uint32_t seen = wakes_.load(std::memory_order_seq_cst);
     const uint32_t requests = cpu_->requests();
-    uint64_t deadline = ~0ull;
     if (waitForSipi) {
       // INIT while waiting changes nothing, and an NMI waits for the startup.
       if (requests & (x86::kRequestStartup | x86::kRequestStop)) return;
     } else {
-      // A request for an interrupt that IF or the priority holds back must not keep the thread awake.
-      if (requests & ~(x86::kRequestInterrupt | x86::kRequestNmi)) return;
+      // A request for an interrupt that IF or the priority holds back must not keep the thread awake. All others are taken
+      // in by run() whatever the processor's state.
+      if (requests & ~static_cast<uint32_t>(x86::kRequestInterrupt)) return;
       if (interruptible && machine_.chip().interruptPending(index_)) return;
-      if (requests & x86::kRequestNmi) {
-        // run() has either not seen it, or holds it back (HLT inside an NMI handler): ask again, at a human pace.
-        if (!nmiHeld_) {
-          nmiHeld_ = true;
-          return;
-        }
-        deadline = monotonicNs() + 1'000'000;
-      }
     }
     asleep_.store(true, std::memory_order_seq_cst);
-    if (wakes_.load(std::memory_order_seq_cst) == seen) futexWait(wakes_, seen, deadline);
+    if (wakes_.load(std::memory_order_seq_cst) == seen) futexWait(wakes_, seen);
     asleep_.store(false, std::memory_order_seq_cst);
-    if (deadline != ~0ull) nmiHeld_ = false;
   }
 }
 

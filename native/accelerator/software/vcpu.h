@@ -65,7 +65,6 @@ class Vcpu final : public x86::Environment {
   std::unique_ptr<x86::Cpu> cpu_;
   pthread_t thread_{};
   bool started_ = false;
-  bool nmiHeld_ = false;  // run() was asked about a pending NMI and went back to sleep; its own thread only
 
   std::atomic<uint32_t> wakes_{0};  // futex word: counts wake()
   std::atomic<bool> asleep_{false};

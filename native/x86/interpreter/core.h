@@ -96,6 +96,14 @@ struct Tlb {
   uint64_t page[kTlbEntries];  ///< linear page `info` speaks of, whatever the fast tags say; 1: none
   bool used = false;           ///< holds anything since the last flush
 };
+/** Second level: what walks found, for all privileges. A flush is a new generation. */
+struct WalkEntry {
+  uint64_t tag = 1;         ///< linear page | Privilege
+  uint64_t generation = 0;
+  uint64_t addend = 0;
+  uint64_t info = 0;
+};
+constexpr unsigned kWalkEntries = 8192;
 /** Who accesses: the index of a TLB. */
 enum Privilege : unsigned { kUser, kSupervisor, kSupervisorUserAllowed /**< SMAP lifted by EFLAGS.AC */, kPrivileges };
 
@@ -179,6 +187,8 @@ struct Core {
   uint32_t modeBits = 0;
   Tlb tlbs[kPrivileges];
   Tlb noTlb;                  ///< stays empty: every access takes the slow path (alignment checks)
+  WalkEntry walks[kWalkEntries];
+  uint64_t walkGeneration = 1, globalGeneration = 1;
   JumpEntry jumps[kJumpEntries];
   FetchEntry fetches[kFetchEntries];
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
@@ -215,6 +225,15 @@ struct Core {
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
   uint64_t tscAdjust = 0;
 
+  // KVM clock (paravirt.cpp).
+  uint64_t clockMsr = 0;         ///< guest-physical address | enabled
+  uint64_t systemTimeBase = 0;   ///< nanoseconds at systemTimeTsc
+  uint64_t systemTimeTsc = 0;
+  uint64_t systemTime();
+  void publishClock();
+  void publishWallClock(Gpa gpa);
+  void tscJumps(uint64_t value);
+
   Core(const CpuConfig& config, PhysicalMemory& memory, Environment& env);
   ~Core();
   Core(const Core&) = delete;
@@ -247,6 +266,8 @@ struct Core {
   /** Page walk with checks, A/D updates and TLB fill. nullptr: #PF raised. */
   TlbEntry* fill(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* lookup(uint64_t linear, Access access, Privilege privilege);
+  TlbEntry* install(uint64_t linear, Access access, Privilege privilege, uint64_t addend, uint64_t info);
+  WalkEntry& walkEntry(uint64_t linear, Privilege privilege) { return walks[(linear >> 12 ^ uint64_t{privilege} << 11) & (kWalkEntries - 1)]; }
   bool scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e);
   bool walk(uint64_t linear, Access access, Privilege privilege, Gpa& page, uint64_t& info);
   Privilege privilege() const;

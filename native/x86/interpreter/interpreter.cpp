@@ -64,6 +64,7 @@ void Core::resetState() {
   state.mxcsr = 0x1f80;
   state.activity = config.index == 0 ? Activity::Runnable : Activity::WaitForSipi;
   storedMsrs.clear();
+  clockMsr = 0;
   cpl = 0;
   shadow = interruptMaybe = nmiBlocked = nmiPending = false;
   fault = FaultInfo{};

@@ -130,33 +130,41 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
   }
 }
 
+TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t addend, uint64_t info) {
+  Tlb& t = tlbs[who];
+  const unsigned index = linear >> 12 & (kTlbEntries - 1);
+  TlbEntry& e = t.entry[index];
+  const uint64_t linearPage = linear & ~kPageMask;
+  const Gpa page = info & kAddressMask;
+  e.read = info & kTlbMmio ? 1 : linearPage;
+  e.write = 1;
+  if (access == Access::Write && !(info & (kTlbMmio | kTlbRom)) && !memory.isCode(page)) {
+    if (info & kTlbTracked) memory.markDirty(page);
+    e.write = linearPage;
+  }
+  e.addend = addend;
+  e.info = info;
+  t.page[index] = linearPage;
+  t.used = true;
+  return &e;
+}
+
 TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
   Gpa page;
   uint64_t info;
   if (!walk(linear, access, who, page, info)) return nullptr;
   const PageEntry backing = memory.page(page);
-  Tlb& t = tlbs[who];
-  const unsigned index = linear >> 12 & (kTlbEntries - 1);
-  TlbEntry& e = t.entry[index];
   const uint64_t linearPage = linear & ~kPageMask;
-  e.read = e.write = 1;
+  uint64_t addend = 0;
   if (!backing.host) {
     info |= kTlbMmio;
-    e.addend = 0;
   } else {
     if (!backing.writable) info |= kTlbRom;
     if (backing.tracked) info |= kTlbTracked;
-    e.addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
-    e.read = linearPage;
-    if (access == Access::Write && backing.writable && !memory.isCode(page)) {
-      if (backing.tracked) memory.markDirty(page);
-      e.write = linearPage;
-    }
+    addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
   }
-  e.info = info;
-  t.page[index] = linearPage;
-  t.used = true;
-  return &e;
+  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info};
+  return install(linear, access, who, addend, info);
 }
 
 /** Translation without a walk when the TLB knows enough, whatever kind of page it is. */
@@ -169,7 +177,14 @@ TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
     if (e.info & kTlbMayWrite) {
       // Plain RAM whose write tag was withheld or dropped is worth another look: it may be fast again.
       if (e.write == t.page[index] || (e.info & (kTlbMmio | kTlbRom)) || memory.isCode(e.info & kAddressMask)) return &e;
+      return install(linear, access, who, e.addend, e.info);
     }
+    return fill(linear, access, who);
+  }
+  const WalkEntry& w = walkEntry(linear, who);
+  if (w.tag == ((linear & ~kPageMask) | who) && w.generation == (w.info & kTlbGlobal ? globalGeneration : walkGeneration) &&
+      (access == Access::Read || (w.info & kTlbMayWrite))) {
+    return install(linear, access, who, w.addend, w.info);
   }
   return fill(linear, access, who);
 }
@@ -358,6 +373,8 @@ bool Core::probeWrite(uint64_t linear, unsigned size, Privilege who) {
 // ---- TLB upkeep ------------------------------------------------------------------------------------------------------
 
 void Core::flushTlb(bool globals) {
+  ++walkGeneration;
+  if (globals) ++globalGeneration;
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
     bool left = false;
@@ -378,6 +395,12 @@ void Core::flushTlb(bool globals) {
 void Core::invalidatePage(uint64_t linear) {
   const uint64_t page = linear & ~kPageMask;
   const bool large = inBloom(largePages, linear >> 30);
+  if (large) {
+    ++walkGeneration;
+    ++globalGeneration;
+  } else {
+    for (Privilege who : {kUser, kSupervisor, kSupervisorUserAllowed}) walkEntry(linear, who).tag = 1;
+  }
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
     const unsigned index = linear >> 12 & (kTlbEntries - 1);

@@ -9,6 +9,7 @@ enum Msr : uint32_t {
   kP5McAddr = 0x0, kP5McType = 0x1, kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kTscAdjust = 0x3b, kSpecCtrl = 0x48,
   kPredCmd = 0x49, kUcodeRev = 0x8b, kMtrrCap = 0xfe, kArchCapabilities = 0x10a, kSysenterCs = 0x174, kSysenterEsp = 0x175, kSysenterEip = 0x176,
   kMcgCap = 0x179, kMcgStatus = 0x17a, kMcgCtl = 0x17b, kMiscEnable = 0x1a0, kPat = 0x277, kMtrrDefType = 0x2ff, kTscDeadline = 0x6e0,
+  kKvmWallClock = 0x4b564d00, kKvmSystemTime = 0x4b564d01,
   kEferMsr = 0xc0000080, kStar = 0xc0000081, kLstar = 0xc0000082, kCstar = 0xc0000083, kSfmask = 0xc0000084,
   kFsBase = 0xc0000100, kGsBase = 0xc0000101, kKernelGsBase = 0xc0000102, kTscAuxMsr = 0xc0000103,
 };
@@ -77,6 +78,8 @@ bool Core::readMsr(uint32_t index, uint64_t& value) {
   switch (index) {
     case kTsc: value = env.readTsc(); return true;
     case kTscAdjust: value = tscAdjust; return true;
+    case kKvmWallClock: value = 0; return true;
+    case kKvmSystemTime: value = clockMsr; return true;
     case kSysenterCs: value = state.sysenterCs; return true;
     case kSysenterEsp: value = state.sysenterEsp; return true;
     case kSysenterEip: value = state.sysenterEip; return true;
@@ -108,12 +111,19 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
   switch (index) {
     case kTsc: {
       tscAdjust += value - env.readTsc();
+      tscJumps(value);
       env.writeTsc(value);
       return true;
     }
     case kTscAdjust:
+      tscJumps(env.readTsc() + (value - tscAdjust));
       env.writeTsc(env.readTsc() + (value - tscAdjust));
       tscAdjust = value;
+      return true;
+    case kKvmWallClock: publishWallClock(value); return true;
+    case kKvmSystemTime:
+      clockMsr = value;
+      publishClock();
       return true;
     case kSysenterCs: state.sysenterCs = value & 0xffff; return true;
     case kSysenterEsp: if (!canonical(value)) return false; state.sysenterEsp = value; return true;

@@ -475,6 +475,12 @@ bool setAc(Core& c, const Insn*) {
   c.tlb = &c.tlbs[c.privilege()];
   return true;
 }
+/** KVM's hypercalls, of which none is offered: KVM_EPERM from user mode, else KVM_ENOSYS. */
+bool vmcall(Core& c, const Insn*) {
+  const int64_t answer = c.cpl == 0 ? -1000 : -1;
+  c.state.gpr[kRax] = c.long64() ? static_cast<uint64_t>(answer) : static_cast<uint32_t>(answer);
+  return true;
+}
 bool clflush(Core& c, const Insn* i) { return !(i->flags & kInsnMemory) || c.slowRead(i, 1); }
 bool nothing(Core&, const Insn*) { return true; }
 
@@ -582,6 +588,7 @@ Handler bindSystem(const Binding& b) {
     case Op::Wrgsbase: return rmSegment(bindBase<kGs, true>(d));
     case Op::Clac: return plain<setAc<false>>;
     case Op::Stac: return plain<setAc<true>>;
+    case Op::Vmcall: return plain<protectedOnly<vmcall>>;
     case Op::Clflush: return plain<clflush>;
     case Op::Invd:
     case Op::Wbinvd: return plain<ring0<nothing>>;

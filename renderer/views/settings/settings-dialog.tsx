@@ -279,7 +279,7 @@ function BootTab({ config, change, hardware, kernelError }: TabProps & { kernelE
             }}
           />
           <PathField
-            label="Initial RAM disk"
+            label="Initial RAM disk (initrd)"
             kind="initrd"
             wanted="initrd"
             value={initrd}

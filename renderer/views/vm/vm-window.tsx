@@ -58,10 +58,12 @@ function LiveWindow({ vm }: { vm: Vm }) {
   useEffect(() => {
     document.title = `${name} – Lodge`;
   }, [name]);
+  // While it starts there is nobody to answer yet; the event that it runs is the quickest sign that there is.
+  const viewable = live && vm.state !== 'starting';
   useEffect(() => {
-    if (live) session.start();
+    if (viewable) session.start();
     else session.stop();
-  }, [session, live]);
+  }, [session, viewable]);
   useEffect(() => () => session.dispose(), [session]);
   // Who starts a machine wants to type into it.
   useEffect(() => {

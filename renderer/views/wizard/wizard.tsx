@@ -386,7 +386,7 @@ function BootStep({ draft, change, errors }: StepProps) {
             placeholder="/path/to/vmlinuz"
           />
           <PathField
-            label="Initial RAM disk"
+            label="Initial RAM disk (initrd)"
             kind="initrd"
             wanted="initrd"
             value={draft.initrd}

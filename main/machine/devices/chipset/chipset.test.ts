@@ -93,6 +93,15 @@ describe('chipset', () => {
     expect(t.bus.readPort(0xcf9, 1)).toBe(6);
   });
 
+  it('has an SMBus on which nobody answers', () => {
+    const t = setUp();
+    t.bus.writePort(0x704, 1, 0xa1);
+    t.bus.writePort(0x702, 1, 0x48);
+    expect(t.bus.readPort(0x700, 1)).toBe(4);
+    t.bus.writePort(0x700, 1, 4);
+    expect([t.bus.readPort(0x700, 1), t.bus.readPort(0x704, 1)]).toEqual([0, 0xa1]);
+  });
+
   it('survives every offset at every width', () => {
     const t = setUp();
     for (let offset = 0; offset < 64; offset++) {

@@ -1,18 +1,23 @@
 /**
  * PIIX4 power management function (Intel 82371AB data sheet, 290562, §7; ACPI 2.0 §4.7 fixed hardware). A 64-byte block of ports at
  * PMBASE: PM1 status/enable/control, the 24-bit 3.579545 MHz timer, GPE0. Offers power button, power-off (S5), SCI. ACPI is always
- * on (SCI_EN is wired). Not offered: sleep states S1–S4, SMBus, the legacy SMI side.
+ * on (SCI_EN is wired). The SMBus host has a block of its own (smbus.ts). Not offered: sleep states S1–S4, the legacy SMI side.
  */
 import type { Clock } from '../../../backend/clock';
 import type { Disposable } from '../../../lib/disposable';
-import { Pm, PM_BASE, PM_PORTS, SCI_IRQ, SLEEP_TYPE_S5 } from '../../bus/pc';
+import { Pm, PM_BASE, PM_PORTS, SCI_IRQ, SLEEP_TYPE_S5, SMBUS_BASE, SMBUS_PORTS } from '../../bus/pc';
 import type { IoHandler, IrqLine } from '../../bus/types';
 import { PciFunction } from '../pci';
+import { SmbusHost } from './smbus';
 
 export const PM_TIMER_HZ = 3579545;
 
 const PMBA = 0x40;
 const PMREGMISC = 0x80;
+const SMBBA = 0x90;
+const SMBHSTCFG = 0xd2;
+/** Host enabled; its interrupt is IRQ 9. */
+const SMBUS_ON = 9;
 const Pm1 = { TIMER: 0x0001, GLOBAL: 0x0020, POWER_BUTTON: 0x0100, RTC: 0x0400, WAKE: 0x8000 } as const;
 const STATUS_BITS = Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.RTC | Pm1.WAKE;
 const ENABLE_BITS = Pm1.TIMER | Pm1.GLOBAL | Pm1.POWER_BUTTON | Pm1.RTC;
@@ -29,14 +34,19 @@ export class Piix4Pm extends PciFunction implements IoHandler {
   private gpeEnable = 0;
   private lastHalf = 0;
   private timer: Disposable | undefined;
-  private ports: Disposable | undefined;
-  private base = 0;
+  private readonly smbus = new SmbusHost();
+  private readonly blocks: { base: number; ports: Disposable | undefined }[] = [
+    { base: 0, ports: undefined },
+    { base: 0, ports: undefined },
+  ];
 
   constructor(private readonly deps: { clock: Clock; sci: IrqLine; powerOff: () => void }) {
     super('piix4-pm', { vendor: 0x8086, device: 0x7113, revision: 3, classCode: 0x068000, subsystemVendor: 0x1af4, subsystem: 0x1100 });
     this.defineRegisters([
       { offset: PMBA, width: 4, name: 'pmba', reset: 1, writable: 0xffc0 },
       { offset: PMREGMISC, width: 1, name: 'pmregmisc', reset: 0, writable: 1 },
+      { offset: SMBBA, width: 4, name: 'smbba', reset: 1, writable: 0xfff0 },
+      { offset: SMBHSTCFG, width: 1, name: 'smbhstcfg', reset: 0, writable: 0x0f },
     ]);
   }
 
@@ -44,6 +54,8 @@ export class Piix4Pm extends PciFunction implements IoHandler {
   setUp(): void {
     this.writeConfig(PMBA, 4, PM_BASE);
     this.writeConfig(PMREGMISC, 1, 1);
+    this.writeConfig(SMBBA, 4, SMBUS_BASE);
+    this.writeConfig(SMBHSTCFG, 1, SMBUS_ON);
     this.writeConfig(0x3c, 1, SCI_IRQ);
   }
 
@@ -54,6 +66,7 @@ export class Piix4Pm extends PciFunction implements IoHandler {
 
   override reset(): void {
     super.reset();
+    this.smbus.reset();
     this.status = this.enable = this.control = this.gpeStatus = this.gpeEnable = 0;
     this.lastHalf = this.half();
     this.armTimer();
@@ -64,7 +77,7 @@ export class Piix4Pm extends PciFunction implements IoHandler {
   override dispose(): void {
     super.dispose();
     this.timer?.dispose();
-    this.ports?.dispose();
+    for (const block of this.blocks) block.ports?.dispose();
   }
 
   protected override configWritten(): void {
@@ -72,12 +85,18 @@ export class Piix4Pm extends PciFunction implements IoHandler {
   }
 
   private decode(): void {
-    const on = (this.config.read(PMREGMISC, 1) & 1) !== 0;
-    const base = on ? this.config.read(PMBA, 4) & 0xffc0 : 0;
-    if (base === this.base) return;
-    this.base = base;
-    this.ports?.dispose();
-    this.ports = base === 0 ? undefined : this.slot?.overlayPorts(base, PM_PORTS, this, 'ACPI power management', {});
+    const pmOn = (this.config.read(PMREGMISC, 1) & 1) !== 0;
+    const smbusOn = (this.config.read(SMBHSTCFG, 1) & 1) !== 0;
+    this.place(0, pmOn ? this.config.read(PMBA, 4) & 0xffc0 : 0, PM_PORTS, this, 'ACPI power management');
+    this.place(1, smbusOn ? this.config.read(SMBBA, 4) & 0xfff0 : 0, SMBUS_PORTS, this.smbus, 'SMBus');
+  }
+
+  private place(index: number, base: number, count: number, handler: IoHandler, name: string): void {
+    const block = this.blocks[index]!;
+    if (base === block.base) return;
+    block.base = base;
+    block.ports?.dispose();
+    block.ports = base === 0 ? undefined : this.slot?.overlayPorts(base, count, handler, name, handler === this.smbus ? { maxWidth: 1 } : {});
   }
 
   read(offset: number, width: number): number {

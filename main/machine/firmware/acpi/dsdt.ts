@@ -1,5 +1,5 @@
 /** The machine's devices in AML: processors, the PCI root with its windows and interrupt routing, link devices, legacy devices. */
-import { COM_PORTS, PM_BASE, PM_PORTS, pirqOf, SLEEP_TYPE_S5 } from '../../bus/pc';
+import { COM_PORTS, PM_BASE, PM_PORTS, pirqOf, SLEEP_TYPE_S5, SMBUS_BASE, SMBUS_PORTS } from '../../bus/pc';
 import { PCI_MEMORY_END, PCI_MEMORY_START } from '../../memory/address-space';
 import * as aml from './aml';
 
@@ -109,7 +109,7 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
           legacy('KBD', 'PNP0303', undefined, aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)),
           legacy('MOU', 'PNP0F13', undefined, aml.irq(12)),
           ...coms,
-          legacy('PMR', 'PNP0C02', 1, aml.io(PM_BASE, PM_PORTS)),
+          legacy('PMR', 'PNP0C02', 1, aml.io(PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
         ),
       ),
       aml.fields('PCI0.ISA.PIRQ', ['PRQ0', 8], ['PRQ1', 8], ['PRQ2', 8], ['PRQ3', 8]),
