@@ -44,6 +44,8 @@ interface MachineFlags {
   memory: number;
   cpus: number;
   disk: string[];
+  firmware: string;
+  firmwareVariables?: string;
   accelerator: VmConfig['accelerator'];
   tier: VmConfig['tier'];
 }
@@ -57,12 +59,29 @@ const machineOptions = (command: Command): Command =>
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
     .option('--disk <file[,bus=virtio|ide][,readonly]>', 'disk image; may be repeated', collect, [])
+    .option('--firmware <builtin|file>', 'what boots the disks: the built-in BIOS, or an image (SeaBIOS, OVMF)', 'builtin')
+    .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
       new Option('--tier <tier>', 'how the software accelerator runs it')
         .choices(['auto', 'interpreter', 'translator'])
         .default('auto'),
     );
+
+function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
+  if (firmware === 'builtin' && firmwareVariables !== undefined) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: 'The built-in BIOS keeps no variables.',
+      fix: 'Give --firmware FILE as well, or leave --firmware-variables out.',
+    });
+  }
+  return {
+    kind: 'firmware',
+    ...(firmware !== 'builtin' && { image: resolve(firmware) }),
+    ...(firmwareVariables !== undefined && { variables: resolve(firmwareVariables) }),
+  };
+}
 
 function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig {
   if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined)) {
@@ -75,7 +94,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
   const boot: Boot = builtin
     ? { kind: 'builtin' }
     : flags.kernel === undefined
-      ? { kind: 'firmware' }
+      ? firmwareOf(flags)
       : {
           kind: 'linux',
           kernel: resolve(flags.kernel),
@@ -152,7 +171,7 @@ function program(context: Context): Command {
         },
       ) => {
         if (!child) throw new Error('the VM process was not forked');
-        if (flags.kernel === undefined && !flags.builtin && flags.disk.length === 0) {
+        if (flags.kernel === undefined && !flags.builtin && flags.disk.length === 0 && flags.firmware === 'builtin') {
           throw new LodgeError({
             code: 'invalidInput',
             message: 'There is nothing to run.',

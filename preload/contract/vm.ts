@@ -31,8 +31,13 @@ export const bootSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('linux'), kernel: absolutePath, initrd: absolutePath.optional(), commandLine: z.string().max(2047) }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),
-  /** Built-in BIOS: disks and discs in order. */
-  z.object({ kind: z.literal('firmware') }),
+  /** Disks and discs in order, by the built-in BIOS, or by a firmware image (SeaBIOS, OVMF). */
+  z.object({
+    kind: z.literal('firmware'),
+    image: absolutePath.optional(),
+    /** Where a UEFI image keeps its settings; made when it is not there. Without it they are kept in the machine's folder. */
+    variables: absolutePath.optional(),
+  }),
 ]);
 export type Boot = z.infer<typeof bootSchema>;
 

@@ -9,16 +9,18 @@ import { gzipSync } from 'node:zlib';
 import { CACHE, at, hashOf, runQuiet, say, which } from './common.mjs';
 import { cpio } from './cpio.mjs';
 
-export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64'];
+/** The 32-bit kernel needs apt to know the i386 architecture (`dpkg --add-architecture i386`); it is left out elsewhere. */
+export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64', 'linux-image-686-pae:i386'];
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
 const HOME = join(CACHE, 'guest');
 /** Name → { kernel, initrd, release } or { problem }. */
 export const FIXTURES = join(HOME, 'fixtures.json');
 
 /** Downloads one package and returns the path of its .deb in `folder`. */
-function download(name, folder) {
+export function download(name, folder) {
   runQuiet('apt-get', ['-qq', 'download', name], { cwd: folder, what: `apt-get download ${name}`, timeoutSeconds: 600 });
-  const file = readdirSync(folder).find((f) => f.startsWith(`${name}_`) && f.endsWith('.deb'));
+  const [bare] = name.split(':');
+  const file = readdirSync(folder).find((f) => f.startsWith(`${bare}_`) && f.endsWith('.deb'));
   if (!file) throw new Error(`apt-get made no ${name} package`);
   return join(folder, file);
 }
@@ -29,7 +31,7 @@ function versionedPackage(meta) {
     runQuiet('apt-cache', ['depends', meta], { what: `apt-cache depends ${meta}` }),
   );
   if (!match) throw new Error(`apt knows no kernel behind ${meta}`);
-  return match[1];
+  return meta.endsWith(':i386') && !match[1].endsWith(':i386') ? `${match[1]}:i386` : match[1];
 }
 
 /** Names of the modules a .ko file needs (its .modinfo section is a list of NUL-terminated key=value strings). */
@@ -86,7 +88,7 @@ function makeInitrd(busybox, modules) {
 
 function makeKernel(meta, busybox, recipe) {
   const name = versionedPackage(meta);
-  const folder = join(HOME, `${name}-${recipe.slice(0, 12)}`);
+  const folder = join(HOME, `${name.replace(':', '-')}-${recipe.slice(0, 12)}`);
   if (!existsSync(join(folder, 'initrd.gz'))) {
     const work = mkdtempSync(join(HOME, 'new-'));
     try {
@@ -120,13 +122,14 @@ function makeKernel(meta, busybox, recipe) {
   };
 }
 
-/** busybox-static's program: the installed one if it is static, else from the package. */
-function findBusybox() {
-  const kept = join(HOME, 'busybox');
+/** The program of busybox-static, for the processor of the kernel. */
+function findBusybox(meta) {
+  const suffix = meta.endsWith(':i386') ? ':i386' : '';
+  const kept = join(HOME, `busybox${suffix.replace(':', '-')}`);
   if (existsSync(kept)) return kept;
   const work = mkdtempSync(join(HOME, 'new-'));
   try {
-    const deb = download('busybox-static', work);
+    const deb = download(`busybox-static${suffix}`, work);
     runQuiet('dpkg-deb', ['-x', deb, work], { what: 'Unpacking busybox-static' });
     const program = ['bin/busybox', 'usr/bin/busybox'].map((p) => join(work, p)).find((p) => existsSync(p));
     renameSync(program, kept);
@@ -138,7 +141,7 @@ function findBusybox() {
 
 let updated = false;
 /** Package lists that are missing or older than the archive make any download fail: root can renew them, once. */
-function orAfterUpdate(attempt) {
+export function orAfterUpdate(attempt) {
   try {
     return attempt();
   } catch (error) {
@@ -156,7 +159,7 @@ export function ensureFixtures() {
   const recipe = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']);
   const make = (meta) => {
     if (!which('apt-get') || !which('dpkg-deb')) throw new Error('Debian kernels are taken through apt, which is not here');
-    return makeKernel(meta, findBusybox(), recipe);
+    return makeKernel(meta, findBusybox(meta), recipe);
   };
   for (const meta of KERNELS) {
     try {
