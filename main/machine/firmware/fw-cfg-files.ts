@@ -71,8 +71,11 @@ const Zone = { HIGH: 1, F_SEGMENT: 2 } as const;
 const COMMAND_BYTES = 128;
 const NAME_BYTES = 56;
 
-function acpiFiles(config: AcpiConfig): FwCfgFile[] {
-  const image = buildAcpi(config, -RSDP_AREA);
+/** As SeaBIOS and OVMF lay out an i440FX: from 2 GiB on where RAM ends below, else from the end of low RAM. */
+const pciMemoryStart = ({ low }: RamLayout): number => Math.max(2 ** 31, low);
+
+function acpiFiles(config: AcpiConfig & { ram: RamLayout }): FwCfgFile[] {
+  const image = buildAcpi({ ...config, pciMemoryStart: pciMemoryStart(config.ram) }, -RSDP_AREA);
   const bytes = image.bytes.slice();
   const view = new DataView(bytes.buffer);
   const place = (address: number): { file: string; offset: number } =>

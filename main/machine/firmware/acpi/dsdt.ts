@@ -4,6 +4,8 @@ import { PCI_MEMORY_END, PCI_MEMORY_START } from '../../memory/address-space';
 import * as aml from './aml';
 
 export interface AcpiConfig {
+  /** Where firmware begins to place PCI memory; PCI_MEMORY_START unless told. */
+  readonly pciMemoryStart?: number;
   readonly cpus: number;
   /** COM ports that exist. */
   readonly serialPorts: number;
@@ -97,7 +99,7 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
             aml.io(0xcf8, 8),
             aml.ioWindow(0x0d00, 0xffff),
             aml.memoryWindow(0xa0000, 0xbffff, true),
-            aml.memoryWindow(PCI_MEMORY_START, PCI_MEMORY_END - 1, false),
+            aml.memoryWindow(config.pciMemoryStart ?? PCI_MEMORY_START, PCI_MEMORY_END - 1, false),
           ),
         ),
         interruptRouting(),
