@@ -78,13 +78,12 @@ function grubDisc(target, work, { kernel, initrd }) {
   disc(target, work, files, 'boot/core.img');
 }
 
-/** A disk as people partition one: an MBR, and one active FAT16 partition from 1 MiB on. */
-function syslinuxDisk(target, work, { kernel, initrd }) {
+/** A disk as people partition one: an MBR with `bootCode`, and one active FAT16 partition from `start` on. */
+function partitionedDisk(target, start, bootCode = Buffer.alloc(0)) {
   const bytes = 48 << 20;
-  const start = 2048;
   const sectors = bytes / 512 - start;
   const mbr = Buffer.alloc(512);
-  readFileSync(join(unpacked('syslinux'), 'usr/lib/SYSLINUX/mbr.bin')).copy(mbr);
+  bootCode.copy(mbr);
   mbr.set([0x80, 32, 33, 0, 0x0e, 0xfe, 0xff, 0xff], 446);
   mbr.writeUInt32LE(start, 454);
   mbr.writeUInt32LE(sectors, 458);
@@ -93,14 +92,30 @@ function syslinuxDisk(target, work, { kernel, initrd }) {
   ftruncateSync(file, bytes);
   writeSync(file, mbr, 0, 512, 0);
   closeSync(file);
+  const geometry = ['-h', '255', '-s', '63', '-H', String(start), '-T', String(sectors)];
+  runQuiet('mformat', ['-i', `${target}@@${start * 512}`, ...geometry, '-v', 'LODGE', '::'], { what: 'mformat' });
+}
+
+function fill(volume, files) {
+  for (const [name, from] of Object.entries(files)) runQuiet('mcopy', ['-i', volume, from, `::/${name}`], { what: 'mcopy' });
+}
+
+function syslinuxDisk(target, work, { kernel, initrd }) {
+  const start = 2048;
+  partitionedDisk(target, start, readFileSync(join(unpacked('syslinux'), 'usr/lib/SYSLINUX/mbr.bin')));
   const config = join(work, 'syslinux.cfg');
   writeFileSync(config, loaderConfig('/vmlinuz', '/initrd.gz'));
-  const volume = `${target}@@${start * 512}`;
-  runQuiet('mformat', ['-i', volume, '-h', '255', '-s', '63', '-H', String(start), '-T', String(sectors), '-v', 'LODGE', '::'], { what: 'mformat' });
   runQuiet(join(unpacked('syslinux'), 'usr/bin/syslinux'), ['--install', '--offset', String(start * 512), target], { what: 'syslinux' });
-  runQuiet('mcopy', ['-i', volume, config, '::/syslinux.cfg'], { what: 'mcopy' });
-  runQuiet('mcopy', ['-i', volume, kernel, '::/vmlinuz'], { what: 'mcopy' });
-  runQuiet('mcopy', ['-i', volume, initrd, '::/initrd.gz'], { what: 'mcopy' });
+  fill(`${target}@@${start * 512}`, { 'syslinux.cfg': config, vmlinuz: kernel, 'initrd.gz': initrd });
+}
+
+/** The shell of UEFI runs startup.nsh of the first disk it can read: it starts the kernel as an EFI program. */
+function efiDisk(target, work, { kernel, initrd }) {
+  const start = 2048;
+  partitionedDisk(target, start);
+  const script = join(work, 'startup.nsh');
+  writeFileSync(script, `fs0:\r\nvmlinuz.efi initrd=\\initrd.gz ${COMMAND_LINE}\r\n`);
+  fill(`${target}@@${start * 512}`, { 'startup.nsh': script, 'vmlinuz.efi': kernel, 'initrd.gz': initrd });
 }
 
 /** Images that are in a package as they are. */
@@ -118,7 +133,7 @@ const READY = {
   'ovmf-vars.fd': inPackage('ovmf', 'usr/share/OVMF/OVMF_VARS_4M.fd'),
 };
 /** Made here, with a Debian kernel and the test guest's initrd. */
-const MADE = { 'isolinux.iso': isolinuxDisc, 'grub.iso': grubDisc, 'syslinux.img': syslinuxDisk };
+const MADE = { 'isolinux.iso': isolinuxDisc, 'grub.iso': grubDisc, 'syslinux.img': syslinuxDisk, 'efi.img': efiDisk };
 
 function make(name, recipe, kernel) {
   const key = hashOf(['resources/tools/lib/media.mjs'], kernel.kernel, kernel.initrd).slice(0, 12);
