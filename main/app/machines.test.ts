@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { CallResult, LodgeEvent, Vm } from '../../preload/contract';
+import { CONFIG_SCHEMA_VERSION, type CallResult, type LodgeEvent, type Vm } from '../../preload/contract';
 import { Emitter } from '../lib/disposable';
 import { Machines } from './machines';
 
 const id = (n: number): string => `00000000-0000-4000-8000-00000000000${n}`;
 const vm = (n: number, state: Vm['state']): Vm => ({
   definition: {
-    schema: 1,
+    schema: CONFIG_SCHEMA_VERSION,
     id: id(n),
     createdAt: '2026-01-01T00:00:00.000Z',
     name: `Machine ${n}`,

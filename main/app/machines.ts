@@ -26,7 +26,9 @@ export class Machines implements Disposable {
             this.current = event.preferences;
             return;
           case 'host':
+          case 'job':
           case 'notice':
+          case 'job':
             return;
           default:
             event satisfies never;

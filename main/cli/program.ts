@@ -2,8 +2,9 @@
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, CPUS_MAX, type Boot, type VmConfig } from '../../preload/contract';
+import { DISK_FORMATS, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, CPUS_MAX, type Boot, type DiskFormat, type VmConfig } from '../../preload/contract';
 import { dataPaths, type AppLayout } from '../lib/paths';
+import { addDiskVerbs } from './disk';
 import { errorText, parseDisk, run } from './run';
 
 interface Context {
@@ -41,6 +42,7 @@ interface MachineFlags {
   kernel?: string;
   initrd?: string;
   append?: string;
+  module: string[];
   memory: number;
   cpus: number;
   disk: string[];
@@ -53,12 +55,13 @@ interface MachineFlags {
 /** The options that `run` and `create` share. */
 const machineOptions = (command: Command): Command =>
   command
-    .option('--kernel <file>', 'Linux kernel (bzImage) to start directly')
+    .option('--kernel <file>', 'kernel to start directly: Linux (bzImage), multiboot 1 or 2, PVH')
     .option('--initrd <file>', 'initial RAM disk for it')
     .option('--append <text>', 'kernel command line')
+    .option('--module <file[=command line]>', 'a further file for a multiboot or PVH kernel; may be repeated', collect, [])
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
-    .option('--disk <file[,bus=virtio|ide][,readonly]>', 'disk image; may be repeated', collect, [])
+    .option('--disk <file[,bus=virtio|ide][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .option('--firmware <builtin|file>', 'what boots the disks: the built-in BIOS, or an image (SeaBIOS, OVMF)', 'builtin')
     .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
@@ -83,11 +86,17 @@ function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
   };
 }
 
+/** FILE[=COMMAND LINE]; the file's name may contain no equals sign. */
+function parseModule(text: string): { path: string; commandLine: string } {
+  const [path = '', ...rest] = text.split('=');
+  return { path: resolve(path), commandLine: rest.join('=') };
+}
+
 function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig {
-  if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined)) {
+  if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined || flags.module.length > 0)) {
     throw new LodgeError({
       code: 'invalidInput',
-      message: '--initrd and --append belong to a kernel.',
+      message: '--initrd, --append and --module belong to a kernel.',
       fix: 'Add --kernel FILE.',
     });
   }
@@ -99,6 +108,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
           kind: 'linux',
           kernel: resolve(flags.kernel),
           commandLine: flags.append ?? '',
+          ...(flags.module.length > 0 && { modules: flags.module.map(parseModule) }),
           ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
         };
   return {
@@ -210,13 +220,14 @@ function program(context: Context): Command {
   machineOptions(verb('create <name>', 'add a machine to the library'))
     .option('--builtin', 'starts the guest that comes with Lodge')
     .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
-    .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number }) => {
+    .addOption(new Option('--disk-format <format>', 'of that disk').choices(DISK_FORMATS).default('raw'))
+    .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number; diskFormat: DiskFormat }) => {
       const { create } = await import('./verbs');
       const vm = await create(
         dataPaths({ dataDir: flags.data }),
         layout,
         configOf(flags, name, flags.builtin === true),
-        flags.newDisk,
+        flags.newDisk === undefined ? undefined : { bytes: flags.newDisk, format: flags.diskFormat },
       );
       print(vm, vm.definition.id);
     });
@@ -322,5 +333,6 @@ function program(context: Context): Command {
       print({}, '');
     });
 
+  addDiskVerbs(lodge, context, parseSize);
   return lodge;
 }

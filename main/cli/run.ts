@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
+import { DISK_FORMATS, diskSchema, LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -160,17 +160,27 @@ function attachTerminal(guest: Writable, leave: () => void): () => void {
   return restore;
 }
 
-/** FILE[,bus=virtio|ide][,readonly]; a comma that is followed by anything else belongs to the name. */
+/** FILE[,bus=virtio|ide][,format=…][,readonly]; a comma that is followed by anything else belongs to the name. */
 export function parseDisk(text: string, index: number): Disk {
   let path = text;
   let bus: Disk['bus'] = 'virtio';
   let readOnly = false;
+  let format: Disk['format'] = 'auto';
   for (;;) {
-    const match = /^(.+),(bus=([^,]*)|readonly)$/s.exec(path);
+    const match = /^(.+),(bus=([^,]*)|format=([^,]*)|readonly)$/s.exec(path);
     if (!match) break;
     path = match[1]!;
     if (match[2] === 'readonly') readOnly = true;
-    else if (match[3] === 'virtio' || match[3] === 'ide') bus = match[3];
+    else if (match[4] !== undefined) {
+      const parsed = diskSchema.shape.format.safeParse(match[4]);
+      if (!parsed.success)
+        throw new LodgeError({
+          code: 'invalidInput',
+          message: `There is no disk format "${match[4]}".`,
+          fix: `Use one of auto, ${DISK_FORMATS.join(', ')}.`,
+        });
+      format = parsed.data;
+    } else if (match[3] === 'virtio' || match[3] === 'ide') bus = match[3];
     else
       throw new LodgeError({
         code: 'invalidInput',
@@ -179,5 +189,5 @@ export function parseDisk(text: string, index: number): Disk {
       });
   }
   const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
-  return { id: `disk${index}`, path: resolve(path), bus, format: 'raw', readOnly: readOnly || kind === 'disc', kind };
+  return { id: `disk${index}`, path: resolve(path), bus, format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
 }

@@ -1,6 +1,6 @@
 /** Verbs that ask a running Lodge, or, for what needs no machine to run, open the library themselves. */
 import { writeFile } from 'node:fs/promises';
-import { LodgeError, type BrokenVm, type Host, type Vm, type VmConfig } from '../../preload/contract';
+import { LodgeError, type BrokenVm, type Host, type NewDisk, type Vm, type VmConfig } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { connectAll, type LocalClient } from '../rpc/local-socket';
 import { HostService } from '../services/host';
@@ -41,8 +41,7 @@ export function list(paths: DataPaths, layout: AppLayout): Promise<{ vms: Vm[]; 
   });
 }
 
-export function create(paths: DataPaths, layout: AppLayout, config: VmConfig, newDiskBytes: number | undefined): Promise<Vm> {
-  const newDisk = newDiskBytes === undefined ? undefined : { bytes: newDiskBytes };
+export function create(paths: DataPaths, layout: AppLayout, config: VmConfig, newDisk: NewDisk | undefined): Promise<Vm> {
   return withClients(paths, async (clients) => {
     const server = clients.find((c) => c.note.kind === 'server');
     if (server) return server.call('vm.create', { config, ...(newDisk && { newDisk }) });

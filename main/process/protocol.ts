@@ -13,7 +13,13 @@ export const machineSpecSchema = z.object({
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
   boot: z.discriminatedUnion('kind', [
-    z.object({ kind: z.literal('linux'), kernel: z.string(), initrd: z.string().optional(), commandLine: z.string() }),
+    z.object({
+      kind: z.literal('linux'),
+      kernel: z.string(),
+      initrd: z.string().optional(),
+      commandLine: z.string(),
+      modules: z.array(z.object({ path: z.string(), commandLine: z.string() })).optional(),
+    }),
     /** Without `image`, the built-in BIOS. `variables`: the file of UEFI's settings; without it they are forgotten. */
     z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),
   ]),

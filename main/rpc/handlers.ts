@@ -1,12 +1,12 @@
 /** The contract's procedures on the services. A missing one does not compile. */
-import { contract, LodgeError, type Handlers } from '../../preload/contract';
+import { contract, diskFormatSchema, LodgeError, type Handlers } from '../../preload/contract';
 import { listFiles } from '../services/files';
 import type { HostService } from '../services/host';
 import type { Lodge } from '../services/lodge';
 import type { Machines } from '../services/machines';
 
 export function lodgeHandlers(lodge: Lodge): Handlers {
-  const { machines, host } = lodge;
+  const { machines, host, disks } = lodge;
   return {
     ...machineHandlers(machines),
     'app.snapshot': async () => ({
@@ -16,6 +16,7 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
       host: host.get(),
       preferences: lodge.preferences,
       notices: lodge.notices,
+      jobs: disks.jobs(),
     }),
     'host.get': async () => host.get(),
     'preferences.set': (change) => lodge.setPreferences(change as Partial<typeof lodge.preferences>),
@@ -29,18 +30,25 @@ export function lodgeHandlers(lodge: Lodge): Handlers {
         throw new LodgeError({
           code: 'fileInvalid',
           message: `${path} cannot be attached: ${problem.replace(/\.$/, '')}.`,
-          fix: 'Choose a raw disk image or an ISO image.',
+          fix: 'Choose a disk image or an ISO image.',
         });
       }
       return machines.attach(id, {
         path,
         bus: bus ?? 'virtio',
-        format: 'raw',
+        // What it is now, is told once: a guest could make a raw image look like another kind.
+        format: image.kind === 'disc' ? 'raw' : (diskFormatSchema.safeParse(image.format).data ?? 'raw'),
         readOnly: image.kind === 'disc',
         kind: image.kind,
       });
     },
     'vm.detach': ({ id, diskId }) => machines.detach(id, diskId),
+    'disk.create': (options) => disks.create(options),
+    'disk.info': ({ path }) => disks.info(path),
+    'disk.check': ({ path }) => disks.check(path),
+    'disk.convert': (options) => disks.convert(options),
+    'disk.resize': ({ path, bytes }) => disks.resize(path, bytes),
+    'job.cancel': async ({ id }) => disks.cancel(id),
     'image.inspect': ({ path }) => lodge.inspectImage(path),
     'files.list': ({ path }) => listFiles(path),
   };

@@ -7,6 +7,7 @@ import { silentLogger, type Logger } from '../lib/log';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import type { Spawner } from '../process/channel';
 import type { Deadlines } from '../process/supervisor';
+import { Disks } from './disks';
 import { EventHub } from './events';
 import { HostService, hostMemory } from './host';
 import { Machines } from './machines';
@@ -47,6 +48,7 @@ export class Lodge {
     readonly hub: EventHub,
     readonly host: HostService,
     readonly machines: Machines,
+    readonly disks: Disks,
     readonly inspectImage: LodgeOptions['inspectImage'],
     readonly log: Logger,
     private readonly inventory: Inventory,
@@ -94,7 +96,7 @@ export class Lodge {
     await machines.loadInventory();
     for (const notice of [...notices, ...inventory.notices]) log.warn({}, notice);
     for (const broken of inventory.broken()) log.warn({ folder: broken.folder }, broken.message);
-    return new Lodge(hub, host, machines, options.inspectImage, log, inventory, preferences, notices);
+    return new Lodge(hub, host, machines, new Disks({ hub, lockDir: paths.lockDir }), options.inspectImage, log, inventory, preferences, notices);
   }
 
   get preferences(): Preferences {
@@ -122,6 +124,7 @@ export class Lodge {
   /** Running machines are ended with their disks flushed. */
   async close(): Promise<void> {
     this.disposables.dispose();
+    await this.disks.close();
     await this.machines.close();
   }
 }

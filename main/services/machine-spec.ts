@@ -4,6 +4,8 @@ import { access, stat } from 'node:fs/promises';
 import { LodgeError, type VmConfig } from '../../preload/contract';
 import type { MachineSpec } from '../process/protocol';
 import type { AppLayout } from '../lib/paths';
+import { diskInfo } from '../storage';
+import { friendly } from './disks';
 import type { LockWish } from './file-locks';
 
 /** What one run adds to the definition. */
@@ -29,6 +31,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
   if (boot.kind === 'linux') {
     await checkFile(boot.kernel, 'kernel', false);
     if (boot.initrd !== undefined) await checkFile(boot.initrd, 'initial RAM disk', false);
+    for (const module of boot.modules ?? []) await checkFile(module.path, 'module', false);
   } else if (boot.kind === 'builtin') {
     await checkFile(layout.builtinGuest, 'built-in guest', false);
   } else if (config.disks.length === 0 && boot.image === undefined) {
@@ -63,8 +66,17 @@ function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): M
   return { ...boot, variables: run.variables };
 }
 
-export const lockWishes = (spec: MachineSpec): LockWish[] =>
-  spec.disks.map((disk) => ({ path: disk.path, write: !disk.readOnly }));
+/** Its disks, and what they are built on: nobody may write to that meanwhile. */
+export async function lockWishes(spec: MachineSpec): Promise<LockWish[]> {
+  const wishes: LockWish[] = [];
+  const parents = new Set<string>();
+  for (const disk of spec.disks) {
+    wishes.push({ path: disk.path, write: !disk.readOnly });
+    if (disk.format === 'raw') continue;
+    for (const parent of (await friendly(() => diskInfo(disk.path, disk.format))).parents) parents.add(parent.path);
+  }
+  return [...wishes, ...[...parents].map((path) => ({ path, write: false }))];
+}
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind === 'disk';
 

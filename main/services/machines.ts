@@ -9,6 +9,7 @@ import {
   LodgeError,
   type BrokenVm,
   type Disk,
+  type NewDisk,
   type StopReason,
   type Vm,
   type VmConfig,
@@ -25,7 +26,7 @@ import { admit } from '../memory-manager/admission';
 import type { Spawner } from '../process/channel';
 import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
-import { createRawDisk } from '../storage/raw';
+import { createDisk } from '../storage';
 import type { EventHub } from './events';
 import { FileLocks } from './file-locks';
 import { hostMemory } from './host';
@@ -121,15 +122,16 @@ export class Machines {
 
   // ---- definitions ------------------------------------------------------------------------------------------------
 
-  async create(config: VmConfig, newDisk?: { bytes: number }): Promise<Vm> {
+  async create(config: VmConfig, newDisk?: NewDisk): Promise<Vm> {
     const inventory = this.requireInventory();
     this.checkName(config.name);
     checkDiskIds(config.disks);
     const stored = await inventory.create(config, async (folder, draft) => {
       if (!newDisk) return draft;
-      const path = join(folder, 'disk.img');
-      await createRawDisk(path, Math.ceil(newDisk.bytes / 512) * 512);
-      const disk: Disk = { id: freeDiskId(draft.disks), path, bus: 'virtio', format: 'raw', readOnly: false, kind: 'disk' };
+      const format = newDisk.format ?? 'raw';
+      const path = join(folder, format === 'raw' ? 'disk.img' : `disk.${format}`);
+      await createDisk({ path, bytes: Math.ceil(newDisk.bytes / 512) * 512, format, variant: newDisk.variant });
+      const disk: Disk = { id: freeDiskId(draft.disks), path, bus: 'virtio', format, readOnly: false, kind: 'disk' };
       return { ...draft, disks: [disk, ...draft.disks] };
     });
     const vm = this.add(stored.definition, stored.folder, {});
@@ -227,7 +229,7 @@ export class Machines {
         ...(vm.folder !== undefined && { variables: join(vm.folder, 'nvram.fd') }),
       });
       this.admit(vm);
-      vm.locks = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, lockWishes(spec));
+      vm.locks = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, await lockWishes(spec));
       if (vm.state !== 'starting')
         throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” was stopped while it was starting.` });
       const process = new Supervisor({

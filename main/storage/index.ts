@@ -3,4 +3,3 @@ export type { BulkIo } from './core/transfer';
 export * from './disk';
 export { ImageError } from './image-error';
 export { inspectImage } from './inspect';
-export { createRawDisk, RawDisk, type RawDiskOptions } from './raw';

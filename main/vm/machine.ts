@@ -10,9 +10,9 @@ import type { EngineInfo, StopReason } from '../../preload/contract/vm';
 import type { UnclaimedAccess } from '../machine/bus/bus';
 import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
-import { ImageError, RawDisk } from '../storage';
+import { ImageError, openDisk as openImage, type ImageDisk } from '../storage';
 import { Board, type BoardDisk } from './board';
-import { bootLinux } from './boot-linux';
+import { bootKernel } from './boot-kernel';
 import { cpuReport, translate } from './cpu-report';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
@@ -293,7 +293,7 @@ export class Machine {
     }
     const rsdp = this.board.setUpPlatform();
     this.board.loadBiosData();
-    await bootLinux(native, spec.boot, this.board.space.layout, rsdp);
+    await bootKernel(native, spec.boot, this.board.space.layout, rsdp);
   }
 
   private serialize(work: () => void | Promise<void>): Promise<void> {
@@ -403,11 +403,11 @@ function openSerial(port: MachineSpec['serial'][number], hooks: MachineHooks): C
   }
 }
 
-async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<RawDisk> {
+async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<ImageDisk> {
   if (disk.bus !== 'virtio') {
     throw new LodgeError({ code: 'unsupported', message: `${disk.path} is attached as an IDE drive, which this version of Lodge does not have yet.`, fix: 'Attach it as a virtio disk.' });
   }
-  return RawDisk.open({ path: disk.path, readOnly: disk.readOnly, native });
+  return openImage(disk.path, { readOnly: disk.readOnly, format: disk.format, native });
 }
 
 /** What the engine refuses while a machine is built is nearly always memory. */

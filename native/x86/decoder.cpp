@@ -50,7 +50,7 @@ struct GroupMap {
 consteval GroupMap groupMap() {
   GroupMap map;
 #define GROUP(group, reg, name, form, width, writes, undefined, attributes) \
-  map.overlap |= map.rows[group][reg].op != Op::Invalid;                  \
+  map.overlap |= map.rows[group][reg].op != Op::Invalid;                    \
   map.rows[group][reg] = Row{Op::name, form, width, writes, undefined, attributes};
 #include "x86/tables/groups.inc"
 #undef GROUP
@@ -73,14 +73,21 @@ consteval bool oneByteComplete() {
 }
 static_assert(oneByteComplete(), "a one-byte opcode is missing");
 
-struct ModRmRow { uint8_t modrm; Row row; };
+struct ModRmRow {
+  uint8_t modrm;
+  Row row;
+};
 constexpr ModRmRow kGroup7Register[] = {
 #define GROUP(...)
 #define MODRM(modrm, op, attributes) {modrm, Row{Op::op, Form::None, Width::None, kNone, kNone, attributes}},
 #include "x86/tables/groups.inc"
 #undef MODRM
 };
-struct Map38Row { uint8_t opcode; uint8_t prefix; Row row; };
+struct Map38Row {
+  uint8_t opcode;
+  uint8_t prefix;
+  Row row;
+};
 constexpr Map38Row kMap38[] = {
 #define MAP38(opcode, prefix, op, form, width, writes, attributes) \
   {opcode, prefix, Row{Op::op, form, width, writes, kNone, attributes}},
@@ -155,29 +162,41 @@ const FpRow* findSimd(FpMap map, uint8_t opcode, FpPrefix prefix, uint8_t modrm,
 /** Reads forward and remembers why it had to stop. */
 class Reader {
  public:
-  Reader(const uint8_t* bytes, unsigned available) : bytes_(bytes), limit_(available < 15 ? available : 15), full_(available >= 15) {}
+  Reader(const uint8_t* bytes, unsigned available)
+      : bytes_(bytes), limit_(available < 15 ? available : 15), full_(available >= 15) {}
   bool ok() const { return ok_; }
   DecodeStatus failure() const { return full_ ? DecodeStatus::TooLong : DecodeStatus::Truncated; }
   unsigned position() const { return at_; }
   uint8_t peek() {
-    if (at_ >= limit_) { ok_ = false; return 0; }
+    if (at_ >= limit_) {
+      ok_ = false;
+      return 0;
+    }
     return bytes_[at_];
   }
   void skip() { ++at_; }
   template <class T>
   T take() {
     T value{};
-    if (at_ + sizeof(T) > limit_) { ok_ = false; at_ = limit_; return value; }
+    if (at_ + sizeof(T) > limit_) {
+      ok_ = false;
+      at_ = limit_;
+      return value;
+    }
     std::memcpy(&value, bytes_ + at_, sizeof(T));
     at_ += sizeof(T);
     return value;
   }
   int64_t takeSigned(unsigned bytes) {
     switch (bytes) {
-      case 1: return take<int8_t>();
-      case 2: return take<int16_t>();
-      case 4: return take<int32_t>();
-      default: return take<int64_t>();
+      case 1:
+        return take<int8_t>();
+      case 2:
+        return take<int16_t>();
+      case 4:
+        return take<int32_t>();
+      default:
+        return take<int64_t>();
     }
   }
 
@@ -227,8 +246,17 @@ void memoryOperand(Reader& in, Decoded& d, int segmentOverride) {
 
 bool formHasModRm(Form form) {
   switch (form) {
-    case Form::MR: case Form::RM: case Form::MI: case Form::M: case Form::M1: case Form::MC: case Form::RMI: case Form::MRI:
-    case Form::MRC: case Form::SR: case Form::CR:
+    case Form::MR:
+    case Form::RM:
+    case Form::MI:
+    case Form::M:
+    case Form::M1:
+    case Form::MC:
+    case Form::RMI:
+    case Form::MRI:
+    case Form::MRC:
+    case Form::SR:
+    case Form::CR:
       return true;
     default:
       return false;
@@ -238,14 +266,22 @@ bool formHasModRm(Form form) {
 uint8_t resolveWidth(Width width, const Decoded& d) {
   const bool w = d.rex & 8, mode64 = d.mode == CodeSize::k64;
   switch (width) {
-    case Width::Byte: return 1;
-    case Width::Word: return 2;
-    case Width::Dword: return 4;
-    case Width::Y: return w ? 8 : 4;
-    case Width::N: return mode64 ? 8 : 4;
-    case Width::D64: return mode64 ? (d.operandSizePrefix && !w ? 2 : 8) : d.operandSize;
-    case Width::F64: return mode64 ? 8 : d.operandSize;
-    default: return d.operandSize;
+    case Width::Byte:
+      return 1;
+    case Width::Word:
+      return 2;
+    case Width::Dword:
+      return 4;
+    case Width::Y:
+      return w ? 8 : 4;
+    case Width::N:
+      return mode64 ? 8 : 4;
+    case Width::D64:
+      return mode64 ? (d.operandSizePrefix && !w ? 2 : 8) : d.operandSize;
+    case Width::F64:
+      return mode64 ? 8 : d.operandSize;
+    default:
+      return d.operandSize;
   }
 }
 
@@ -280,17 +316,39 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     }
     bool prefix = true;
     switch (opcode) {
-      case 0x26: if (!mode64) segmentOverride = kEs; break;
-      case 0x2e: if (!mode64) segmentOverride = kCs; break;
-      case 0x36: if (!mode64) segmentOverride = kSs; break;
-      case 0x3e: if (!mode64) segmentOverride = kDs; break;
-      case 0x64: segmentOverride = kFs; break;
-      case 0x65: segmentOverride = kGs; break;
-      case 0x66: d.operandSizePrefix = true; break;
-      case 0x67: addressPrefix = true; break;
-      case 0xf0: d.lock = true; break;
-      case 0xf2: case 0xf3: d.rep = opcode; break;
-      default: prefix = false;
+      case 0x26:
+        if (!mode64) segmentOverride = kEs;
+        break;
+      case 0x2e:
+        if (!mode64) segmentOverride = kCs;
+        break;
+      case 0x36:
+        if (!mode64) segmentOverride = kSs;
+        break;
+      case 0x3e:
+        if (!mode64) segmentOverride = kDs;
+        break;
+      case 0x64:
+        segmentOverride = kFs;
+        break;
+      case 0x65:
+        segmentOverride = kGs;
+        break;
+      case 0x66:
+        d.operandSizePrefix = true;
+        break;
+      case 0x67:
+        addressPrefix = true;
+        break;
+      case 0xf0:
+        d.lock = true;
+        break;
+      case 0xf2:
+      case 0xf3:
+        d.rep = opcode;
+        break;
+      default:
+        prefix = false;
     }
     if (!prefix) break;
     d.rex = 0;
@@ -338,9 +396,10 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   // Fences and MOVNTI are the integer table's as well, and simpler there.
   const bool fenceOrMovnti = simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
   if (simdPossible && !fenceOrMovnti && simdIndex().count[static_cast<unsigned>(simdMap)][opcode]) {
-    const FpPrefix prefix = d.rep == 0xf3   ? FpPrefix::PF3
-                            : d.rep == 0xf2 ? FpPrefix::PF2
-                            : d.operandSizePrefix ? FpPrefix::P66 : FpPrefix::None;
+    const FpPrefix prefix = d.rep == 0xf3         ? FpPrefix::PF3
+                            : d.rep == 0xf2       ? FpPrefix::PF2
+                            : d.operandSizePrefix ? FpPrefix::P66
+                                                  : FpPrefix::None;
     const FpRow* any = &kSimdRows[simdIndex().first[static_cast<unsigned>(simdMap)][opcode]];
     uint8_t modrm = 0;
     if (any->form != FpForm::None) {
@@ -414,21 +473,35 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   if (d.op == Op::Crc32 && opcode == 0xf1) d.rmSize = base;
 
   switch (merged.form) {
-    case Form::MI: case Form::RMI: case Form::AI: case Form::I:
-      if (d.op == Op::Ret || d.op == Op::RetFar) d.immediate = in.take<uint16_t>();
-      else if ((attributes & kImm8) || d.operandSize == 1) d.immediate = static_cast<uint64_t>(in.takeSigned(1));
-      else d.immediate = static_cast<uint64_t>(in.takeSigned(d.operandSize == 2 ? 2 : 4));
+    case Form::MI:
+    case Form::RMI:
+    case Form::AI:
+    case Form::I:
+      if (d.op == Op::Ret || d.op == Op::RetFar)
+        d.immediate = in.take<uint16_t>();
+      else if ((attributes & kImm8) || d.operandSize == 1)
+        d.immediate = static_cast<uint64_t>(in.takeSigned(1));
+      else
+        d.immediate = static_cast<uint64_t>(in.takeSigned(d.operandSize == 2 ? 2 : 4));
       break;
-    case Form::OI: d.immediate = static_cast<uint64_t>(in.takeSigned(d.operandSize)); break;
-    case Form::MRI: d.immediate = static_cast<uint64_t>(in.takeSigned(1)); break;
+    case Form::OI:
+      d.immediate = static_cast<uint64_t>(in.takeSigned(d.operandSize));
+      break;
+    case Form::MRI:
+      d.immediate = static_cast<uint64_t>(in.takeSigned(1));
+      break;
     case Form::J:
       d.immediate = static_cast<uint64_t>(in.takeSigned((attributes & kImm8) ? 1 : d.operandSize == 2 ? 2 : 4));
       break;
-    case Form::FD: case Form::TD:
+    case Form::FD:
+    case Form::TD:
       d.memory = true;
-      if (d.addressSize == 2) d.displacement = in.take<uint16_t>();
-      else if (d.addressSize == 4) d.displacement = static_cast<int64_t>(in.take<uint32_t>());
-      else d.displacement = in.take<int64_t>();
+      if (d.addressSize == 2)
+        d.displacement = in.take<uint16_t>();
+      else if (d.addressSize == 4)
+        d.displacement = static_cast<int64_t>(in.take<uint32_t>());
+      else
+        d.displacement = in.take<int64_t>();
       break;
     case Form::Far:
       d.immediate = base == 2 ? in.take<uint16_t>() : in.take<uint32_t>();
@@ -438,7 +511,8 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
       d.immediate = in.take<uint16_t>();
       d.immediate2 = in.take<uint8_t>();
       break;
-    default: break;
+    default:
+      break;
   }
   if (d.simd && d.simd->imm8) d.immediate = in.take<uint8_t>();
   if (!in.ok()) return in.failure();

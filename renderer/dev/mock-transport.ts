@@ -38,7 +38,7 @@ const config = (part: Partial<VmConfig>): VmConfig => ({
   ...part,
 });
 const machine = (n: number, state: VmState, part: Partial<VmConfig>, extra: Partial<Vm> = {}): Vm => ({
-  definition: { schema: 1, id: uuid(n), createdAt: '2026-03-01T10:00:00Z', ...config(part) },
+  definition: { schema: 2, id: uuid(n), createdAt: '2026-03-01T10:00:00Z', ...config(part) },
   state,
   thumbnail: state === 'stopped' ? 0 : 1,
   ephemeral: false,

@@ -13,7 +13,7 @@ const info: ImageInfo = {
 };
 const vm = (state: Vm['state'], disks: Vm['definition']['disks'] = []): Vm => ({
   definition: {
-    schema: 1,
+    schema: 2,
     id: '7d0c8a8e-3b1f-4d1c-9a53-0f8f6b9c1a01',
     createdAt: '2026-01-01T00:00:00Z',
     name: 'Box',

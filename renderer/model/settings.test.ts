@@ -3,7 +3,7 @@ import { changedFields, configOf, validateSettings } from './settings';
 import type { Host, VmDefinition } from './types';
 
 const definition: VmDefinition = {
-  schema: 1,
+  schema: 2,
   id: '7d0c8a8e-3b1f-4d1c-9a53-0f8f6b9c1a01',
   createdAt: '2026-01-01T00:00:00Z',
   name: 'Box',

@@ -44,6 +44,8 @@ export function createLodge(transport: Transport, catalogue: readonly OsEntry[])
         case 'preferences':
           preferences.setState({ preferences: e.preferences });
           break;
+        case 'job':
+          break;
         case 'notice':
           notices.getState().say(e.level, e.message);
           break;

@@ -19,7 +19,7 @@ const host = {
 const preferences = { theme: 'auto', hostKey: 'ControlRight', vmFolder: '/v', libraryView: 'list', closeAction: 'ask' } as const;
 const vm = (state: Vm['state'], extra: Partial<Vm> = {}): Vm => ({
   definition: {
-    schema: 1,
+    schema: 2,
     id: ID,
     createdAt: '2026-01-01T00:00:00Z',
     name: 'Box',

@@ -22,14 +22,10 @@ function run(command, args) {
   if (done.status !== 0) throw new Error(`${command} failed`);
 }
 
-/** resources/fonts/vga-8x16.hex: 256 lines of 16 bytes → a C table. */
+/** The 8x16 glyphs of resources/fonts/cp437.json as a C table. */
 function fontSource() {
-  const lines = fs
-    .readFileSync(path.join(here, '../fonts/vga-8x16.hex'), 'utf8')
-    .split('\n')
-    .filter((line) => line && !line.startsWith('#'));
-  if (lines.length !== 256 || lines.some((line) => !/^[0-9a-f]{32}$/.test(line))) throw new Error('vga-8x16.hex must hold 256 glyphs of 16 bytes');
-  const bytes = lines.flatMap((line) => line.match(/../g).map((b) => `0x${b}`));
+  const glyphs = JSON.parse(fs.readFileSync(path.join(here, '../fonts/cp437.json'), 'utf8'))['8x16'];
+  const bytes = glyphs.flatMap((glyph) => glyph.match(/../g).map((byte) => `0x${byte}`));
   return `#include "guest.h"\nconst uint8_t font[256 * FONT_HEIGHT] = {${bytes.join(',')}};\n`;
 }
 
@@ -76,7 +72,18 @@ try {
     objects.push(object);
   }
   const elf = path.join(work, 'lodge-guest.elf');
-  run('ld', ['-n', '-static', '-z', 'noexecstack', '--no-warn-rwx-segments', '-T', path.join(here, 'link.ld'), '-o', elf, ...objects]);
+  run('ld', [
+    '-n',
+    '-static',
+    '-z',
+    'noexecstack',
+    '--no-warn-rwx-segments',
+    '-T',
+    path.join(here, 'link.ld'),
+    '-o',
+    elf,
+    ...objects,
+  ]);
   const flat = path.join(work, 'flat');
   run('objcopy', ['-O', 'binary', '-j', '.text', '-j', '.rodata', '-j', '.note', '-j', '.data', elf, flat]);
   fs.copyFileSync(elf, path.join(out, 'lodge-guest.elf'));

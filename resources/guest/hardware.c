@@ -24,6 +24,7 @@ const char *cpu_name(void) {
 	}
 	char *from = name;
 	while (*from == ' ') from++;
+	for (size_t n = strlen(from); n && from[n - 1] == ' '; n--) from[n - 1] = 0;
 	return from;
 }
 

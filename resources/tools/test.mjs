@@ -35,7 +35,7 @@ const STAGES = [
     name: 'unit',
     limit: 600,
     needs: ['native'],
-    programs: { iasl: 'acpica-tools' },
+    programs: { iasl: 'acpica-tools', 'qemu-img': 'qemu-utils' },
     command: () => vitest('unit', at('vitest.config.ts')),
     read: () => readVitest('unit'),
   },

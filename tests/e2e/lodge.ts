@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import {
   _electron,
@@ -23,8 +23,14 @@ export const ROOT = resolve(import.meta.dirname, '../..');
 const CLI = join(ROOT, 'out/main/cli.cjs');
 const CHROMIUM = '/usr/bin/chromium';
 const ELECTRON = process.env['ELECTRON_OVERRIDE_DIST_PATH'];
-/** Everything timed is multiplied by this on a machine that is known to be busy. */
-export const PATIENCE = Number(process.env['LODGE_TEST_PATIENCE'] ?? 1);
+/**
+ * How much longer than on an idle machine things may take: the number of processes that want each core, measured now, unless
+ * LODGE_TEST_PATIENCE says it.
+ */
+export function patience(): number {
+  const given = Number(process.env['LODGE_TEST_PATIENCE']);
+  return given > 0 ? given : Math.min(6, Math.max(1, loadavg()[0]! / availableParallelism()));
+}
 
 export const BUILTIN = { ready: 'Lodge guest ready' };
 
@@ -319,3 +325,18 @@ export const test = base.extend<Fixtures>({
   },
 });
 export { expect };
+
+const SHIFTED = '~!@#$%^&*()_+{}|:"<>?';
+const UNSHIFTED = "`1234567890-=[]\\;',./";
+
+/** Types as a person on a US keyboard does, with the Shift key: Playwright's own `type` names the key and leaves Shift out. */
+export async function typeKeys(page: Page, text: string): Promise<void> {
+  for (const character of text) {
+    const at = SHIFTED.indexOf(character);
+    const shifted = at >= 0 || /[A-Z]/.test(character);
+    const key = character === '\n' ? 'Enter' : at >= 0 ? UNSHIFTED[at]! : character.toLowerCase();
+    if (shifted) await page.keyboard.down('Shift');
+    await page.keyboard.press(key === ' ' ? 'Space' : key);
+    if (shifted) await page.keyboard.up('Shift');
+  }
+}

@@ -1,5 +1,5 @@
 /** The Electron shell around the page. */
-import { PATIENCE, coloursOn, expect, test, type ElectronLodge } from './lodge';
+import { coloursOn, patience, expect, test, type ElectronLodge } from './lodge';
 
 const app = (lodge: unknown): ElectronLodge['app'] => (lodge as ElectronLodge).app;
 
@@ -40,7 +40,7 @@ test('windows are isolated and sandboxed', async ({ lodge }) => {
 
 test('closing the window of a running machine asks, and the machine can go on', async ({ lodge }) => {
   const page = await lodge.doubleClick('Lodge Demo');
-  await expect.poll(() => coloursOn(page), { timeout: 30_000 * PATIENCE }).toBeGreaterThan(2);
+  await expect.poll(() => coloursOn(page), { timeout: 30_000 * patience() }).toBeGreaterThan(2);
   const answer = (response: number): Promise<void> =>
     app(lodge).evaluate(({ dialog }, choice) => {
       dialog.showMessageBox = (...args: unknown[]) => {
@@ -69,7 +69,7 @@ test('closing the window of a running machine asks, and the machine can go on', 
   expect(running()).toBe(true);
 
   const again = await lodge.doubleClick('Lodge Demo');
-  await expect.poll(() => coloursOn(again), { timeout: 30_000 * PATIENCE }).toBeGreaterThan(2);
+  await expect.poll(() => coloursOn(again), { timeout: 30_000 * patience() }).toBeGreaterThan(2);
   await answer(2); // Power Off
   await close();
   await expect.poll(windows).toBe(1);

@@ -57,7 +57,8 @@ describe('Debian’s installer', () => {
   it('reaches its first question in text mode', { timeout: 700_000 }, async (context) => {
     const run = new ScreenRun([
       ...['--kernel', medium(context, 'installer-kernel'), '--initrd', medium(context, 'installer-initrd')],
-      ...['--append', 'vga=normal quiet', '--memory', '512', ...TIER],
+      // Without a frame buffer driver the console stays in the VGA's text mode.
+      ...['--append', 'vga=normal fb=false nomodeset quiet', '--memory', '1024', ...TIER],
     ]);
     await run.waitForScreen(/Select a language[^]*English/, 300);
     run.kill();

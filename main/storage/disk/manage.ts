@@ -15,7 +15,7 @@ import { writeNewVhdx } from '../vhdx/vhdx';
 import { vmdkDescriptor } from '../vmdk/descriptor';
 import { writeNewSparse } from '../vmdk/sparse';
 import { openDisk } from './open';
-import { relatedPath, type RelatedFiles } from './related';
+import type { RelatedFiles } from './related';
 
 export interface CreateDiskOptions {
   readonly path: string;
@@ -157,8 +157,8 @@ async function parentOf(path: string, { path: child, bytes }: CreateDiskOptions)
 
 // ---- looking ----------------------------------------------------------------------------------------------------------
 
-export async function diskInfo(path: string, related?: RelatedFiles): Promise<DiskInfo> {
-  const disk = await openDisk(path, { readOnly: true, related });
+export async function diskInfo(path: string, format: 'auto' | DiskFormat = 'auto', related?: RelatedFiles): Promise<DiskInfo> {
+  const disk = await openDisk(path, { readOnly: true, format, related });
   try {
     const { map } = disk;
     const parents: DiskInfo['parents'] = [];

@@ -66,13 +66,13 @@ async function openIn(chain: Chain, path: string, format: 'auto' | DiskFormat, r
     if (++chain.depth > CHAIN_MAX) {
       throw new ImageError('fileInvalid', `More than ${CHAIN_MAX} images are built on each other.`, 'Convert the one before into a stand-alone image.');
     }
-    let disk: ImageDisk | undefined;
+    const made: { disk?: ImageDisk } = {};
     const context: FormatContext = {
       file,
       path,
       readOnly,
       extra,
-      host: () => disk!,
+      host: () => made.disk!,
       openParent: async (name, parentFormat) => (parent = await openIn(chain, await relatedPath(path, name, chain.related), parentFormat, true)),
       openPart: async (name) => {
         const part = await HostFile.open(await relatedPath(path, name, chain.related), readOnly);
@@ -83,7 +83,8 @@ async function openIn(chain: Chain, path: string, format: 'auto' | DiskFormat, r
       },
     };
     const opened = await FORMATS[format === 'auto' ? await probeFormat(file) : format](context);
-    disk = new ImageDisk(opened.map, { path, readOnly, native: chain.options.native, parent });
+    const disk = new ImageDisk(opened.map, { path, readOnly, native: chain.options.native, parent });
+    made.disk = disk;
     if (!readOnly) await opened.prepare?.();
     return disk;
   } catch (e) {

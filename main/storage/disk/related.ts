@@ -38,5 +38,4 @@ export async function relatedPath(image: string, name: string, allowed: RelatedF
   );
 }
 
-// eslint-disable-next-line no-control-regex
 const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f]/g, '?').slice(0, 300);

@@ -17,54 +17,48 @@ interface Signature {
   readonly format: string;
   readonly at: number;
   readonly bytes: readonly number[] | string;
-  /** What it is called in a sentence, and what to do. */
-  readonly says: string;
+  /** What is wrong with it, in a sentence, and what to do. Of disk images only opening them tells. */
+  readonly says?: string;
   readonly kind: 'disk' | 'archive' | 'unknown';
 }
 
-/** Image formats that are on the way, and files people drop by mistake. */
+/** Image formats, and files people drop by mistake. */
 const SIGNATURES: readonly Signature[] = [
   {
     format: 'qcow2',
     at: 0,
     bytes: [0x51, 0x46, 0x49, 0xfb],
     kind: 'disk',
-    says: 'QEMU (qcow2) disk images are not supported yet; convert it to a raw image first.',
   },
   {
     format: 'vdi',
     at: 0x40,
     bytes: [0x7f, 0x10, 0xda, 0xbe],
     kind: 'disk',
-    says: 'VirtualBox (VDI) disk images are not supported yet; convert it to a raw image first.',
   },
   {
     format: 'vmdk',
     at: 0,
     bytes: 'KDMV',
     kind: 'disk',
-    says: 'VMware (VMDK) disk images are not supported yet; convert it to a raw image first.',
   },
   {
     format: 'vmdk',
     at: 0,
     bytes: '# Disk DescriptorFile',
     kind: 'disk',
-    says: 'VMware (VMDK) disk images are not supported yet; convert it to a raw image first.',
   },
   {
     format: 'vhdx',
     at: 0,
     bytes: 'vhdxfile',
     kind: 'disk',
-    says: 'Hyper-V (VHDX) disk images are not supported yet; convert it to a raw image first.',
   },
   {
     format: 'vhd',
     at: 0,
     bytes: 'conectix',
     kind: 'disk',
-    says: 'Virtual PC (VHD) disk images are not supported yet; convert it to a raw image first.',
   },
   {
     format: 'gzip',
@@ -152,15 +146,14 @@ export function identify(head: Uint8Array, tail: Uint8Array, bytes: number, isIm
   for (const s of SIGNATURES) {
     if (!matches(head, s)) continue;
     return s.kind === 'disk'
-      ? { kind: 'disk', format: s.format, bootable: true, problem: s.says }
-      : { kind: s.kind, format: s.format, problem: s.says };
+      ? { kind: 'disk', format: s.format, bootable: true }
+      : { kind: s.kind, format: s.format, problem: s.says ?? '' };
   }
   if (matches(tail, { at: 0, bytes: 'conectix' })) {
     return {
       kind: 'disk',
       format: 'vhd',
       bootable: true,
-      problem: 'Virtual PC (VHD) disk images are not supported yet; convert it to a raw image first.',
     };
   }
   const disk = identifyRawDisk(head);

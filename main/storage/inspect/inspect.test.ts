@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { imageInfoSchema } from '../../../preload/contract/vm';
 import { guessOs } from './catalogue';
 import { identify } from './formats';
+import { createDisk } from '../disk';
 import { inspectImage, prettyName } from './inspect';
 import { inspectIso, ISO_SECTOR } from './iso9660';
 
@@ -105,7 +106,7 @@ describe('inspectImage', () => {
   });
 
   it.each([
-    ['a.qcow2', [0x51, 0x46, 0x49, 0xfb], 'disk', 'qcow2', /not supported yet/],
+    ['a.qcow2', [0x51, 0x46, 0x49, 0xfb], 'disk', 'qcow2', /cannot be used: it is of qcow2 version 0/],
     ['a.gz', [0x1f, 0x8b, 8], 'archive', 'gzip', /unpack/],
     ['a.zip', [0x50, 0x4b, 3, 4], 'archive', 'zip', /unpack/],
     ['initrd', [...'070701'].map((c) => c.charCodeAt(0)), 'unknown', 'cpio', /RAM disk/],
@@ -118,8 +119,10 @@ describe('inspectImage', () => {
   });
 
   it('finds a fixed VHD by its footer', async () => {
-    const image = put(new Uint8Array(4096), 4096 - 512, 'conectix');
-    expect(await inspect('b.img', image)).toMatchObject({ format: 'vhd', problem: expect.stringContaining('VHD') as string });
+    await createDisk({ path: join(folder, 'b.img'), bytes: 1 << 20, format: 'vhd', variant: 'fixed' });
+    const info = await inspectImage(join(folder, 'b.img'));
+    expect(info).toMatchObject({ kind: 'disk', format: 'vhd', bytes: 1 << 20 });
+    expect(info.problem).toBeUndefined();
   });
 
   it('answers for empty files, folders and pipes; throws only for what is not there', async () => {

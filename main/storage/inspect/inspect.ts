@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { ImageInfo } from '../../../preload/contract/vm';
+import { diskInfo } from '../disk';
 import { imageErrorOf } from '../image-error';
 import { guessOs } from './catalogue';
 import { identify } from './formats';
@@ -61,21 +62,33 @@ export async function inspectImage(path: string): Promise<ImageInfo> {
     );
     const isKernel = found.kind === 'linuxKernel';
     const guess = guessOs(found.label, fileName);
+    const image = found.kind === 'disk' && found.format !== 'raw' ? await lookInside(path) : undefined;
     return {
       ...base,
       kind: found.kind,
-      format: found.format,
-      bytes,
+      format: image?.format ?? found.format,
+      bytes: image?.bytes ?? bytes,
       bootable: isKernel || (found.kind === 'disk' && found.bootable),
       ...(found.label !== undefined && { label: found.label }),
       suggestedName: isKernel ? (found.label ?? 'Linux') : (guess?.name ?? base.suggestedName),
       suggestedOs: isKernel ? 'linux' : (guess?.id ?? 'other'),
+      ...(image?.problem !== undefined && { problem: image.problem }),
       ...('problem' in found && found.problem !== undefined && { problem: found.problem }),
     };
   } catch (e) {
     throw imageErrorOf(e, path);
   } finally {
     await file.close();
+  }
+}
+
+/** Opens it as a machine would: the size of the disk, or why it cannot be used. */
+async function lookInside(path: string): Promise<{ format?: string; bytes?: number; problem?: string }> {
+  try {
+    const { format, bytes } = await diskInfo(path);
+    return { format, bytes };
+  } catch (e) {
+    return { problem: (e as Error).message };
   }
 }
 

@@ -15,30 +15,31 @@ template <Op A, class T>
   if constexpr (A == Op::name) asm(op " %[s], %[d]\n\t" FLAGS_OUT : [d] "+q"(d), "=&a"(f) : [s] "q"(s) : "cc");
 #define COMPARE(op, name) \
   if constexpr (A == Op::name) asm(op " %[s], %[d]\n\t" FLAGS_OUT : "=&a"(f) : [d] "q"(d), [s] "q"(s) : "cc");
-#define CARRY(op, name)                                                                                        \
-  if constexpr (A == Op::name) {                                                                               \
-    f = in;                                                                                                    \
-    asm("btl $8, %%eax\n\t" op " %[s], %[d]\n\t" FLAGS_OUT : [d] "+q"(d), "+&a"(f) : [s] "q"(s) : "cc");        \
+#define CARRY(op, name)                                                                                  \
+  if constexpr (A == Op::name) {                                                                         \
+    f = in;                                                                                              \
+    asm("btl $8, %%eax\n\t" op " %[s], %[d]\n\t" FLAGS_OUT : [d] "+q"(d), "+&a"(f) : [s] "q"(s) : "cc"); \
   }
-  PLAIN("add", Add) PLAIN("or", Or) PLAIN("and", And) PLAIN("sub", Sub) PLAIN("xor", Xor)
-  CARRY("adc", Adc) CARRY("sbb", Sbb)
-  COMPARE("cmp", Cmp) COMPARE("test", Test)
+  PLAIN("add", Add)
+  PLAIN("or", Or) PLAIN("and", And) PLAIN("sub", Sub) PLAIN("xor", Xor) CARRY("adc", Adc) CARRY("sbb", Sbb) COMPARE("cmp", Cmp)
+      COMPARE("test", Test)
 #undef PLAIN
 #undef COMPARE
 #undef CARRY
-  return static_cast<uint16_t>(f);
+          return static_cast<uint16_t>(f);
 }
 
 template <Op A, class T>
 [[gnu::always_inline]] inline uint16_t lockedAlu(Unaligned<T>* m, T s, [[maybe_unused]] uint16_t in) {
   uint32_t f = in;
-#define LOCKED(op, name)                                                                                                  \
-  if constexpr (A == Op::name)                                                                                            \
-    asm volatile("btl $8, %%eax\n\tlock " op " %[s], %[m]\n\t" FLAGS_OUT : [m] "+m"(*m), "+&a"(f) : [s] "q"(s) : "cc", "memory");
-  LOCKED("add", Add) LOCKED("or", Or) LOCKED("and", And) LOCKED("sub", Sub) LOCKED("xor", Xor) LOCKED("adc", Adc)
-  LOCKED("sbb", Sbb)
+#define LOCKED(op, name)                                                                                                       \
+  if constexpr (A == Op::name)                                                                                                 \
+    asm volatile("btl $8, %%eax\n\tlock " op " %[s], %[m]\n\t" FLAGS_OUT : [m] "+m"(*m), "+&a"(f) : [s] "q"(s) : "cc", "memor" \
+                                                                                                                       "y");
+  LOCKED("add", Add)
+  LOCKED("or", Or) LOCKED("and", And) LOCKED("sub", Sub) LOCKED("xor", Xor) LOCKED("adc", Adc) LOCKED("sbb", Sbb)
 #undef LOCKED
-  return static_cast<uint16_t>(f);
+      return static_cast<uint16_t>(f);
 }
 
 /** One-operand operations. INC and DEC keep CF, NOT keeps all. */
@@ -57,9 +58,10 @@ template <Op A, class T>
   uint32_t f = in;
 #define SHIFT(op, name) \
   if constexpr (A == Op::name) asm(FLAGS_IN op " %%cl, %[d]\n\t" FLAGS_OUT : [d] "+q"(d), "+&a"(f) : "c"(count) : "cc");
-  SHIFT("rol", Rol) SHIFT("ror", Ror) SHIFT("rcl", Rcl) SHIFT("rcr", Rcr) SHIFT("shl", Shl) SHIFT("shr", Shr) SHIFT("sar", Sar)
+  SHIFT("rol", Rol)
+  SHIFT("ror", Ror) SHIFT("rcl", Rcl) SHIFT("rcr", Rcr) SHIFT("shl", Shl) SHIFT("shr", Shr) SHIFT("sar", Sar)
 #undef SHIFT
-  return static_cast<uint16_t>(f);
+      return static_cast<uint16_t>(f);
 }
 
 // ---- two operands; for registers `reg` is the destination and `rm` the source -----------------------------------
@@ -119,10 +121,14 @@ enum class Shape { RegReg, RegImm, RegMem, MemReg, MemImm };
 /** What the operands are, whichever row the encoding came from. */
 Shape shapeOf(const Binding& b, Form form) {
   switch (form) {
-    case Form::AI: return Shape::RegImm;
-    case Form::MI: return b.d.memory ? Shape::MemImm : Shape::RegImm;
-    case Form::MR: return b.d.memory ? Shape::MemReg : Shape::RegReg;
-    default: return b.d.memory ? Shape::RegMem : Shape::RegReg;
+    case Form::AI:
+      return Shape::RegImm;
+    case Form::MI:
+      return b.d.memory ? Shape::MemImm : Shape::RegImm;
+    case Form::MR:
+      return b.d.memory ? Shape::MemReg : Shape::RegReg;
+    default:
+      return b.d.memory ? Shape::RegMem : Shape::RegReg;
   }
 }
 
@@ -147,10 +153,14 @@ Handler bindAluOp(const Binding& b, Form form) {
   return bySize(size, [&](auto t) -> Handler {
     using T = decltype(t);
     switch (shape) {
-      case Shape::RegReg: return aluRegReg<A, T>;
-      case Shape::RegImm: return aluRegImm<A, T>;
-      case Shape::RegMem: return byEa(ea, [](auto e) -> Handler { return aluRegMem<A, T, e()>; });
-      default: break;
+      case Shape::RegReg:
+        return aluRegReg<A, T>;
+      case Shape::RegImm:
+        return aluRegImm<A, T>;
+      case Shape::RegMem:
+        return byEa(ea, [](auto e) -> Handler { return aluRegMem<A, T, e()>; });
+      default:
+        break;
     }
     const bool imm = shape == Shape::MemImm;
     return byEa(ea, [&](auto e) -> Handler {
@@ -275,8 +285,10 @@ Exec doubleShift(Core& c, const Insn* i) {
   T d = Mem ? *m : reg<T>(c, i->rm);
   const T s = reg<T>(c, i->reg);
   uint32_t f = c.ax;
-  if constexpr (Left) asm(FLAGS_IN "shld %%cl, %[s], %[d]\n\t" FLAGS_OUT : [d] "+r"(d), "+&a"(f) : [s] "r"(s), "c"(count) : "cc");
-  else asm(FLAGS_IN "shrd %%cl, %[s], %[d]\n\t" FLAGS_OUT : [d] "+r"(d), "+&a"(f) : [s] "r"(s), "c"(count) : "cc");
+  if constexpr (Left)
+    asm(FLAGS_IN "shld %%cl, %[s], %[d]\n\t" FLAGS_OUT : [d] "+r"(d), "+&a"(f) : [s] "r"(s), "c"(count) : "cc");
+  else
+    asm(FLAGS_IN "shrd %%cl, %[s], %[d]\n\t" FLAGS_OUT : [d] "+r"(d), "+&a"(f) : [s] "r"(s), "c"(count) : "cc");
   if constexpr (Mem) {
     *m = d;
     COMMIT(E);
@@ -343,8 +355,10 @@ bool multiply(Core& c, const Insn* i) {
   uint32_t f;
   if constexpr (sizeof(T) == 1) {
     uint16_t a = reg<uint8_t>(c, 0);
-    if constexpr (A == Op::Mul) asm("mul %[s]\n\tmov %%ax, %%dx\n\t" FLAGS_OUT : "=&a"(f), "=&d"(a) : "0"(a), [s] "q"(s) : "cc");
-    else asm("imul %[s]\n\tmov %%ax, %%dx\n\t" FLAGS_OUT : "=&a"(f), "=&d"(a) : "0"(a), [s] "q"(s) : "cc");
+    if constexpr (A == Op::Mul)
+      asm("mul %[s]\n\tmov %%ax, %%dx\n\t" FLAGS_OUT : "=&a"(f), "=&d"(a) : "0"(a), [s] "q"(s) : "cc");
+    else
+      asm("imul %[s]\n\tmov %%ax, %%dx\n\t" FLAGS_OUT : "=&a"(f), "=&d"(a) : "0"(a), [s] "q"(s) : "cc");
     setReg<uint16_t>(c, 0, a);
   } else {
     T low = reg<T>(c, 0), high;
@@ -388,18 +402,32 @@ bool divideSigned(Core& c, const Insn* i) {
   using S = std::make_signed_t<T>;
   const S s = static_cast<S>(raw);
   if (s == 0) return c.raise(kDE);
-  // The dividend as a magnitude: __int128 minimum divided by -1 must not reach the host.
-  __int128 a;
-  if constexpr (sizeof(T) == 1) a = static_cast<int16_t>(reg<uint16_t>(c, 0));
-  else a = static_cast<__int128>((static_cast<unsigned __int128>(static_cast<S>(reg<T>(c, kRdx * 8))) << (8 * sizeof(T))) | reg<T>(c, 0));
-  if (s == -1) {
-    const __int128 limit = static_cast<__int128>(1) << (8 * sizeof(T) - 1);
-    if (a <= -limit || a > limit) return c.raise(kDE);
-    if constexpr (sizeof(T) == 1) setReg<uint16_t>(c, 0, static_cast<uint8_t>(-a));
-    else { setReg<T>(c, 0, static_cast<T>(-a)); setReg<T>(c, kRdx * 8, 0); }
-    return true;
+  using Wide = std::conditional_t<sizeof(T) == 8, __int128, int64_t>;
+  Wide a;
+  if constexpr (sizeof(T) == 1) {
+    a = static_cast<int16_t>(reg<uint16_t>(c, 0));
+  } else if constexpr (sizeof(T) == 8) {
+    const uint64_t low = reg<uint64_t>(c, 0), high = reg<uint64_t>(c, kRdx * 8);
+    a = static_cast<__int128>(static_cast<unsigned __int128>(high) << 64 | low);
+    // Nearly always the dividend is a sign-extended 64-bit number.
+    if (s != -1 && high == static_cast<uint64_t>(static_cast<int64_t>(low) >> 63)) {
+      setReg<T>(c, 0, static_cast<T>(static_cast<int64_t>(low) / s));
+      setReg<T>(c, kRdx * 8, static_cast<T>(static_cast<int64_t>(low) % s));
+      return true;
+    }
+  } else {
+    a = static_cast<Wide>(static_cast<S>(reg<T>(c, kRdx * 8))) * (Wide{1} << (8 * sizeof(T))) + reg<T>(c, 0);
   }
-  const __int128 quotient = a / s, rest = a % s;
+  Wide quotient, rest = 0;
+  if (s == -1) {
+    // The host would trap on the most negative dividend; its quotient does not fit anyway.
+    const Wide limit = Wide{1} << (8 * sizeof(T) - 1);
+    if (a <= -limit || a > limit) return c.raise(kDE);
+    quotient = -a;
+  } else {
+    quotient = a / s;
+    rest = a % s;
+  }
   if (quotient != static_cast<S>(quotient)) return c.raise(kDE);
   if constexpr (sizeof(T) == 1) {
     setReg<uint16_t>(c, 0, static_cast<uint16_t>(static_cast<uint8_t>(quotient) | static_cast<uint8_t>(rest) << 8));
@@ -474,40 +502,80 @@ Handler bindAlu(const Binding& b) {
   }
   const auto rmOperand = [&] { b.i.rm = regOffset(d, d.rm, d.operandSize); };
   switch (d.op) {
-    case Op::Add: return bindAluOp<Op::Add>(b, form);
-    case Op::Or: return bindAluOp<Op::Or>(b, form);
-    case Op::Adc: return bindAluOp<Op::Adc>(b, form);
-    case Op::Sbb: return bindAluOp<Op::Sbb>(b, form);
-    case Op::And: return bindAluOp<Op::And>(b, form);
-    case Op::Sub: return bindAluOp<Op::Sub>(b, form);
-    case Op::Xor: return bindAluOp<Op::Xor>(b, form);
-    case Op::Cmp: return bindAluOp<Op::Cmp>(b, form);
-    case Op::Test: return bindAluOp<Op::Test>(b, form);
-    case Op::Inc: return bindUnary<Op::Inc>(b);
-    case Op::Dec: return bindUnary<Op::Dec>(b);
-    case Op::Neg: return bindUnary<Op::Neg>(b);
-    case Op::Not: return bindUnary<Op::Not>(b);
-    case Op::Rol: return bindShift<Op::Rol>(b, form);
-    case Op::Ror: return bindShift<Op::Ror>(b, form);
-    case Op::Rcl: return bindShift<Op::Rcl>(b, form);
-    case Op::Rcr: return bindShift<Op::Rcr>(b, form);
-    case Op::Shl: return bindShift<Op::Shl>(b, form);
-    case Op::Shr: return bindShift<Op::Shr>(b, form);
-    case Op::Sar: return bindShift<Op::Sar>(b, form);
-    case Op::Shld: return bindDoubleShift<true>(b);
-    case Op::Shrd: return bindDoubleShift<false>(b);
-    case Op::Imul2: return bindImul2(b);
-    case Op::Mul: rmOperand(); return bySize(d.operandSize, [](auto t) -> Handler { return plain<multiply<Op::Mul, decltype(t)>>; });
-    case Op::Imul: rmOperand(); return bySize(d.operandSize, [](auto t) -> Handler { return plain<multiply<Op::Imul, decltype(t)>>; });
-    case Op::Div: rmOperand(); return bySize(d.operandSize, [](auto t) -> Handler { return plain<divideUnsigned<decltype(t)>>; });
-    case Op::Idiv: rmOperand(); return bySize(d.operandSize, [](auto t) -> Handler { return plain<divideSigned<decltype(t)>>; });
-    case Op::Daa: return plain<decimalAdjust<false>>;
-    case Op::Das: return plain<decimalAdjust<true>>;
-    case Op::Aaa: return plain<asciiAdjust<false>>;
-    case Op::Aas: return plain<asciiAdjust<true>>;
-    case Op::Aam: b.i.imm = static_cast<int32_t>(d.immediate); return plain<aam>;
-    case Op::Aad: b.i.imm = static_cast<int32_t>(d.immediate); return plain<aad>;
-    default: return nullptr;
+    case Op::Add:
+      return bindAluOp<Op::Add>(b, form);
+    case Op::Or:
+      return bindAluOp<Op::Or>(b, form);
+    case Op::Adc:
+      return bindAluOp<Op::Adc>(b, form);
+    case Op::Sbb:
+      return bindAluOp<Op::Sbb>(b, form);
+    case Op::And:
+      return bindAluOp<Op::And>(b, form);
+    case Op::Sub:
+      return bindAluOp<Op::Sub>(b, form);
+    case Op::Xor:
+      return bindAluOp<Op::Xor>(b, form);
+    case Op::Cmp:
+      return bindAluOp<Op::Cmp>(b, form);
+    case Op::Test:
+      return bindAluOp<Op::Test>(b, form);
+    case Op::Inc:
+      return bindUnary<Op::Inc>(b);
+    case Op::Dec:
+      return bindUnary<Op::Dec>(b);
+    case Op::Neg:
+      return bindUnary<Op::Neg>(b);
+    case Op::Not:
+      return bindUnary<Op::Not>(b);
+    case Op::Rol:
+      return bindShift<Op::Rol>(b, form);
+    case Op::Ror:
+      return bindShift<Op::Ror>(b, form);
+    case Op::Rcl:
+      return bindShift<Op::Rcl>(b, form);
+    case Op::Rcr:
+      return bindShift<Op::Rcr>(b, form);
+    case Op::Shl:
+      return bindShift<Op::Shl>(b, form);
+    case Op::Shr:
+      return bindShift<Op::Shr>(b, form);
+    case Op::Sar:
+      return bindShift<Op::Sar>(b, form);
+    case Op::Shld:
+      return bindDoubleShift<true>(b);
+    case Op::Shrd:
+      return bindDoubleShift<false>(b);
+    case Op::Imul2:
+      return bindImul2(b);
+    case Op::Mul:
+      rmOperand();
+      return bySize(d.operandSize, [](auto t) -> Handler { return plain<multiply<Op::Mul, decltype(t)>>; });
+    case Op::Imul:
+      rmOperand();
+      return bySize(d.operandSize, [](auto t) -> Handler { return plain<multiply<Op::Imul, decltype(t)>>; });
+    case Op::Div:
+      rmOperand();
+      return bySize(d.operandSize, [](auto t) -> Handler { return plain<divideUnsigned<decltype(t)>>; });
+    case Op::Idiv:
+      rmOperand();
+      return bySize(d.operandSize, [](auto t) -> Handler { return plain<divideSigned<decltype(t)>>; });
+    case Op::Daa:
+      return plain<decimalAdjust<false>>;
+    case Op::Das:
+      return plain<decimalAdjust<true>>;
+    case Op::Aaa:
+      return plain<asciiAdjust<false>>;
+    case Op::Aas:
+      return plain<asciiAdjust<true>>;
+    case Op::Aam:
+      b.i.imm = static_cast<int32_t>(d.immediate);
+      return plain<aam>;
+    case Op::Aad:
+      b.i.imm = static_cast<int32_t>(d.immediate);
+      return plain<aad>;
+    default:
+      return nullptr;
   }
 }
 

@@ -53,7 +53,10 @@ bool bitMem(Core& c, const Insn* i) {
       do {
         d = seen;
         bitOp<A, T>(d, bit, c.ax);
-        asm volatile("lock cmpxchg %[d], %[m]\n\tsetz %b[done]" : [m] "+m"(*m), "+a"(seen), [done] "=q"(done) : [d] "r"(d) : "cc", "memory");
+        asm volatile("lock cmpxchg %[d], %[m]\n\tsetz %b[done]"
+                     : [m] "+m"(*m), "+a"(seen), [done] "=q"(done)
+                     : [d] "r"(d)
+                     : "cc", "memory");
       } while (!done);
     } else {
       d = seen;
@@ -134,19 +137,28 @@ bool crc32(Core& c, const Insn* i) {
 
 Handler bindBits(const Binding& b) {
   switch (b.d.op) {
-    case Op::Bt: return bindBit<Op::Bt>(b);
-    case Op::Bts: return bindBit<Op::Bts>(b);
-    case Op::Btr: return bindBit<Op::Btr>(b);
-    case Op::Btc: return bindBit<Op::Btc>(b);
-    case Op::Bsf: return bindScan<Op::Bsf>(b);
-    case Op::Bsr: return bindScan<Op::Bsr>(b);
-    case Op::Lzcnt: return bindScan<Op::Lzcnt>(b);
-    case Op::Popcnt: return bindScan<Op::Popcnt>(b);
+    case Op::Bt:
+      return bindBit<Op::Bt>(b);
+    case Op::Bts:
+      return bindBit<Op::Bts>(b);
+    case Op::Btr:
+      return bindBit<Op::Btr>(b);
+    case Op::Btc:
+      return bindBit<Op::Btc>(b);
+    case Op::Bsf:
+      return bindScan<Op::Bsf>(b);
+    case Op::Bsr:
+      return bindScan<Op::Bsr>(b);
+    case Op::Lzcnt:
+      return bindScan<Op::Lzcnt>(b);
+    case Op::Popcnt:
+      return bindScan<Op::Popcnt>(b);
     case Op::Crc32:
       b.i.reg = regOffset(b.d, b.d.reg, 8);
       b.i.rm = regOffset(b.d, b.d.rm, b.d.rmSize);
       return bySize(b.d.rmSize, [](auto t) -> Handler { return plain<crc32<decltype(t)>>; });
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 

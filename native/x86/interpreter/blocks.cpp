@@ -30,8 +30,10 @@ void describeOperands(const Decoded& d, Insn& i) {
   i.sizes = static_cast<uint8_t>(d.operandSize | d.addressSize << 4);
   i.segment = d.segment;
   i.scale = d.scale;
-  i.flags = static_cast<uint8_t>((d.rep == 0xf3 ? kInsnRepF3 : d.rep == 0xf2 ? kInsnRepF2 : 0) | (d.lock ? kInsnLock : 0) |
-                                 (d.rex ? kInsnRex : 0) | (d.memory ? kInsnMemory : 0));
+  i.flags = static_cast<uint8_t>((d.rep == 0xf3   ? kInsnRepF3
+                                  : d.rep == 0xf2 ? kInsnRepF2
+                                                  : 0) |
+                                 (d.lock ? kInsnLock : 0) | (d.rex ? kInsnRex : 0) | (d.memory ? kInsnMemory : 0));
   i.base = d.base == kNoRegister ? kZeroUnit : d.base == kRipRegister ? kRipUnit : d.base;
   i.index = d.index == kNoRegister ? kZeroUnit : d.index;
   i.segmentBase = d.mode == CodeSize::k64 && d.segment >= kFs ? segmentUnit(d.segment) : kZeroUnit;
@@ -49,7 +51,8 @@ void describeOperands(const Decoded& d, Insn& i) {
 
 Handler bind(const Binding& b) {
   using Binder = Handler (*)(const Binding&);
-  static constexpr Binder kBinders[] = {bindMove, bindAlu, bindBranch, bindBits, bindFp, bindString, bindSystem};
+  static constexpr Binder kBinders[] = {bindMove, bindAlu,    bindStack,  bindBranch,     bindBits,
+                                        bindFp,   bindString, bindSystem, bindDescriptors};
   for (Binder binder : kBinders) {
     if (Handler h = binder(b)) return h;
   }
@@ -128,8 +131,10 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
       if (!fetchPage(next, second)) return nullptr;
       const uint8_t* more = memory.page(second).host;
       std::memcpy(joined, bytes + at, here);
-      if (more) std::memcpy(joined + here, more, 15 - here);
-      else std::memset(joined + here, 0xff, 15 - here);
+      if (more)
+        std::memcpy(joined + here, more, 15 - here);
+      else
+        std::memset(joined + here, 0xff, 15 - here);
       status = decode(joined, 15, size, d);
       block->secondPage = second;
       if (more) {

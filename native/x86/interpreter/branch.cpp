@@ -22,7 +22,9 @@ Exec jccAtPageEnd(Core& c, const Insn* i) {
   return followLink<false>(c, 1, nextRip(c, i));
 }
 template <bool Same>
-Exec jmp(Core& c, const Insn* i) { return followLink<Same>(c, 0, targetOf(c, i)); }
+Exec jmp(Core& c, const Insn* i) {
+  return followLink<Same>(c, 0, targetOf(c, i));
+}
 
 /** Any mode: the target is checked against CS before anything is changed. */
 bool branchTo(Core& c, uint64_t rip) {
@@ -187,7 +189,8 @@ Handler bindBranch(const Binding& b) {
     case Op::Jcxz:
       i.row = d.opcode & 3;
       return ending<loopOrJcxz>;
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -267,7 +267,9 @@ struct Core {
   TlbEntry* fill(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* lookup(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* install(uint64_t linear, Access access, Privilege privilege, uint64_t addend, uint64_t info);
-  WalkEntry& walkEntry(uint64_t linear, Privilege privilege) { return walks[(linear >> 12 ^ uint64_t{privilege} << 11) & (kWalkEntries - 1)]; }
+  WalkEntry& walkEntry(uint64_t linear, Privilege privilege) {
+    return walks[(linear >> 12 ^ uint64_t{privilege} << 11) & (kWalkEntries - 1)];
+  }
   bool scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e);
   bool walk(uint64_t linear, Access access, Privilege privilege, Gpa& page, uint64_t& info);
   Privilege privilege() const;
@@ -403,10 +405,12 @@ struct Binding {
 };
 Handler bindAlu(const Binding&);
 Handler bindMove(const Binding&);
+Handler bindStack(const Binding&);
 Handler bindBits(const Binding&);
 Handler bindBranch(const Binding&);
 Handler bindString(const Binding&);
 Handler bindSystem(const Binding&);
+Handler bindDescriptors(const Binding&);
 Handler bindFp(const Binding&);
 /** Faults that decoding found; and the pseudo-instruction behind a block that does not end in a branch. */
 Exec undefinedHandler(Core&, const Insn*);

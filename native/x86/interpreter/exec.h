@@ -148,6 +148,38 @@ Exec ending(Core& c, const Insn* i) {
 
 inline uint64_t nextRip(const Core& c, const Insn* i) { return c.state.rip + i->offset + i->length; }
 
+// ---- for system instructions ------------------------------------------------------------------------------------
+
+/** SLDT and its kin: memory gets 16 bits, a register is zero-extended to the operand size. */
+inline bool storeWord(Core& c, const Insn* i, uint16_t value) {
+  if (i->flags & kInsnMemory) {
+    void* m = c.slowWrite(i, 2, false);
+    if (!m) return false;
+    __builtin_memcpy(m, &value, 2);
+    return c.pending == PendingWrite::None || c.slowCommit();
+  }
+  if (i->operandSize() == 2)
+    setReg<uint16_t>(c, i->rm, value);
+  else
+    setReg<uint64_t>(c, i->rm, value);
+  return true;
+}
+
+/** Checks that come before everything else an instruction may complain about. */
+template <bool (*F)(Core&, const Insn*)>
+bool ring0(Core& c, const Insn* i) {
+  return c.cpl == 0 ? F(c, i) : c.raise(kGP, 0);
+}
+template <bool (*F)(Core&, const Insn*)>
+bool protectedOnly(Core& c, const Insn* i) {
+  return c.protectedMode() ? F(c, i) : c.raise(kUD);
+}
+template <bool (*F)(Core&, const Insn*)>
+bool protectedRing0(Core& c, const Insn* i) {
+  if (!c.protectedMode()) return c.raise(kUD);
+  return c.cpl == 0 ? F(c, i) : c.raise(kGP, 0);
+}
+
 // ---- between blocks ------------------------------------------------------------------------------------------
 
 [[gnu::always_inline]] inline Exec enterBlock(Core& c, Block* b, uint64_t rip) {

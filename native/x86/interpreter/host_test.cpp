@@ -35,7 +35,7 @@ class Host {
     alternate.ss_sp = stack;
     alternate.ss_size = sizeof stack;
     ::sigaltstack(&alternate, nullptr);
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = [](int) { siglongjmp(escape, 1); };
     action.sa_flags = SA_ONSTACK | SA_NODEFER;
     for (int s : {SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGTRAP}) ::sigaction(s, &action, &old_[s]);
@@ -51,7 +51,9 @@ class Host {
     at_ = page_;
     for (uint8_t b : {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57}) *at_++ = b;
     move(0x89, kRsp, offsetof(Context, hostRsp));
-    *at_++ = 0xff; *at_++ = 0x35; relative(offsetof(Context, flags));  // PUSH flags
+    *at_++ = 0xff;
+    *at_++ = 0x35;
+    relative(offsetof(Context, flags));  // PUSH flags
     *at_++ = 0x9d;
     for (unsigned r = 0; r < 16; ++r) move(0x8b, r, r * 8);
     std::memcpy(at_, bytes, length);
@@ -59,7 +61,9 @@ class Host {
     for (unsigned r = 0; r < 16; ++r) move(0x89, r, r * 8);
     move(0x8b, kRsp, offsetof(Context, hostRsp));
     *at_++ = 0x9c;
-    *at_++ = 0x8f; *at_++ = 0x05; relative(offsetof(Context, flags));  // POP flags
+    *at_++ = 0x8f;
+    *at_++ = 0x05;
+    relative(offsetof(Context, flags));  // POP flags
     *at_++ = 0xfc;
     for (uint8_t b : {0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3}) *at_++ = b;
     if (sigsetjmp(escape, 0)) {
@@ -97,24 +101,93 @@ uint64_t random64() {
   return seed * 0x2545f4914f6cdd1d;
 }
 uint64_t operandValue() {
-  static constexpr uint64_t kSpecial[] = {0, 1, ~0ull, 0x7f, 0x80, 0x7fff, 0x8000, 0x7fffffff, 0x80000000, 0x7fffffffffffffff, 1ull << 63, 0xffffffff};
+  static constexpr uint64_t kSpecial[] = {
+      0, 1, ~0ull, 0x7f, 0x80, 0x7fff, 0x8000, 0x7fffffff, 0x80000000, 0x7fffffffffffffff, 1ull << 63, 0xffffffff};
   switch (random64() % 4) {
-    case 0: return kSpecial[random64() % 12];
-    case 1: return random64() & 0xff;
-    default: return random64();
+    case 0:
+      return kSpecial[random64() % 12];
+    case 1:
+      return random64() & 0xff;
+    default:
+      return random64();
   }
 }
 
 bool compared(Op op) {
   switch (op) {
-    case Op::Add: case Op::Or: case Op::Adc: case Op::Sbb: case Op::And: case Op::Sub: case Op::Xor: case Op::Cmp: case Op::Rol: case Op::Ror:
-    case Op::Rcl: case Op::Rcr: case Op::Shl: case Op::Shr: case Op::Sar: case Op::Test: case Op::Not: case Op::Neg: case Op::Mul: case Op::Imul:
-    case Op::Div: case Op::Idiv: case Op::Inc: case Op::Dec: case Op::Imul2: case Op::Mov: case Op::Movsxd: case Op::Movzx: case Op::Movsx:
-    case Op::Lea: case Op::Xchg: case Op::Xadd: case Op::Cmpxchg: case Op::Cmpxchg8b: case Op::Bswap: case Op::Movbe: case Op::Movnti:
-    case Op::Cmov: case Op::Set: case Op::Bt: case Op::Bts: case Op::Btr: case Op::Btc: case Op::Bsf: case Op::Bsr: case Op::Lzcnt:
-    case Op::Popcnt: case Op::Crc32: case Op::Shld: case Op::Shrd: case Op::Push: case Op::Pop: case Op::Pushf: case Op::Enter: case Op::Leave:
-    case Op::Movs: case Op::Cmps: case Op::Stos: case Op::Lods: case Op::Scas: case Op::Xlat: case Op::Cbw: case Op::Cwd: case Op::Sahf:
-    case Op::Lahf: case Op::Cmc: case Op::Clc: case Op::Stc: case Op::Cld: case Op::Std: case Op::Nop: case Op::Pause: case Op::Fence:
+    case Op::Add:
+    case Op::Or:
+    case Op::Adc:
+    case Op::Sbb:
+    case Op::And:
+    case Op::Sub:
+    case Op::Xor:
+    case Op::Cmp:
+    case Op::Rol:
+    case Op::Ror:
+    case Op::Rcl:
+    case Op::Rcr:
+    case Op::Shl:
+    case Op::Shr:
+    case Op::Sar:
+    case Op::Test:
+    case Op::Not:
+    case Op::Neg:
+    case Op::Mul:
+    case Op::Imul:
+    case Op::Div:
+    case Op::Idiv:
+    case Op::Inc:
+    case Op::Dec:
+    case Op::Imul2:
+    case Op::Mov:
+    case Op::Movsxd:
+    case Op::Movzx:
+    case Op::Movsx:
+    case Op::Lea:
+    case Op::Xchg:
+    case Op::Xadd:
+    case Op::Cmpxchg:
+    case Op::Cmpxchg8b:
+    case Op::Bswap:
+    case Op::Movbe:
+    case Op::Movnti:
+    case Op::Cmov:
+    case Op::Set:
+    case Op::Bt:
+    case Op::Bts:
+    case Op::Btr:
+    case Op::Btc:
+    case Op::Bsf:
+    case Op::Bsr:
+    case Op::Lzcnt:
+    case Op::Popcnt:
+    case Op::Crc32:
+    case Op::Shld:
+    case Op::Shrd:
+    case Op::Push:
+    case Op::Pop:
+    case Op::Pushf:
+    case Op::Enter:
+    case Op::Leave:
+    case Op::Movs:
+    case Op::Cmps:
+    case Op::Stos:
+    case Op::Lods:
+    case Op::Scas:
+    case Op::Xlat:
+    case Op::Cbw:
+    case Op::Cwd:
+    case Op::Sahf:
+    case Op::Lahf:
+    case Op::Cmc:
+    case Op::Clc:
+    case Op::Stc:
+    case Op::Cld:
+    case Op::Std:
+    case Op::Nop:
+    case Op::Pause:
+    case Op::Fence:
       return true;
     default:
       return false;
@@ -124,9 +197,13 @@ bool compared(Op op) {
 /** What the architecture leaves undefined and this case cannot pin down. */
 uint32_t undefinedFlags(const Decoded& d, const Context& in) {
   uint32_t mask = d.row->undefined;
-  if (d.op == Op::Rol || d.op == Op::Ror || d.op == Op::Rcl || d.op == Op::Rcr || d.op == Op::Shl || d.op == Op::Shr || d.op == Op::Sar) {
+  if (d.op == Op::Rol || d.op == Op::Ror || d.op == Op::Rcl || d.op == Op::Rcr || d.op == Op::Shl || d.op == Op::Shr ||
+      d.op == Op::Sar) {
     const bool byCl = d.opcode >= 0xd2;
-    const unsigned count = (byCl ? in.gpr[kRcx] & 0xff : d.opcode >= 0xd0 ? 1 : d.immediate & 0xff) & (d.operandSize == 8 ? 63 : 31);
+    const unsigned count = (byCl               ? in.gpr[kRcx] & 0xff
+                            : d.opcode >= 0xd0 ? 1
+                                               : d.immediate & 0xff) &
+                           (d.operandSize == 8 ? 63 : 31);
     if (count == 0) mask = 0;
     if (count == 1) mask &= ~uint32_t{kOf | kCf};
     if (count <= d.operandSize * 8u) mask &= ~uint32_t{kCf};
@@ -164,9 +241,19 @@ TEST(interpreterAgreesWithHostCpu) {
     if (random64() % 24 == 0) bytes[n++] = 0x67;
     if (random64() & 1) bytes[n++] = static_cast<uint8_t>(0x40 | (random64() & 15));
     switch (random64() % 8) {
-      case 0: case 1: bytes[n++] = 0x0f; break;
-      case 2: if (random64() % 4 == 0) { bytes[n++] = 0x0f; bytes[n++] = 0x38; bytes[n++] = static_cast<uint8_t>(0xf0 | (random64() & 1)); } break;
-      default: break;
+      case 0:
+      case 1:
+        bytes[n++] = 0x0f;
+        break;
+      case 2:
+        if (random64() % 4 == 0) {
+          bytes[n++] = 0x0f;
+          bytes[n++] = 0x38;
+          bytes[n++] = static_cast<uint8_t>(0xf0 | (random64() & 1));
+        }
+        break;
+      default:
+        break;
     }
     const unsigned opcodeAt = n;
     for (unsigned k = 0; k < 12; ++k) bytes[n++] = static_cast<uint8_t>(random64());
@@ -174,7 +261,8 @@ TEST(interpreterAgreesWithHostCpu) {
     Decoded d;
     if (decode(bytes, n, CodeSize::k64, d) != DecodeStatus::Ok || !compared(d.op)) continue;
     if ((d.op == Op::Bsf && d.rep == 0xf3) ||  // TZCNT to the host, which has BMI1
-         d.segment >= kFs || d.base == kRipRegister) continue;
+        d.segment >= kFs || d.base == kRipRegister)
+      continue;
     // Memory: base RBX (any address register with a pointer in it would do), index RSI, small displacement.
     Context in{};
     for (uint64_t& r : in.gpr) r = operandValue();
@@ -185,7 +273,8 @@ TEST(interpreterAgreesWithHostCpu) {
     }
     in.gpr[kRsp] = kDataAt + 8192 + (random64() & 0xf8);
     if (d.memory || d.op == Op::Xlat || d.op == Op::Leave) {
-      if (d.base < 16) in.gpr[d.base] = kDataAt + 8192 + (random64() % 8 ? random64() & 0x1f8 : random64() & 0x3ff) * (random64() % 64 ? 1 : 0);
+      if (d.base < 16)
+        in.gpr[d.base] = kDataAt + 8192 + (random64() % 8 ? random64() & 0x1f8 : random64() & 0x3ff) * (random64() % 64 ? 1 : 0);
       if (d.index < 16 && d.index != d.base) in.gpr[d.index] = random64() & 0x3f;
       if (d.op == Op::Xlat) in.gpr[kRbx] = kDataAt + 4096;
     }
@@ -203,7 +292,8 @@ TEST(interpreterAgreesWithHostCpu) {
     for (unsigned k = 0; k < kDataBytes; k += 8) {
       const uint64_t v = k & 0x20 ? 0 : random64();
       std::memcpy(initial + k, &v, 8);
-      if (k > 6000 && k < 14000 && (k & 0x1f) == 0 && (d.op == Op::Cmps || d.op == Op::Scas)) std::memset(initial + k, static_cast<int>(in.gpr[kRax] & 0xff), 8);
+      if (k > 6000 && k < 14000 && (k & 0x1f) == 0 && (d.op == Op::Cmps || d.op == Op::Scas))
+        std::memset(initial + k, static_cast<int>(in.gpr[kRax] & 0xff), 8);
     }
     std::memcpy(guestData, initial, kDataBytes);
     State& s = guest.state();
@@ -244,12 +334,17 @@ TEST(interpreterAgreesWithHostCpu) {
     ++differences;
     std::string text = opName(d.op);
     char piece[96];
-    for (unsigned k = 0; k < d.length; ++k) { std::snprintf(piece, sizeof piece, " %02x", bytes[k]); text += piece; }
-    std::snprintf(piece, sizeof piece, " case %u guest %s host %s", done, guestFault ? "faults" : "runs", hostFault ? "faults" : "runs");
+    for (unsigned k = 0; k < d.length; ++k) {
+      std::snprintf(piece, sizeof piece, " %02x", bytes[k]);
+      text += piece;
+    }
+    std::snprintf(piece, sizeof piece, " case %u guest %s host %s", done, guestFault ? "faults" : "runs",
+                  hostFault ? "faults" : "runs");
     text += piece;
     if (!guestFault && !hostFault) {
       std::snprintf(piece, sizeof piece, " flags in %03llx guest %03llx host %03llx", static_cast<unsigned long long>(in.flags),
-                    static_cast<unsigned long long>(guest.state().rflags & mask), static_cast<unsigned long long>(out.flags & mask));
+                    static_cast<unsigned long long>(guest.state().rflags & mask),
+                    static_cast<unsigned long long>(out.flags & mask));
       text += piece;
       for (unsigned r = 0; r < 16; ++r) {
         if (guest.state().gpr[r] == out.gpr[r]) continue;

@@ -1,6 +1,4 @@
 // The interpreter as a Cpu: reset, run loop, requests, control registers.
-#include "x86/interpreter/core.h"
-
 #include <sys/mman.h>
 #include <sys/random.h>
 
@@ -9,6 +7,7 @@
 #include <new>
 
 #include "x86/cpuid.h"
+#include "x86/interpreter/core.h"
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -135,8 +134,10 @@ bool Core::loadPdptes(uint64_t cr3) {
   uint64_t entries[4];
   const Gpa at = cr3 & 0xffffffe0;
   const PageEntry page = memory.page(at);
-  if (page.host) std::memcpy(entries, page.host + (at & kPageMask), sizeof entries);
-  else std::memset(entries, 0, sizeof entries);
+  if (page.host)
+    std::memcpy(entries, page.host + (at & kPageMask), sizeof entries);
+  else
+    std::memset(entries, 0, sizeof entries);
   for (const uint64_t e : entries) {
     if ((e & 1) && (e & (0x1e6 | ~((1ull << kPhysicalAddressBits) - 1)))) return raise(kGP, 0);
   }
@@ -174,7 +175,9 @@ void Core::cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const {
   cpuidLookup(CpuidQuery{leaf, subleaf, config.index, config.count, fpOffered, config.tscHz, false, true}, out);
 }
 
-bool Core::randomNumber(uint64_t& value) { return ::getrandom(&value, sizeof value, GRND_NONBLOCK) == static_cast<ssize_t>(sizeof value); }
+bool Core::randomNumber(uint64_t& value) {
+  return ::getrandom(&value, sizeof value, GRND_NONBLOCK) == static_cast<ssize_t>(sizeof value);
+}
 
 /** The TSS's I/O permission bitmap (SDM vol. 1 §19.5.2). */
 bool Core::ioAllowed(uint16_t port, unsigned size) {
@@ -189,7 +192,8 @@ bool Core::ioAllowed(uint16_t port, unsigned size) {
   return !(bits >> (port & 7) & ((1u << size) - 1)) || raise(kGP, 0);
 }
 
-// ---- the loop ------------------------------------------------------------------------------------------------------------------
+// ---- the loop
+// ------------------------------------------------------------------------------------------------------------------
 
 bool Core::service() {
   // The Stop bit stays: the accelerator clears it.

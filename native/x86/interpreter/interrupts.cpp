@@ -7,7 +7,9 @@ namespace {
 enum GateType : unsigned { kTaskGate = 5, kInterrupt16 = 6, kTrap16 = 7, kInterrupt32 = 14, kTrap32 = 15 };
 
 bool contributory(uint8_t vector) { return vector == kDE || (vector >= kTS && vector <= kGP); }
-bool isFault(uint8_t vector) { return vector != kDB && vector != kBP && vector != kOF && vector != kDF && vector != kMC && vector != kNMI; }
+bool isFault(uint8_t vector) {
+  return vector != kDB && vector != kBP && vector != kOF && vector != kDF && vector != kMC && vector != kNMI;
+}
 bool isCodeSegment(uint16_t a) { return (a & (kAttrS | kAttrCode)) == (kAttrS | kAttrCode); }
 uint32_t codeOf(uint16_t selector) { return selector & 0xfffc; }
 
@@ -92,7 +94,8 @@ bool Core::deliverProtected(uint8_t vector, Source source, bool hasError, uint32
   const auto gate = static_cast<uint16_t>(entry >> 40 & 0xff);
   const unsigned type = gate & 31;
   if (source == Source::Software && attrDpl(gate) < cpl) return raise(kGP, idtError);
-  if (type != kTaskGate && type != kInterrupt16 && type != kTrap16 && type != kInterrupt32 && type != kTrap32) return raise(kGP, idtError);
+  if (type != kTaskGate && type != kInterrupt16 && type != kTrap16 && type != kInterrupt32 && type != kTrap32)
+    return raise(kGP, idtError);
   if (!(gate & kAttrP)) return raise(kNP, idtError);
   const auto selector = static_cast<uint16_t>(entry >> 16);
   if (type == kTaskGate) {
@@ -147,9 +150,12 @@ bool Core::deliverProtected(uint8_t vector, Source source, bool hasError, uint32
 
 bool Core::deliver(uint8_t vector, Source source, bool hasError, uint32_t error) {
   bool done;
-  if (realMode()) done = deliverReal(vector);
-  else if (longMode()) done = deliverLong(vector, source, hasError, error);
-  else done = deliverProtected(vector, source, hasError, error);
+  if (realMode())
+    done = deliverReal(vector);
+  else if (longMode())
+    done = deliverLong(vector, source, hasError, error);
+  else
+    done = deliverProtected(vector, source, hasError, error);
   if (!done && fault.kind == FaultKind::Exception && fault.hasError && fault.vector != kPF && source != Source::Software) {
     fault.error |= 1;  // EXT: the fault came while delivering an event the program did not ask for
   }
@@ -276,7 +282,12 @@ bool Core::iretProtected(unsigned size) {
     cpl = 3;
     setFlags(state.rflags | 2);
     for (Seg s : {kCs, kSs, kEs, kDs, kFs, kGs}) {
-      const uint64_t v = s == kCs ? selector64 : s == kSs ? values[1] : s == kEs ? values[2] : s == kDs ? values[3] : s == kFs ? values[4] : values[5];
+      const uint64_t v = s == kCs   ? selector64
+                         : s == kSs ? values[1]
+                         : s == kEs ? values[2]
+                         : s == kDs ? values[3]
+                         : s == kFs ? values[4]
+                                    : values[5];
       setRealSegment(s, static_cast<uint16_t>(v));
     }
     state.gpr[kRsp] = values[0];

@@ -64,8 +64,9 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
       const PageEntry backing = memory.page(at);
       uint8_t* host = backing.host ? backing.host + (at & kPageMask) : nullptr;
       uint64_t pte = 0;
-      if (host) pte = entryBytes == 8 ? __atomic_load_n(reinterpret_cast<uint64_t*>(host), __ATOMIC_ACQUIRE)
-                                      : __atomic_load_n(reinterpret_cast<uint32_t*>(host), __ATOMIC_ACQUIRE);
+      if (host)
+        pte = entryBytes == 8 ? __atomic_load_n(reinterpret_cast<uint64_t*>(host), __ATOMIC_ACQUIRE)
+                              : __atomic_load_n(reinterpret_cast<uint32_t*>(host), __ATOMIC_ACQUIRE);
       if (!(pte & kPteP)) return fault(0);
       bool large = false, reserved = false;
       if (entryBytes == 8) {
@@ -84,9 +85,11 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
       uint64_t set = kPteA;
       if (large) {
         bool refused = false;
-        if (who == kUser) refused = !user || (write && !writable);
-        else refused = (write && !writable && (state.cr0 & kCr0Wp)) || (fetch && user && (state.cr4 & kCr4Smep)) ||
-                       (!fetch && user && who == kSupervisor && (state.cr4 & kCr4Smap));
+        if (who == kUser)
+          refused = !user || (write && !writable);
+        else
+          refused = (write && !writable && (state.cr0 & kCr0Wp)) || (fetch && user && (state.cr4 & kCr4Smep)) ||
+                    (!fetch && user && who == kSupervisor && (state.cr4 & kCr4Smap));
         if (refused || (fetch && nx)) return fault(kPfPresent);
         if (write) set |= kPteD;
       }
@@ -94,11 +97,12 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
         // Another processor may change the entry meanwhile: then its new value decides, from the start.
         bool stored;
         if (entryBytes == 8) {
-          stored = __atomic_compare_exchange_n(reinterpret_cast<uint64_t*>(host), &pte, pte | set, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+          stored = __atomic_compare_exchange_n(reinterpret_cast<uint64_t*>(host), &pte, pte | set, false, __ATOMIC_ACQ_REL,
+                                               __ATOMIC_RELAXED);
         } else {
           uint32_t expected = static_cast<uint32_t>(pte);
-          stored = __atomic_compare_exchange_n(reinterpret_cast<uint32_t*>(host), &expected, static_cast<uint32_t>(pte | set), false,
-                                               __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+          stored = __atomic_compare_exchange_n(reinterpret_cast<uint32_t*>(host), &expected, static_cast<uint32_t>(pte | set),
+                                               false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
         }
         if (!stored && attempt < 1000) {
           lost = true;
@@ -196,9 +200,12 @@ uint64_t Core::effectiveOffset(const Insn* i) const {
   uint64_t offset = units[i->base] + (units[i->index] << i->scale) + static_cast<uint64_t>(static_cast<int64_t>(i->disp));
   if (i->flags & kInsnRawRip) offset += i->offset + i->length;
   switch (i->addressSize()) {
-    case 2: return offset & 0xffff;
-    case 4: return offset & 0xffffffff;
-    default: return offset;
+    case 2:
+      return offset & 0xffff;
+    case 4:
+      return offset & 0xffffffff;
+    default:
+      return offset;
   }
 }
 
@@ -232,7 +239,9 @@ uint64_t Core::stackMask() const {
   if (codeSize == CodeSize::k64) return ~0ull;
   return state.seg[kSs].attributes & kAttrDb ? 0xffffffffull : 0xffffull;
 }
-bool Core::stackLinear(uint64_t sp, unsigned size, bool write, uint64_t& linear) { return linearAddress(kSs, sp, size, write, linear); }
+bool Core::stackLinear(uint64_t sp, unsigned size, bool write, uint64_t& linear) {
+  return linearAddress(kSs, sp, size, write, linear);
+}
 
 // ---- slow accesses ---------------------------------------------------------------------------------------------------
 
@@ -466,9 +475,12 @@ void Core::newGeneration() {
 void Core::updateMode() {
   const uint16_t cs = state.seg[kCs].attributes;
   const bool lma = state.efer & kEferLma;
-  if (lma && (cs & kAttrL)) codeSize = CodeSize::k64;
-  else if ((state.cr0 & kCr0Pe) && !(state.rflags & kVm) && (cs & kAttrDb)) codeSize = CodeSize::k32;
-  else codeSize = CodeSize::k16;
+  if (lma && (cs & kAttrL))
+    codeSize = CodeSize::k64;
+  else if ((state.cr0 & kCr0Pe) && !(state.rflags & kVm) && (cs & kAttrDb))
+    codeSize = CodeSize::k32;
+  else
+    codeSize = CodeSize::k16;
   codeBase = codeSize == CodeSize::k64 ? 0 : state.seg[kCs].base;
   fetchKey = generation << 8 | static_cast<uint64_t>(codeSize) | (cpl == 3 ? 8 : 0);
   tlb = cpl == 3 && (state.cr0 & kCr0Am) && (state.rflags & kAc) ? &noTlb : &tlbs[privilege()];

@@ -1,4 +1,4 @@
-// Moves, exchanges, the stack, conditional moves.
+// Moves, exchanges, conditional moves, flag bits.
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -83,7 +83,8 @@ Handler bindMov(const Binding& b, Form form) {
         using T = decltype(t);
         return form == Form::TD ? plain<movAbsolute<T, true>> : plain<movAbsolute<T, false>>;
       });
-    default: break;
+    default:
+      break;
   }
   const bool store = form == Form::MR;
   i.reg = regOffset(d, d.reg, size);
@@ -128,8 +129,10 @@ Handler bindExtend(const Binding& b) {
 template <class T, Ea E>
 Exec lea(Core& c, const Insn* i) {
   uint64_t address;
-  if constexpr (E == Ea::Slow) address = c.effectiveOffset(i);
-  else address = fastAddress<E>(c, i);
+  if constexpr (E == Ea::Slow)
+    address = c.effectiveOffset(i);
+  else
+    address = fastAddress<E>(c, i);
   setReg<T>(c, i->reg, static_cast<T>(address));
   NEXT;
 }
@@ -170,8 +173,10 @@ Exec xaddMem(Core& c, const Insn* i) {
   if (UNLIKELY(!m)) MISS(E, (xaddMem<T, Ea::Slow>));
   T s = reg<T>(c, i->reg);
   uint32_t f;
-  if (i->flags & kInsnLock) asm volatile("lock xadd %[s], %[m]\n\t" FLAGS_OUT : [m] "+m"(*m), [s] "+q"(s), "=&a"(f) : : "cc", "memory");
-  else asm volatile("xadd %[s], %[m]\n\t" FLAGS_OUT : [m] "+m"(*m), [s] "+q"(s), "=&a"(f) : : "cc", "memory");
+  if (i->flags & kInsnLock)
+    asm volatile("lock xadd %[s], %[m]\n\t" FLAGS_OUT : [m] "+m"(*m), [s] "+q"(s), "=&a"(f) : : "cc", "memory");
+  else
+    asm volatile("xadd %[s], %[m]\n\t" FLAGS_OUT : [m] "+m"(*m), [s] "+q"(s), "=&a"(f) : : "cc", "memory");
   COMMIT(E);
   setReg<T>(c, i->reg, s);
   c.ax = static_cast<uint16_t>(f);
@@ -190,8 +195,10 @@ Exec cmpxchgReg(Core& c, const Insn* i) {
   const T accumulator = reg<T>(c, 0), d = reg<T>(c, i->rm);
   c.ax = compareFlags<T>(accumulator, d);
   // A failed 32-bit compare writes EAX (and so clears its upper half); a successful one leaves RAX alone.
-  if (accumulator == d) setReg<T>(c, i->rm, reg<T>(c, i->reg));
-  else setReg<T>(c, 0, d);
+  if (accumulator == d)
+    setReg<T>(c, i->rm, reg<T>(c, i->reg));
+  else
+    setReg<T>(c, 0, d);
   NEXT;
 }
 template <class T, Ea E>
@@ -200,8 +207,10 @@ Exec cmpxchgMem(Core& c, const Insn* i) {
   if (UNLIKELY(!m)) MISS(E, (cmpxchgMem<T, Ea::Slow>));
   const T accumulator = reg<T>(c, 0), s = reg<T>(c, i->reg);
   T seen = accumulator;
-  if (i->flags & kInsnLock) asm volatile("lock cmpxchg %[s], %[m]" : [m] "+m"(*m), "+a"(seen) : [s] "q"(s) : "cc", "memory");
-  else asm volatile("cmpxchg %[s], %[m]" : [m] "+m"(*m), "+a"(seen) : [s] "q"(s) : "cc", "memory");
+  if (i->flags & kInsnLock)
+    asm volatile("lock cmpxchg %[s], %[m]" : [m] "+m"(*m), "+a"(seen) : [s] "q"(s) : "cc", "memory");
+  else
+    asm volatile("cmpxchg %[s], %[m]" : [m] "+m"(*m), "+a"(seen) : [s] "q"(s) : "cc", "memory");
   COMMIT(E);
   c.ax = compareFlags<T>(accumulator, seen);
   if (seen != accumulator) setReg<T>(c, 0, seen);
@@ -245,16 +254,22 @@ bool cmpxchg16b(Core& c, const Insn* i) {
 }
 template <class T>
 Exec bswap(Core& c, const Insn* i) {
-  if constexpr (sizeof(T) == 2) setReg<T>(c, i->reg, 0);  // undefined by the architecture; processors give zero
-  else if constexpr (sizeof(T) == 4) setReg<T>(c, i->reg, __builtin_bswap32(reg<T>(c, i->reg)));
-  else setReg<T>(c, i->reg, __builtin_bswap64(reg<T>(c, i->reg)));
+  if constexpr (sizeof(T) == 2)
+    setReg<T>(c, i->reg, 0);  // undefined by the architecture; processors give zero
+  else if constexpr (sizeof(T) == 4)
+    setReg<T>(c, i->reg, __builtin_bswap32(reg<T>(c, i->reg)));
+  else
+    setReg<T>(c, i->reg, __builtin_bswap64(reg<T>(c, i->reg)));
   NEXT;
 }
 template <class T>
 T swapBytes(T v) {
-  if constexpr (sizeof(T) == 2) return __builtin_bswap16(v);
-  else if constexpr (sizeof(T) == 4) return __builtin_bswap32(v);
-  else return __builtin_bswap64(v);
+  if constexpr (sizeof(T) == 2)
+    return __builtin_bswap16(v);
+  else if constexpr (sizeof(T) == 4)
+    return __builtin_bswap32(v);
+  else
+    return __builtin_bswap64(v);
 }
 template <class T, bool Store>
 bool movbe(Core& c, const Insn* i) {
@@ -267,206 +282,6 @@ bool movbe(Core& c, const Insn* i) {
   T value;
   if (!operand<T>(c, i, value)) return false;
   setReg<T>(c, i->reg, swapBytes<T>(value));
-  return true;
-}
-
-// ---- stack ---------------------------------------------------------------------------------------------------------
-
-/** PUSH of a value that was fetched; any mode. */
-bool pushValue(Core& c, uint64_t value, unsigned size) {
-  const uint64_t mask = c.stackMask();
-  const uint64_t sp = (c.state.gpr[kRsp] - size) & mask;
-  uint64_t linear;
-  if (!c.stackLinear(sp, size, true, linear)) return false;
-  if (!c.storeSized(linear, value, size, c.privilege())) return false;
-  c.state.gpr[kRsp] = mask == 0xffff ? (c.state.gpr[kRsp] & ~mask) | sp : sp;
-  return true;
-}
-bool popValue(Core& c, uint64_t& value, unsigned size) {
-  const uint64_t mask = c.stackMask();
-  uint64_t linear;
-  if (!c.stackLinear(c.state.gpr[kRsp] & mask, size, false, linear)) return false;
-  if (!c.loadSized(linear, value, size, c.privilege())) return false;
-  const uint64_t sp = (c.state.gpr[kRsp] + size) & mask;
-  c.state.gpr[kRsp] = mask == 0xffff ? (c.state.gpr[kRsp] & ~mask) | sp : sp;
-  return true;
-}
-void setSized(Core& c, unsigned offset, uint64_t value, unsigned size) {
-  if (size == 2) setReg<uint16_t>(c, offset, static_cast<uint16_t>(value));
-  else if (size == 4) setReg<uint32_t>(c, offset, static_cast<uint32_t>(value));
-  else setReg<uint64_t>(c, offset, value);
-}
-
-bool pushRegSlow(Core& c, const Insn* i) { return pushValue(c, reg<uint64_t>(c, i->rm), i->operandSize()); }
-bool pushImmSlow(Core& c, const Insn* i) { return pushValue(c, static_cast<uint64_t>(static_cast<int64_t>(i->imm)), i->operandSize()); }
-bool popRegSlow(Core& c, const Insn* i) {
-  uint64_t value;
-  if (!popValue(c, value, i->operandSize())) return false;
-  setSized(c, i->rm, value, i->operandSize());
-  return true;
-}
-bool pushMemSlow(Core& c, const Insn* i) {
-  const unsigned size = i->operandSize();
-  const void* m = c.slowRead(i, size);
-  if (!m) return false;
-  uint64_t value = 0;
-  __builtin_memcpy(&value, m, size);
-  return pushValue(c, value, size);
-}
-/** The address is computed with the stack pointer already raised (SDM: POP), and nothing may change if the write faults. */
-bool popMem(Core& c, const Insn* i) {
-  const unsigned size = i->operandSize();
-  const uint64_t old = c.state.gpr[kRsp];
-  uint64_t value;
-  if (!popValue(c, value, size)) return false;
-  void* m = c.slowWrite(i, size, false);
-  if (m) __builtin_memcpy(m, &value, size);
-  if (!m || (c.pending != PendingWrite::None && !c.slowCommit())) {
-    c.state.gpr[kRsp] = old;
-    return false;
-  }
-  return true;
-}
-
-Exec push64Reg(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
-  if (UNLIKELY(!m)) return plain<pushRegSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = reg<uint64_t>(c, i->rm);
-  c.state.gpr[kRsp] = sp;
-  NEXT;
-}
-Exec push64Imm(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
-  if (UNLIKELY(!m)) return plain<pushImmSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = static_cast<uint64_t>(static_cast<int64_t>(i->imm));
-  c.state.gpr[kRsp] = sp;
-  NEXT;
-}
-template <Ea E>
-Exec push64Mem(Core& c, const Insn* i) {
-  const auto* from = memRead<uint64_t, E>(c, i);
-  if (UNLIKELY(!from)) return plain<pushMemSlow>(c, i);
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
-  if (UNLIKELY(!m)) return plain<pushMemSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = *from;
-  c.state.gpr[kRsp] = sp;
-  NEXT;
-}
-Exec pop64Reg(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp];
-  const auto* m = fastRead<uint64_t>(c, sp);
-  if (UNLIKELY(!m)) return plain<popRegSlow>(c, i);
-  c.state.gpr[kRsp] = sp + 8;
-  unit(c, i->rm >> 3) = *reinterpret_cast<const Unaligned<uint64_t>*>(m);
-  NEXT;
-}
-
-bool leaveSlow(Core& c, const Insn* i) {
-  const uint64_t old = c.state.gpr[kRsp], mask = c.stackMask();
-  c.state.gpr[kRsp] = mask == 0xffff ? (old & ~mask) | (c.state.gpr[kRbp] & mask) : c.state.gpr[kRbp] & mask;
-  uint64_t value;
-  if (!popValue(c, value, i->operandSize())) {
-    c.state.gpr[kRsp] = old;
-    return false;
-  }
-  setSized(c, kRbp * 8, value, i->operandSize());
-  return true;
-}
-Exec leave64(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRbp];
-  const auto* m = fastRead<uint64_t>(c, sp);
-  if (UNLIKELY(!m)) return plain<leaveSlow>(c, i);
-  c.state.gpr[kRsp] = sp + 8;
-  c.state.gpr[kRbp] = *reinterpret_cast<const Unaligned<uint64_t>*>(m);
-  NEXT;
-}
-bool enter(Core& c, const Insn* i) {
-  const unsigned size = i->operandSize(), level = i->row & 31;
-  const uint64_t oldSp = c.state.gpr[kRsp], oldBp = c.state.gpr[kRbp], mask = c.stackMask();
-  const auto undo = [&] {
-    c.state.gpr[kRsp] = oldSp;
-    return false;
-  };
-  if (!pushValue(c, oldBp, size)) return undo();
-  const uint64_t frame = c.state.gpr[kRsp];
-  uint64_t bp = oldBp;
-  for (unsigned n = 1; n < level; ++n) {
-    bp -= size;
-    uint64_t linear, value;
-    if (!c.stackLinear(bp & mask, size, false, linear) || !c.loadSized(linear, value, size, c.privilege())) return undo();
-    if (!pushValue(c, value, size)) return undo();
-  }
-  if (level > 0 && !pushValue(c, frame, size)) return undo();
-  const uint64_t sp = (c.state.gpr[kRsp] - static_cast<uint16_t>(i->imm)) & mask;
-  uint64_t linear;
-  if (!c.stackLinear(sp, size, true, linear) || !c.probeWrite(linear, size, c.privilege())) return undo();
-  c.state.gpr[kRsp] = mask == 0xffff ? (c.state.gpr[kRsp] & ~mask) | sp : sp;
-  setSized(c, kRbp * 8, frame, size);
-  return true;
-}
-bool pusha(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp];
-  for (unsigned r = 0; r < 8; ++r) {
-    if (!pushValue(c, r == kRsp ? sp : c.state.gpr[r], i->operandSize())) {
-      c.state.gpr[kRsp] = sp;
-      return false;
-    }
-  }
-  return true;
-}
-bool popa(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp];
-  uint64_t values[8];
-  for (unsigned r = 8; r-- > 0;) {
-    if (!popValue(c, values[r], i->operandSize())) {
-      c.state.gpr[kRsp] = sp;
-      return false;
-    }
-  }
-  for (unsigned r = 0; r < 8; ++r) {
-    if (r != kRsp) setSized(c, r * 8, values[r], i->operandSize());
-  }
-  return true;
-}
-bool pushSegment(Core& c, const Insn* i) {
-  // A 32-bit push of a selector writes two bytes on current processors; the slot's upper half is left alone.
-  const unsigned size = i->operandSize();
-  if (size != 4) return pushValue(c, c.state.seg[i->rm].selector, size);
-  const uint64_t mask = c.stackMask(), sp = (c.state.gpr[kRsp] - 4) & mask;
-  uint64_t linear;
-  if (!c.stackLinear(sp, 4, true, linear)) return false;
-  if (!c.store<uint16_t>(linear, c.state.seg[i->rm].selector, c.privilege())) return false;
-  c.state.gpr[kRsp] = mask == 0xffff ? (c.state.gpr[kRsp] & ~mask) | sp : sp;
-  return true;
-}
-bool popSegment(Core& c, const Insn* i) {
-  const uint64_t old = c.state.gpr[kRsp];
-  uint64_t value;
-  if (!popValue(c, value, i->operandSize())) return false;
-  const uint64_t raised = c.state.gpr[kRsp];
-  c.state.gpr[kRsp] = old;
-  if (!c.loadSegment(static_cast<Seg>(i->rm), static_cast<uint16_t>(value))) return false;
-  c.state.gpr[kRsp] = raised;
-  if (i->rm == kSs) c.shadow = true;
-  return true;
-}
-bool pushFlags(Core& c, const Insn* i) {
-  if (c.v86() && c.iopl() < 3) return c.raise(kGP, 0);
-  return pushValue(c, c.flags() & ~uint64_t{kVm | kRf}, i->operandSize());
-}
-bool popFlags(Core& c, const Insn* i) {
-  if (c.v86() && c.iopl() < 3) return c.raise(kGP, 0);
-  uint64_t value;
-  const unsigned size = i->operandSize();
-  if (!popValue(c, value, size)) return false;
-  uint64_t change = kArith | kTf | kDf | kNt;
-  if (size > 2) change |= kAc | kId;
-  if (c.cpl == 0) change |= kIopl;
-  if (c.realMode() || c.cpl <= c.iopl()) change |= kIf;
-  c.setFlags((c.flags() & ~change & ~uint64_t{kRf}) | (value & change));
   return true;
 }
 
@@ -505,9 +320,12 @@ Exec setMem8(Core& c, const Insn* i) {
 
 template <unsigned Size>
 Exec cbw(Core& c, const Insn* i) {
-  if constexpr (Size == 2) setReg<uint16_t>(c, 0, static_cast<uint16_t>(static_cast<int8_t>(reg<uint8_t>(c, 0))));
-  else if constexpr (Size == 4) setReg<uint32_t>(c, 0, static_cast<uint32_t>(static_cast<int16_t>(reg<uint16_t>(c, 0))));
-  else setReg<uint64_t>(c, 0, static_cast<uint64_t>(static_cast<int32_t>(reg<uint32_t>(c, 0))));
+  if constexpr (Size == 2)
+    setReg<uint16_t>(c, 0, static_cast<uint16_t>(static_cast<int8_t>(reg<uint8_t>(c, 0))));
+  else if constexpr (Size == 4)
+    setReg<uint32_t>(c, 0, static_cast<uint32_t>(static_cast<int16_t>(reg<uint16_t>(c, 0))));
+  else
+    setReg<uint64_t>(c, 0, static_cast<uint64_t>(static_cast<int32_t>(reg<uint32_t>(c, 0))));
   NEXT;
 }
 template <class T>
@@ -524,14 +342,38 @@ Exec lahf(Core& c, const Insn* i) {
   NEXT;
 }
 Exec nop(Core& c, const Insn* i) { NEXT; }
-Exec cmc(Core& c, const Insn* i) { c.ax ^= 0x0100; NEXT; }
-Exec clc(Core& c, const Insn* i) { c.ax &= static_cast<uint16_t>(~0x0100); NEXT; }
-Exec stc(Core& c, const Insn* i) { c.ax |= 0x0100; NEXT; }
-Exec cld(Core& c, const Insn* i) { c.state.rflags &= ~uint64_t{kDf}; NEXT; }
-Exec std_(Core& c, const Insn* i) { c.state.rflags |= kDf; NEXT; }
-Exec salc(Core& c, const Insn* i) { setReg<uint8_t>(c, 0, carry(c) ? 0xff : 0); NEXT; }
-Exec fence(Core& c, const Insn* i) { std::atomic_thread_fence(std::memory_order_seq_cst); NEXT; }
-Exec pause(Core& c, const Insn* i) { __builtin_ia32_pause(); NEXT; }
+Exec cmc(Core& c, const Insn* i) {
+  c.ax ^= 0x0100;
+  NEXT;
+}
+Exec clc(Core& c, const Insn* i) {
+  c.ax &= static_cast<uint16_t>(~0x0100);
+  NEXT;
+}
+Exec stc(Core& c, const Insn* i) {
+  c.ax |= 0x0100;
+  NEXT;
+}
+Exec cld(Core& c, const Insn* i) {
+  c.state.rflags &= ~uint64_t{kDf};
+  NEXT;
+}
+Exec std_(Core& c, const Insn* i) {
+  c.state.rflags |= kDf;
+  NEXT;
+}
+Exec salc(Core& c, const Insn* i) {
+  setReg<uint8_t>(c, 0, carry(c) ? 0xff : 0);
+  NEXT;
+}
+Exec fence(Core& c, const Insn* i) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  NEXT;
+}
+Exec pause(Core& c, const Insn* i) {
+  __builtin_ia32_pause();
+  NEXT;
+}
 bool xlat(Core& c, const Insn* i) {
   const uint64_t mask = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffff;
   uint64_t linear;
@@ -548,14 +390,30 @@ bool conditionHolds(const Core& c, unsigned cc) {
   const unsigned f = c.ax;
   bool r;
   switch (cc >> 1 & 7) {
-    case 0: r = f & 1; break;
-    case 1: r = f & 0x0100; break;
-    case 2: r = f & 0x4000; break;
-    case 3: r = f & 0x4100; break;
-    case 4: r = f & 0x8000; break;
-    case 5: r = f & 0x0400; break;
-    case 6: r = ((f >> 15) ^ f) & 1; break;
-    default: r = ((((f >> 15) ^ f) & 1) | (f >> 14 & 1)) != 0; break;
+    case 0:
+      r = f & 1;
+      break;
+    case 1:
+      r = f & 0x0100;
+      break;
+    case 2:
+      r = f & 0x4000;
+      break;
+    case 3:
+      r = f & 0x4100;
+      break;
+    case 4:
+      r = f & 0x8000;
+      break;
+    case 5:
+      r = f & 0x0400;
+      break;
+    case 6:
+      r = ((f >> 15) ^ f) & 1;
+      break;
+    default:
+      r = ((((f >> 15) ^ f) & 1) | (f >> 14 & 1)) != 0;
+      break;
   }
   return r != static_cast<bool>(cc & 1);
 }
@@ -565,13 +423,17 @@ Handler bindMove(const Binding& b) {
   Insn& i = b.i;
   const unsigned size = d.operandSize;
   const Ea ea = eaOf(b), general = ea == Ea::Slow ? Ea::Slow : Ea::Full;
-  const bool wide = d.mode == CodeSize::k64 && size == 8;
   switch (d.op) {
-    case Op::Mov: return bindMov(b, d.row->form);
-    case Op::Movnti: return bindMov(b, Form::MR);
-    case Op::Movzx: return d.rmSize == 1 ? bindExtend<uint8_t>(b) : bindExtend<uint16_t>(b);
-    case Op::Movsx: return d.rmSize == 1 ? bindExtend<int8_t>(b) : bindExtend<int16_t>(b);
-    case Op::Movsxd: return d.rmSize == 2 ? bindExtend<int16_t>(b) : bindExtend<int32_t>(b);
+    case Op::Mov:
+      return bindMov(b, d.row->form);
+    case Op::Movnti:
+      return bindMov(b, Form::MR);
+    case Op::Movzx:
+      return d.rmSize == 1 ? bindExtend<uint8_t>(b) : bindExtend<uint16_t>(b);
+    case Op::Movsx:
+      return d.rmSize == 1 ? bindExtend<int8_t>(b) : bindExtend<int16_t>(b);
+    case Op::Movsxd:
+      return d.rmSize == 2 ? bindExtend<int16_t>(b) : bindExtend<int32_t>(b);
     case Op::Lea:
       i.reg = regOffset(d, d.reg, 8);
       i.segmentBase = unitOf(sizeof(State));
@@ -605,7 +467,8 @@ Handler bindMove(const Binding& b) {
         if (!d.memory) return cmpxchgReg<T>;
         return general == Ea::Slow ? cmpxchgMem<T, Ea::Slow> : cmpxchgMem<T, Ea::Full>;
       });
-    case Op::Cmpxchg8b: return size == 8 ? plain<cmpxchg16b> : plain<cmpxchg8b>;
+    case Op::Cmpxchg8b:
+      return size == 8 ? plain<cmpxchg16b> : plain<cmpxchg8b>;
     case Op::Bswap:
       i.reg = regOffset(d, d.rm, 8);
       return byWideSize(size, [](auto t) -> Handler { return bswap<decltype(t)>; });
@@ -615,30 +478,6 @@ Handler bindMove(const Binding& b) {
         using T = decltype(t);
         return d.row->form == Form::MR ? plain<movbe<T, true>> : plain<movbe<T, false>>;
       });
-    case Op::Push:
-      i.imm = static_cast<int32_t>(d.immediate);
-      i.rm = regOffset(d, d.rm, 8);
-      if (d.row->form == Form::I) return wide ? push64Imm : plain<pushImmSlow>;
-      if (!d.memory) return wide ? push64Reg : plain<pushRegSlow>;
-      if (!wide || ea == Ea::Slow) return plain<pushMemSlow>;
-      return ea == Ea::Base ? push64Mem<Ea::Base> : push64Mem<Ea::Full>;
-    case Op::Pop:
-      i.rm = regOffset(d, d.rm, 8);
-      if (d.memory) return plain<popMem>;
-      return wide ? pop64Reg : plain<popRegSlow>;
-    case Op::PushSeg:
-    case Op::PopSeg:
-      i.rm = static_cast<uint8_t>(d.opcode >= 0xa8 ? kGs : d.opcode >= 0xa0 ? kFs : Seg(d.opcode >> 3 & 3));
-      return d.op == Op::PushSeg ? plain<pushSegment> : ending<popSegment>;
-    case Op::Pusha: return plain<pusha>;
-    case Op::Popa: return plain<popa>;
-    case Op::Pushf: return plain<pushFlags>;
-    case Op::Popf: return ending<popFlags>;
-    case Op::Enter:
-      i.imm = static_cast<int32_t>(d.immediate);
-      i.row = static_cast<uint16_t>(d.immediate2);
-      return plain<enter>;
-    case Op::Leave: return wide ? leave64 : plain<leaveSlow>;
     case Op::Cmov:
       i.reg = regOffset(d, d.reg, 8);
       i.rm = regOffset(d, d.rm, 8);
@@ -653,21 +492,36 @@ Handler bindMove(const Binding& b) {
       i.row = d.opcode & 15;
       if (!d.memory) return byCondition(d.opcode, [](auto cc) -> Handler { return setReg8<cc()>; });
       return byEa(ea, [](auto e) -> Handler { return setMem8<e()>; });
-    case Op::Cbw: return size == 2 ? cbw<2> : size == 4 ? cbw<4> : cbw<8>;
-    case Op::Cwd: return byWideSize(size, [](auto t) -> Handler { return cwd<decltype(t)>; });
-    case Op::Sahf: return sahf;
-    case Op::Lahf: return lahf;
-    case Op::Nop: return nop;
-    case Op::Cmc: return cmc;
-    case Op::Clc: return clc;
-    case Op::Stc: return stc;
-    case Op::Cld: return cld;
-    case Op::Std: return std_;
-    case Op::Salc: return salc;
-    case Op::Fence: return fence;
-    case Op::Pause: return pause;
-    case Op::Xlat: return plain<xlat>;
-    default: return nullptr;
+    case Op::Cbw:
+      return size == 2 ? cbw<2> : size == 4 ? cbw<4> : cbw<8>;
+    case Op::Cwd:
+      return byWideSize(size, [](auto t) -> Handler { return cwd<decltype(t)>; });
+    case Op::Sahf:
+      return sahf;
+    case Op::Lahf:
+      return lahf;
+    case Op::Nop:
+      return nop;
+    case Op::Cmc:
+      return cmc;
+    case Op::Clc:
+      return clc;
+    case Op::Stc:
+      return stc;
+    case Op::Cld:
+      return cld;
+    case Op::Std:
+      return std_;
+    case Op::Salc:
+      return salc;
+    case Op::Fence:
+      return fence;
+    case Op::Pause:
+      return pause;
+    case Op::Xlat:
+      return plain<xlat>;
+    default:
+      return nullptr;
   }
 }
 

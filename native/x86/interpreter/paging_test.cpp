@@ -20,7 +20,10 @@ void prepare(Guest& g, unsigned cpl = 0) {
   }
   g.gate(kDF, kHandler + kDF, 0xe, 0, 1);
 }
-struct Outcome { int vector; uint64_t error, rip; };
+struct Outcome {
+  int vector;
+  uint64_t error, rip;
+};
 /** Runs to a HLT; the vector tells which handler it was (-1: none). Error code and RIP from the handler's stack. */
 Outcome outcome(Guest& g) {
   g.state().activity = Activity::Runnable;
@@ -44,16 +47,26 @@ void restart(Guest& g, unsigned cpl = 0, uint64_t rip = kCode) {
   s.activity = Activity::Runnable;
   g.cpu->stateChanged();
 }
-void load(Guest& g) { g.code(kCode, {0x8b, 0x03, 0xf4}); }        // mov eax,[rbx]; hlt
-void storeCode(Guest& g) { g.code(kCode, {0x89, 0x03, 0xf4}); }   // mov [rbx],eax; hlt
+void load(Guest& g) { g.code(kCode, {0x8b, 0x03, 0xf4}); }       // mov eax,[rbx]; hlt
+void storeCode(Guest& g) { g.code(kCode, {0x89, 0x03, 0xf4}); }  // mov [rbx],eax; hlt
 
 TEST(pageFaultErrorCodesFollowAccessAndPermission) {
-  struct Case { uint64_t pte; bool write; unsigned cpl; bool wp; int vector; uint64_t error; };
+  struct Case {
+    uint64_t pte;
+    bool write;
+    unsigned cpl;
+    bool wp;
+    int vector;
+    uint64_t error;
+  };
   const Case cases[] = {
-      {0, false, 0, true, kPF, 0},         {0, true, 0, true, kPF, 2},          {0, true, 3, true, kPF, 6},  {0, false, 3, true, kPF, 4},
-      {1, false, 0, true, -1, 0},          {1, true, 0, true, kPF, 3},          {1, true, 0, false, -1, 0},  {1, false, 3, true, kPF, 5},
-      {3, true, 3, true, kPF, 7},          {5, true, 3, true, kPF, 7},          {5, false, 3, true, -1, 0},  {7, true, 3, true, -1, 0},
-      {5, true, 3, false, kPF, 7},         {1ull << 45 | 7, false, 0, true, kPF, 9},
+      {0, false, 0, true, kPF, 0}, {0, true, 0, true, kPF, 2},
+      {0, true, 3, true, kPF, 6},  {0, false, 3, true, kPF, 4},
+      {1, false, 0, true, -1, 0},  {1, true, 0, true, kPF, 3},
+      {1, true, 0, false, -1, 0},  {1, false, 3, true, kPF, 5},
+      {3, true, 3, true, kPF, 7},  {5, true, 3, true, kPF, 7},
+      {5, false, 3, true, -1, 0},  {7, true, 3, true, -1, 0},
+      {5, true, 3, false, kPF, 7}, {1ull << 45 | 7, false, 0, true, kPF, 9},
   };
   for (const Case& t : cases) {
     Guest g;
@@ -61,8 +74,10 @@ TEST(pageFaultErrorCodesFollowAccessAndPermission) {
     g.mapPage(kWindow, kTarget, 0);
     g.put<uint64_t>(g.pteOf(kWindow), t.pte & 1 ? kTarget | t.pte : 0);
     if (!t.wp) g.state().cr0 &= ~uint64_t{1u << 16};
-    if (t.write) storeCode(g);
-    else load(g);
+    if (t.write)
+      storeCode(g);
+    else
+      load(g);
     restart(g, t.cpl);
     g.state().gpr[kRbx] = kWindow + 0x123;
     if (t.cpl) {  // HLT is not for users: end with an INT3 that may be called from there
@@ -175,8 +190,8 @@ TEST(globalPagesSurviveCr3Loads) {
   g.put<uint32_t>(kTarget + 4096, 0x22222222);
   g.state().cr4 |= 0x80;
   // load both; redirect both PTEs; mov rax,cr3; mov cr3,rax; load both again
-  g.code(kCode, {0x8b, 0x03, 0x8b, 0x83, 0x00, 0x10, 0x00, 0x00, 0x48, 0x89, 0x11, 0x48, 0x89, 0x51, 0x08, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8,
-                 0x8b, 0x33, 0x8b, 0xbb, 0x00, 0x10, 0x00, 0x00, 0xf4});
+  g.code(kCode, {0x8b, 0x03, 0x8b, 0x83, 0x00, 0x10, 0x00, 0x00, 0x48, 0x89, 0x11, 0x48, 0x89, 0x51, 0x08,
+                 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0x8b, 0x33, 0x8b, 0xbb, 0x00, 0x10, 0x00, 0x00, 0xf4});
   restart(g);
   g.state().gpr[kRbx] = kWindow;
   g.state().gpr[kRcx] = g.pteOf(kWindow);

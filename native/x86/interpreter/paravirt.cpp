@@ -22,14 +22,25 @@ struct ClockPage {
   uint8_t flags, reserved[2];
 };
 static_assert(sizeof(ClockPage) == 32);
-struct WallClock { uint32_t version, seconds, nanoseconds; };
+struct WallClock {
+  uint32_t version, seconds, nanoseconds;
+};
 
-struct Scale { uint32_t multiplier; int8_t shift; };
+struct Scale {
+  uint32_t multiplier;
+  int8_t shift;
+};
 Scale scaleOf(uint64_t hz) {
   Scale s{0, 0};
   uint64_t scaled = hz;
-  while (scaled > 2'000'000'000) { scaled >>= 1; --s.shift; }
-  while (scaled <= 1'000'000'000) { scaled <<= 1; ++s.shift; }
+  while (scaled > 2'000'000'000) {
+    scaled >>= 1;
+    --s.shift;
+  }
+  while (scaled <= 1'000'000'000) {
+    scaled <<= 1;
+    ++s.shift;
+  }
   s.multiplier = static_cast<uint32_t>((1'000'000'000ull << 32) / scaled);
   return s;
 }

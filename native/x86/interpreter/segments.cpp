@@ -68,8 +68,10 @@ void Core::setCs(const SegmentRegister& cs, unsigned newCpl) {
   const bool limitChanged = cs.limit != state.seg[kCs].limit;
   state.seg[kCs] = cs;
   cpl = static_cast<uint8_t>(newCpl);
-  if (limitChanged && !(cs.attributes & kAttrL)) newGeneration();
-  else updateMode();
+  if (limitChanged && !(cs.attributes & kAttrL))
+    newGeneration();
+  else
+    updateMode();
 }
 
 bool Core::loadSegment(Seg seg, uint16_t selector) {
@@ -108,7 +110,8 @@ bool Core::stackSegment(uint16_t selector, unsigned level, uint8_t vector, Segme
   Descriptor d;
   if (!readDescriptor(selector, d, vector)) return false;
   out = unpack(selector, d);
-  if (!isWritableData(out.attributes) || (selector & 3u) != level || attrDpl(out.attributes) != level) return raise(vector, codeOf(selector));
+  if (!isWritableData(out.attributes) || (selector & 3u) != level || attrDpl(out.attributes) != level)
+    return raise(vector, codeOf(selector));
   if (!(out.attributes & kAttrP)) return raise(kSS, codeOf(selector));
   if (!setAccessed(d)) return false;
   out.attributes |= kAttrAccessed;
@@ -135,7 +138,8 @@ bool Core::stackAddress(const Stack& s, uint64_t sp, unsigned size, uint64_t& li
   }
   const uint64_t last = sp + size - 1;
   const bool down = (s.ss.attributes & (kAttrCode | kAttrExpandDown)) == kAttrExpandDown;
-  const bool outside = down ? sp <= s.ss.limit || last > (s.ss.attributes & kAttrDb ? 0xffffffffull : 0xffffull) : last > s.ss.limit;
+  const bool outside =
+      down ? sp <= s.ss.limit || last > (s.ss.attributes & kAttrDb ? 0xffffffffull : 0xffffull) : last > s.ss.limit;
   if (outside) return raise(kSS, 0);
   linear = (s.ss.base + sp) & 0xffffffff;
   return true;
@@ -230,24 +234,31 @@ bool Core::farTransfer(uint16_t selector, uint64_t offset, unsigned size, bool c
   const uint16_t a = cs.attributes;
   if (isSystem(a)) {
     switch (typeOf(a)) {
-      case kCallGate32: return throughCallGate(selector, d, call);
-      case kCallGate16: return longMode() ? raise(kGP, codeOf(selector)) : throughCallGate(selector, d, call);
-      case kTss16: case kTss32: case kTaskGate: {
+      case kCallGate32:
+        return throughCallGate(selector, d, call);
+      case kCallGate16:
+        return longMode() ? raise(kGP, codeOf(selector)) : throughCallGate(selector, d, call);
+      case kTss16:
+      case kTss32:
+      case kTaskGate: {
         if (longMode()) return raise(kGP, codeOf(selector));
         if (attrDpl(a) < cpl || attrDpl(a) < (selector & 3u)) return raise(kGP, codeOf(selector));
         if (!(a & kAttrP)) return raise(kNP, codeOf(selector));
         const uint16_t tss = typeOf(a) == kTaskGate ? static_cast<uint16_t>(d.low >> 16) : selector;
         return switchTask(tss, call ? Switch::Call : Switch::Jump, false, 0);
       }
-      default: return raise(kGP, codeOf(selector));
+      default:
+        return raise(kGP, codeOf(selector));
     }
   }
   if (!isCode(a)) return raise(kGP, codeOf(selector));
   if (isConforming(a) ? attrDpl(a) > cpl : (selector & 3u) > cpl || attrDpl(a) != cpl) return raise(kGP, codeOf(selector));
   if (!(a & kAttrP)) return raise(kNP, codeOf(selector));
   if (longMode() && (a & kAttrL) && (a & kAttrDb)) return raise(kGP, codeOf(selector));
-  if (size == 2) offset &= 0xffff;
-  else if (size == 4 || !(longMode() && (a & kAttrL))) offset &= 0xffffffff;
+  if (size == 2)
+    offset &= 0xffff;
+  else if (size == 4 || !(longMode() && (a & kAttrL)))
+    offset &= 0xffffffff;
   if (!codeOffsetValid(offset, cs)) return raise(kGP, 0);
   if (!setAccessed(d)) return false;
   cs.attributes |= kAttrAccessed;
@@ -270,7 +281,8 @@ bool Core::throughCallGate(uint16_t selector, const Descriptor& gate, bool call)
   uint64_t offset = (gate.low & 0xffff) | (wide ? gate.high & 0xffff0000u : 0);
   if (lm) {
     uint64_t upper;
-    if ((selector & 0xfff8u) + 15 > (selector & 4 ? state.seg[kLdtr].limit : state.gdtr.limit)) return raise(kGP, codeOf(selector));
+    if ((selector & 0xfff8u) + 15 > (selector & 4 ? state.seg[kLdtr].limit : state.gdtr.limit))
+      return raise(kGP, codeOf(selector));
     if (!load<uint64_t>(gate.address + 8, upper, kSupervisor)) return false;
     if (upper >> 40 & 0x1f) return raise(kGP, codeOf(selector));
     offset |= upper << 32;
@@ -297,7 +309,8 @@ bool Core::throughCallGate(uint16_t selector, const Descriptor& gate, bool call)
     const unsigned parameters = lm ? 0 : gate.high & 31;
     for (unsigned n = parameters; n-- > 0;) {
       uint64_t linear, value;
-      if (!stackAddress(stack, (stack.sp + n * size) & stack.mask, size, linear) || !loadSized(linear, value, size, stack.who)) return false;
+      if (!stackAddress(stack, (stack.sp + n * size) & stack.mask, size, linear) || !loadSized(linear, value, size, stack.who))
+        return false;
       if (!push(inner, value, size)) return false;
     }
     stack = inner;

@@ -29,7 +29,8 @@ uint64_t elementsInPage(uint64_t linear, uint64_t offset, uint64_t mask, unsigne
  * A run of memory: host pointer to `n` elements (n shrinks to what is contiguous), or nullptr when it must go element by
  * element (MMIO, page-crossing, segment limit near). `fault` tells a real fault apart.
  */
-uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned size, uint64_t& n, bool write, bool& fault, Gpa& gpa) {
+uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned size, uint64_t& n, bool write, bool& fault,
+             Gpa& gpa) {
   uint64_t linear;
   fault = true;
   if (!c.linearAddress(segment, offset, size, write, linear)) return nullptr;
@@ -307,7 +308,8 @@ Progress ins(Core& c, const Insn* i) {
       // The destination must be writable before the device is asked: its answer cannot be asked for twice.
       uint64_t linear;
       T value;
-      if (!c.linearAddress(kEs, to, sizeof(T), true, linear) || !c.probeWrite(linear, sizeof(T), c.privilege())) return Progress::Fault;
+      if (!c.linearAddress(kEs, to, sizeof(T), true, linear) || !c.probeWrite(linear, sizeof(T), c.privilege()))
+        return Progress::Fault;
       if (!portDone(c, c.env.portIn(port, sizeof(T), 1, &value))) return Progress::Fault;
       if (!c.store<T>(linear, value, c.privilege())) return Progress::Fault;
     }
@@ -353,9 +355,12 @@ bool out(Core& c, const Insn* i) {
 template <class F>
 Handler byPortSize(unsigned size, F f) {
   switch (size) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    default: return f(uint32_t{});
+    case 1:
+      return f(uint8_t{});
+    case 2:
+      return f(uint16_t{});
+    default:
+      return f(uint32_t{});
   }
 }
 
@@ -366,13 +371,20 @@ Handler bindString(const Binding& b) {
   b.i.imm = static_cast<int32_t>(d.immediate);
   const unsigned size = d.operandSize;
   switch (d.op) {
-    case Op::Movs: return bySize(size, [](auto t) -> Handler { return stringHandler<movs<decltype(t)>>; });
-    case Op::Stos: return bySize(size, [](auto t) -> Handler { return stringHandler<stos<decltype(t)>>; });
-    case Op::Lods: return bySize(size, [](auto t) -> Handler { return stringHandler<lods<decltype(t)>>; });
-    case Op::Cmps: return bySize(size, [](auto t) -> Handler { return stringHandler<compareString<decltype(t), false>>; });
-    case Op::Scas: return bySize(size, [](auto t) -> Handler { return stringHandler<compareString<decltype(t), true>>; });
-    case Op::Ins: return byPortSize(size, [](auto t) -> Handler { return stringHandler<ins<decltype(t)>>; });
-    case Op::Outs: return byPortSize(size, [](auto t) -> Handler { return stringHandler<outs<decltype(t)>>; });
+    case Op::Movs:
+      return bySize(size, [](auto t) -> Handler { return stringHandler<movs<decltype(t)>>; });
+    case Op::Stos:
+      return bySize(size, [](auto t) -> Handler { return stringHandler<stos<decltype(t)>>; });
+    case Op::Lods:
+      return bySize(size, [](auto t) -> Handler { return stringHandler<lods<decltype(t)>>; });
+    case Op::Cmps:
+      return bySize(size, [](auto t) -> Handler { return stringHandler<compareString<decltype(t), false>>; });
+    case Op::Scas:
+      return bySize(size, [](auto t) -> Handler { return stringHandler<compareString<decltype(t), true>>; });
+    case Op::Ins:
+      return byPortSize(size, [](auto t) -> Handler { return stringHandler<ins<decltype(t)>>; });
+    case Op::Outs:
+      return byPortSize(size, [](auto t) -> Handler { return stringHandler<outs<decltype(t)>>; });
     case Op::In:
       return byPortSize(size, [&](auto t) -> Handler {
         using T = decltype(t);
@@ -383,7 +395,8 @@ Handler bindString(const Binding& b) {
         using T = decltype(t);
         return d.row->form == Form::I ? plain<out<T, true>> : plain<out<T, false>>;
       });
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 

@@ -35,8 +35,10 @@ bool loadFarPointer(Core& c, const Insn* i) {
   __builtin_memcpy(&offset, m, size);
   __builtin_memcpy(&selector, m + size, 2);
   if (!c.loadSegment(static_cast<Seg>(i->rm), selector)) return false;
-  if (size == 2) setReg<uint16_t>(c, i->reg, static_cast<uint16_t>(offset));
-  else setReg<uint64_t>(c, i->reg, offset);
+  if (size == 2)
+    setReg<uint16_t>(c, i->reg, static_cast<uint16_t>(offset));
+  else
+    setReg<uint64_t>(c, i->reg, offset);
   return true;
 }
 
@@ -45,17 +47,6 @@ bool movToSegment(Core& c, const Insn* i) {
   if (!operand<uint16_t>(c, i, selector)) return false;
   if (!c.loadSegment(static_cast<Seg>(i->reg), selector)) return false;
   if (i->reg == kSs) c.shadow = true;
-  return true;
-}
-bool storeWord(Core& c, const Insn* i, uint16_t value) {
-  if (i->flags & kInsnMemory) {
-    void* m = c.slowWrite(i, 2, false);
-    if (!m) return false;
-    __builtin_memcpy(m, &value, 2);
-    return c.pending == PendingWrite::None || c.slowCommit();
-  }
-  if (i->operandSize() == 2) setReg<uint16_t>(c, i->rm, value);
-  else setReg<uint64_t>(c, i->rm, value);
   return true;
 }
 bool movFromSegment(Core& c, const Insn* i) { return storeWord(c, i, c.state.seg[i->reg].selector); }
@@ -132,35 +123,55 @@ bool hlt(Core& c, const Insn*) {
   return true;
 }
 
-// ---- control registers -----------------------------------------------------------------------------------------------------------
+// ---- control registers
+// -----------------------------------------------------------------------------------------------------------
 
 bool movFromCr(Core& c, const Insn* i) {
   uint64_t value;
   switch (i->reg) {
-    case 0: value = c.state.cr0; break;
-    case 2: value = c.state.cr2; break;
-    case 3: value = c.state.cr3; break;
-    case 4: value = c.state.cr4; break;
-    case 8: value = c.env.readTpr(); break;
-    default: return c.raise(kUD);
+    case 0:
+      value = c.state.cr0;
+      break;
+    case 2:
+      value = c.state.cr2;
+      break;
+    case 3:
+      value = c.state.cr3;
+      break;
+    case 4:
+      value = c.state.cr4;
+      break;
+    case 8:
+      value = c.env.readTpr();
+      break;
+    default:
+      return c.raise(kUD);
   }
-  if (i->operandSize() == 8) c.state.gpr[i->rm] = value;
-  else c.state.gpr[i->rm] = static_cast<uint32_t>(value);
+  if (i->operandSize() == 8)
+    c.state.gpr[i->rm] = value;
+  else
+    c.state.gpr[i->rm] = static_cast<uint32_t>(value);
   return true;
 }
 bool movToCr(Core& c, const Insn* i) {
   const uint64_t value = i->operandSize() == 8 ? c.state.gpr[i->rm] : static_cast<uint32_t>(c.state.gpr[i->rm]);
   switch (i->reg) {
-    case 0: return c.setCr0(value);
-    case 2: c.state.cr2 = value; return true;
-    case 3: return c.setCr3(value);
-    case 4: return c.setCr4(value);
+    case 0:
+      return c.setCr0(value);
+    case 2:
+      c.state.cr2 = value;
+      return true;
+    case 3:
+      return c.setCr3(value);
+    case 4:
+      return c.setCr4(value);
     case 8:
       if (value >> 4) return c.raise(kGP, 0);
       c.env.writeTpr(value);
       c.requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
       return true;
-    default: return c.raise(kUD);
+    default:
+      return c.raise(kUD);
   }
 }
 /** DR4 and DR5 are DR6 and DR7 unless CR4.DE says they do not exist. */
@@ -180,8 +191,10 @@ bool debugRegister(Core& c, unsigned& n) {
 bool movFromDr(Core& c, const Insn* i) {
   unsigned n = i->reg;
   if (!debugRegister(c, n)) return false;
-  if (i->operandSize() == 8) c.state.gpr[i->rm] = c.state.dr[n];
-  else c.state.gpr[i->rm] = static_cast<uint32_t>(c.state.dr[n]);
+  if (i->operandSize() == 8)
+    c.state.gpr[i->rm] = c.state.dr[n];
+  else
+    c.state.gpr[i->rm] = static_cast<uint32_t>(c.state.dr[n]);
   return true;
 }
 bool movToDr(Core& c, const Insn* i) {
@@ -190,9 +203,12 @@ bool movToDr(Core& c, const Insn* i) {
   const uint64_t value = i->operandSize() == 8 ? c.state.gpr[i->rm] : static_cast<uint32_t>(c.state.gpr[i->rm]);
   if (n >= 6 && value >> 32) return c.raise(kGP, 0);
   if (n < 4 && c.long64() && !canonical(value)) return c.raise(kGP, 0);
-  if (n == 6) c.state.dr[6] = (value & 0xe00f) | 0xffff0ff0;
-  else if (n == 7) c.state.dr[7] = (value & 0xffff2fff) | 0x400;
-  else c.state.dr[n] = value;
+  if (n == 6)
+    c.state.dr[6] = (value & 0xe00f) | 0xffff0ff0;
+  else if (n == 7)
+    c.state.dr[7] = (value & 0xffff2fff) | 0x400;
+  else
+    c.state.dr[n] = value;
   return true;
 }
 bool clts(Core& c, const Insn*) {
@@ -201,8 +217,10 @@ bool clts(Core& c, const Insn*) {
 }
 bool smsw(Core& c, const Insn* i) {
   if (i->flags & kInsnMemory) return storeWord(c, i, static_cast<uint16_t>(c.state.cr0));
-  if (i->operandSize() == 2) setReg<uint16_t>(c, i->rm, static_cast<uint16_t>(c.state.cr0));
-  else setReg<uint64_t>(c, i->rm, i->operandSize() == 4 ? static_cast<uint32_t>(c.state.cr0) : c.state.cr0);
+  if (i->operandSize() == 2)
+    setReg<uint16_t>(c, i->rm, static_cast<uint16_t>(c.state.cr0));
+  else
+    setReg<uint64_t>(c, i->rm, i->operandSize() == 4 ? static_cast<uint32_t>(c.state.cr0) : c.state.cr0);
   return true;
 }
 bool lmsw(Core& c, const Insn* i) {
@@ -223,125 +241,15 @@ bool invlpg(Core& c, const Insn* i) {
   return true;
 }
 
-// ---- descriptor tables -------------------------------------------------------------------------------------------------------------
-
-template <bool Idt>
-bool storeTable(Core& c, const Insn* i) {
-  const DescriptorTable& t = Idt ? c.state.idtr : c.state.gdtr;
-  const unsigned size = i->operandSize() == 8 ? 10 : 6;
-  auto* m = static_cast<uint8_t*>(c.slowWrite(i, size, false));
-  if (!m) return false;
-  __builtin_memcpy(m, &t.limit, 2);
-  __builtin_memcpy(m + 2, &t.base, size - 2);
-  return c.pending == PendingWrite::None || c.slowCommit();
-}
-template <bool Idt>
-bool loadTable(Core& c, const Insn* i) {
-  const unsigned size = i->operandSize() == 8 ? 10 : 6;
-  const auto* m = static_cast<const uint8_t*>(c.slowRead(i, size));
-  if (!m) return false;
-  DescriptorTable t;
-  __builtin_memcpy(&t.limit, m, 2);
-  __builtin_memcpy(&t.base, m + 2, size - 2);
-  if (size == 6 && (i->row & 1)) t.base &= 0xffffff;  // 16-bit operand size: 24-bit base
-  if (size == 10 && !canonical(t.base)) return c.raise(kGP, 0);
-  (Idt ? c.state.idtr : c.state.gdtr) = t;
-  return true;
-}
-bool sldt(Core& c, const Insn* i) { return storeWord(c, i, c.state.seg[kLdtr].selector); }
-bool str(Core& c, const Insn* i) { return storeWord(c, i, c.state.seg[kTr].selector); }
-bool lldt(Core& c, const Insn* i) {
-  uint16_t selector;
-  return operand<uint16_t>(c, i, selector) && c.loadLdt(selector);
-}
-bool ltr(Core& c, const Insn* i) {
-  uint16_t selector;
-  return operand<uint16_t>(c, i, selector) && c.loadTaskRegister(selector);
-}
-
-void setZf(Core& c, bool on) { c.ax = static_cast<uint16_t>(on ? c.ax | 0x4000 : c.ax & ~0x4000); }
-
-/** Finds the descriptor for LAR, LSL, VERR and VERW: an unusable selector is an answer, not a fault. */
-bool inspect(Core& c, uint16_t selector, SegmentRegister& s, bool& found) {
-  found = false;
-  if ((selector & 0xfffc) == 0) return true;
-  Core::Descriptor d;
-  if (!c.readDescriptor(selector, d, kGP)) {
-    if (c.fault.kind == FaultKind::Exception && c.fault.vector == kGP) {
-      c.fault.kind = FaultKind::None;
-      return true;
-    }
-    return false;
-  }
-  s = Core::unpack(selector, d);
-  const bool conforming = (s.attributes & (kAttrS | kAttrCode | kAttrExpandDown)) == (kAttrS | kAttrCode | kAttrExpandDown);
-  found = conforming || (attrDpl(s.attributes) >= c.cpl && attrDpl(s.attributes) >= (selector & 3u));
-  return true;
-}
-template <bool Limit>
-bool larLsl(Core& c, const Insn* i) {
-  uint16_t selector;
-  if (!operand<uint16_t>(c, i, selector)) return false;
-  SegmentRegister s;
-  bool found;
-  if (!inspect(c, selector, s, found)) return false;
-  if (found && !(s.attributes & kAttrS)) {
-    const unsigned type = s.attributes & 15;
-    const uint32_t legacy = Limit ? 0x0a0e : 0x1a3e;  // bit n: type n is acceptable
-    const uint32_t wide = Limit ? 0x0a04 : 0x1a04;
-    found = (c.longMode() ? wide : legacy) >> type & 1;
-  }
-  if (found) {
-    uint64_t value = s.limit;
-    if (!Limit) {
-      Core::Descriptor d;
-      if (!c.readDescriptor(selector, d, kGP)) return false;
-      value = d.high & 0x00f0ff00;
-    }
-    if (i->operandSize() == 2) setReg<uint16_t>(c, i->reg, static_cast<uint16_t>(value));
-    else setReg<uint64_t>(c, i->reg, value);
-  }
-  setZf(c, found);
-  return true;
-}
-template <bool Write>
-bool verify(Core& c, const Insn* i) {
-  uint16_t selector;
-  if (!operand<uint16_t>(c, i, selector)) return false;
-  SegmentRegister s;
-  bool found;
-  if (!inspect(c, selector, s, found)) return false;
-  const uint16_t a = s.attributes;
-  if (found) found = (a & kAttrS) && (Write ? (a & (kAttrCode | kAttrWritable)) == kAttrWritable : !(a & kAttrCode) || (a & kAttrWritable));
-  setZf(c, found);
-  return true;
-}
-bool arpl(Core& c, const Insn* i) {
-  const uint16_t source = reg<uint16_t>(c, i->reg);
-  if (i->flags & kInsnMemory) {
-    auto* m = static_cast<Unaligned<uint16_t>*>(c.slowWrite(i, 2, true));
-    if (!m) return false;
-    const bool adjust = (*m & 3) < (source & 3);
-    if (adjust) *m = static_cast<uint16_t>((*m & ~3) | (source & 3));
-    if (c.pending != PendingWrite::None && !c.slowCommit()) return false;
-    setZf(c, adjust);
-    return true;
-  }
-  const uint16_t target = reg<uint16_t>(c, i->rm);
-  const bool adjust = (target & 3) < (source & 3);
-  if (adjust) setReg<uint16_t>(c, i->rm, static_cast<uint16_t>((target & ~3) | (source & 3)));
-  setZf(c, adjust);
-  return true;
-}
-
-// ---- fast system calls ----------------------------------------------------------------------------------------------------------------
+// ---- fast system calls
+// ----------------------------------------------------------------------------------------------------------------
 
 SegmentRegister flatSegment(uint16_t selector, bool code, unsigned dpl, bool wide) {
   SegmentRegister s;
   s.selector = selector;
   s.limit = 0xffffffff;
-  s.attributes = static_cast<uint16_t>(kAttrP | kAttrS | kAttrG | kAttrAccessed | kAttrWritable | dpl << 5 | (code ? kAttrCode : 0) |
-                                       (code && wide ? +kAttrL : +kAttrDb));
+  s.attributes = static_cast<uint16_t>(kAttrP | kAttrS | kAttrG | kAttrAccessed | kAttrWritable | dpl << 5 |
+                                       (code ? kAttrCode : 0) | (code && wide ? +kAttrL : +kAttrDb));
   return s;
 }
 bool syscall(Core& c, const Insn*) {
@@ -407,7 +315,8 @@ bool swapgs(Core& c, const Insn*) {
   return true;
 }
 
-// ---- MSRs, time, identification ----------------------------------------------------------------------------------------------------------
+// ---- MSRs, time, identification
+// ----------------------------------------------------------------------------------------------------------
 
 void setPair(Core& c, uint64_t value) {
   c.state.gpr[kRax] = static_cast<uint32_t>(value);
@@ -470,8 +379,10 @@ bool segmentBase(Core& c, const Insn* i) {
 template <bool Set>
 bool setAc(Core& c, const Insn*) {
   if (c.cpl != 0) return c.raise(kUD);
-  if (Set) c.state.rflags |= kAc;
-  else c.state.rflags &= ~uint64_t{kAc};
+  if (Set)
+    c.state.rflags |= kAc;
+  else
+    c.state.rflags &= ~uint64_t{kAc};
   c.tlb = &c.tlbs[c.privilege()];
   return true;
 }
@@ -484,19 +395,10 @@ bool vmcall(Core& c, const Insn*) {
 bool clflush(Core& c, const Insn* i) { return !(i->flags & kInsnMemory) || c.slowRead(i, 1); }
 bool nothing(Core&, const Insn*) { return true; }
 
-/** Checks that come before everything else an instruction may complain about. */
-template <bool (*F)(Core&, const Insn*)>
-bool ring0(Core& c, const Insn* i) { return c.cpl == 0 ? F(c, i) : c.raise(kGP, 0); }
-template <bool (*F)(Core&, const Insn*)>
-bool protectedOnly(Core& c, const Insn* i) { return c.protectedMode() ? F(c, i) : c.raise(kUD); }
-template <bool (*F)(Core&, const Insn*)>
-bool protectedRing0(Core& c, const Insn* i) {
-  if (!c.protectedMode()) return c.raise(kUD);
-  return c.cpl == 0 ? F(c, i) : c.raise(kGP, 0);
-}
-
 template <Seg S, bool Write>
-Handler bindBase(const Decoded& d) { return d.operandSize == 8 ? plain<segmentBase<uint64_t, S, Write>> : plain<segmentBase<uint32_t, S, Write>>; }
+Handler bindBase(const Decoded& d) {
+  return d.operandSize == 8 ? plain<segmentBase<uint64_t, S, Write>> : plain<segmentBase<uint32_t, S, Write>>;
+}
 
 }  // namespace
 
@@ -511,7 +413,7 @@ Handler bindSystem(const Binding& b) {
     i.reg = d.reg;
     i.rm = d.rm;
   };
-  const auto rmSegment = [&](Handler h) -> Handler {
+  const auto rmRegister = [&](Handler h) -> Handler {
     i.rm = regOffset(d, d.rm, 8);
     return h;
   };
@@ -524,8 +426,11 @@ Handler bindSystem(const Binding& b) {
         return d.op == Op::CallFar ? ending<farDirect<true>> : ending<farDirect<false>>;
       }
       return d.op == Op::CallFar ? ending<farIndirect<true>> : ending<farIndirect<false>>;
-    case Op::RetFar: i.imm = static_cast<int32_t>(d.immediate); return ending<retFar>;
-    case Op::Iret: return ending<iret>;
+    case Op::RetFar:
+      i.imm = static_cast<int32_t>(d.immediate);
+      return ending<retFar>;
+    case Op::Iret:
+      return ending<iret>;
     case Op::Lds:
       i.reg = regOffset(d, d.reg, 8);
       i.rm = d.opcode == 0xc4 ? kEs : d.opcode == 0xc5 ? kDs : d.opcode == 0xb2 ? kSs : d.opcode == 0xb4 ? kFs : kGs;
@@ -536,64 +441,93 @@ Handler bindSystem(const Binding& b) {
       i.rm = regOffset(d, d.rm, 8);
       if (i.reg > kGs || (d.op == Op::MovSegTo && i.reg == kCs)) return undefinedHandler;
       return d.op == Op::MovSegTo ? ending<movToSegment> : plain<movFromSegment>;
-    case Op::Int3: return ending<int3>;
-    case Op::IntN: i.imm = static_cast<int32_t>(d.immediate & 0xff); return ending<intN>;
-    case Op::Into: return ending<into>;
-    case Op::Icebp: return ending<icebp>;
-    case Op::Bound: registers(); return plain<bound>;
-    case Op::Cli: return plain<cli>;
-    case Op::Sti: return sti;
-    case Op::Hlt: return ending<ring0<hlt>>;
-    case Op::MovFromCr: numbers(); return plain<ring0<movFromCr>>;
-    case Op::MovToCr: numbers(); return ending<ring0<movToCr>>;
-    case Op::MovFromDr: numbers(); return plain<ring0<movFromDr>>;
-    case Op::MovToDr: numbers(); return ending<ring0<movToDr>>;
-    case Op::Clts: return ending<ring0<clts>>;
-    case Op::Smsw: return rmSegment(plain<smsw>);
-    case Op::Lmsw: return rmSegment(ending<ring0<lmsw>>);
-    case Op::Invlpg: return ending<ring0<invlpg>>;
-    case Op::Sgdt: return plain<storeTable<false>>;
-    case Op::Sidt: return plain<storeTable<true>>;
-    case Op::Lgdt:
-    case Op::Lidt:
-      i.row = (d.mode == CodeSize::k16) != d.operandSizePrefix;
-      return d.op == Op::Lgdt ? plain<ring0<loadTable<false>>> : plain<ring0<loadTable<true>>>;
-    case Op::Sldt: return rmSegment(plain<protectedOnly<sldt>>);
-    case Op::Str: return rmSegment(plain<protectedOnly<str>>);
-    case Op::Lldt: return rmSegment(ending<protectedRing0<lldt>>);
-    case Op::Ltr: return rmSegment(ending<protectedRing0<ltr>>);
-    case Op::Verr: return rmSegment(plain<protectedOnly<verify<false>>>);
-    case Op::Verw: return rmSegment(plain<protectedOnly<verify<true>>>);
-    case Op::Lar: registers(); return plain<protectedOnly<larLsl<false>>>;
-    case Op::Lsl: registers(); return plain<protectedOnly<larLsl<true>>>;
-    case Op::Arpl: registers(); return plain<protectedOnly<arpl>>;
-    case Op::Syscall: return ending<syscall>;
-    case Op::Sysret: return ending<sysret>;
-    case Op::Sysenter: return ending<protectedOnly<sysenter>>;
-    case Op::Sysexit: return ending<protectedRing0<sysexit>>;
-    case Op::Swapgs: return plain<ring0<swapgs>>;
-    case Op::Rdmsr: return plain<ring0<rdmsr>>;
-    case Op::Wrmsr: return ending<ring0<wrmsr>>;
-    case Op::Rdtsc: return plain<rdtsc>;
-    case Op::Rdtscp: return plain<rdtscp>;
-    case Op::Rdpmc: return plain<rdpmc>;
-    case Op::Cpuid: return plain<cpuid>;
+    case Op::Int3:
+      return ending<int3>;
+    case Op::IntN:
+      i.imm = static_cast<int32_t>(d.immediate & 0xff);
+      return ending<intN>;
+    case Op::Into:
+      return ending<into>;
+    case Op::Icebp:
+      return ending<icebp>;
+    case Op::Bound:
+      registers();
+      return plain<bound>;
+    case Op::Cli:
+      return plain<cli>;
+    case Op::Sti:
+      return sti;
+    case Op::Hlt:
+      return ending<ring0<hlt>>;
+    case Op::MovFromCr:
+      numbers();
+      return plain<ring0<movFromCr>>;
+    case Op::MovToCr:
+      numbers();
+      return ending<ring0<movToCr>>;
+    case Op::MovFromDr:
+      numbers();
+      return plain<ring0<movFromDr>>;
+    case Op::MovToDr:
+      numbers();
+      return ending<ring0<movToDr>>;
+    case Op::Clts:
+      return ending<ring0<clts>>;
+    case Op::Smsw:
+      return rmRegister(plain<smsw>);
+    case Op::Lmsw:
+      return rmRegister(ending<ring0<lmsw>>);
+    case Op::Invlpg:
+      return ending<ring0<invlpg>>;
+    case Op::Syscall:
+      return ending<syscall>;
+    case Op::Sysret:
+      return ending<sysret>;
+    case Op::Sysenter:
+      return ending<protectedOnly<sysenter>>;
+    case Op::Sysexit:
+      return ending<protectedRing0<sysexit>>;
+    case Op::Swapgs:
+      return plain<ring0<swapgs>>;
+    case Op::Rdmsr:
+      return plain<ring0<rdmsr>>;
+    case Op::Wrmsr:
+      return ending<ring0<wrmsr>>;
+    case Op::Rdtsc:
+      return plain<rdtsc>;
+    case Op::Rdtscp:
+      return plain<rdtscp>;
+    case Op::Rdpmc:
+      return plain<rdpmc>;
+    case Op::Cpuid:
+      return plain<cpuid>;
     case Op::Rdrand:
     case Op::Rdseed:
       i.rm = regOffset(d, d.rm, 8);
       return byWideSize(d.operandSize, [](auto t) -> Handler { return plain<rdrand<decltype(t), false>>; });
-    case Op::Rdfsbase: return rmSegment(bindBase<kFs, false>(d));
-    case Op::Rdgsbase: return rmSegment(bindBase<kGs, false>(d));
-    case Op::Wrfsbase: return rmSegment(bindBase<kFs, true>(d));
-    case Op::Wrgsbase: return rmSegment(bindBase<kGs, true>(d));
-    case Op::Clac: return plain<setAc<false>>;
-    case Op::Stac: return plain<setAc<true>>;
-    case Op::Vmcall: return plain<protectedOnly<vmcall>>;
-    case Op::Clflush: return plain<clflush>;
+    case Op::Rdfsbase:
+      return rmRegister(bindBase<kFs, false>(d));
+    case Op::Rdgsbase:
+      return rmRegister(bindBase<kGs, false>(d));
+    case Op::Wrfsbase:
+      return rmRegister(bindBase<kFs, true>(d));
+    case Op::Wrgsbase:
+      return rmRegister(bindBase<kGs, true>(d));
+    case Op::Clac:
+      return plain<setAc<false>>;
+    case Op::Stac:
+      return plain<setAc<true>>;
+    case Op::Vmcall:
+      return plain<protectedOnly<vmcall>>;
+    case Op::Clflush:
+      return plain<clflush>;
     case Op::Invd:
-    case Op::Wbinvd: return plain<ring0<nothing>>;
-    case Op::Ud: return undefinedHandler;
-    default: return nullptr;
+    case Op::Wbinvd:
+      return plain<ring0<nothing>>;
+    case Op::Ud:
+      return undefinedHandler;
+    default:
+      return nullptr;
   }
 }
 

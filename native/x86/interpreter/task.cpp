@@ -37,8 +37,8 @@ bool Core::switchTask(uint16_t selector, Switch how, bool hasError, uint32_t err
   uint64_t registers[8], ip, image, ldt;
   uint16_t selectors[6] = {};
   uint64_t cr3 = state.cr3;
-  if (!loadSized(next.base + to.ip, ip, to.width, kSupervisor) || !loadSized(next.base + to.flags, image, to.width, kSupervisor) ||
-      !loadSized(next.base + to.ldt, ldt, 2, kSupervisor)) {
+  if (!loadSized(next.base + to.ip, ip, to.width, kSupervisor) ||
+      !loadSized(next.base + to.flags, image, to.width, kSupervisor) || !loadSized(next.base + to.ldt, ldt, 2, kSupervisor)) {
     return false;
   }
   for (unsigned n = 0; n < 8; ++n) {
@@ -53,7 +53,8 @@ bool Core::switchTask(uint16_t selector, Switch how, bool hasError, uint32_t err
   if (how == Switch::Return) oldFlags &= ~uint64_t{kNt};
   bool saved = storeSized(tr.base + from.ip, nextRip, from.width, kSupervisor) &&
                storeSized(tr.base + from.flags, oldFlags, from.width, kSupervisor);
-  for (unsigned n = 0; saved && n < 8; ++n) saved = storeSized(tr.base + from.registers + n * from.width, state.gpr[n], from.width, kSupervisor);
+  for (unsigned n = 0; saved && n < 8; ++n)
+    saved = storeSized(tr.base + from.registers + n * from.width, state.gpr[n], from.width, kSupervisor);
   for (unsigned n = 0; saved && n < from.segmentCount; ++n) {
     saved = store<uint16_t>(tr.base + from.segments + n * from.segmentStride, state.seg[kOrder[n]].selector, kSupervisor);
   }

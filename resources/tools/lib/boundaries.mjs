@@ -103,7 +103,7 @@ export const ELEMENTS = [
   {
     name: 'devices',
     path: 'main/machine/devices',
-    may: ['bus', 'memory', 'backend', 'lib'],
+    may: ['bus', 'memory', 'backend', 'lib', 'fonts'],
     types: ['addon-types'],
     packages: [],
   },
@@ -122,6 +122,7 @@ export const ELEMENTS = [
 
   { name: 'addon-types', path: 'native/addon/types.ts', may: [], packages: [] },
   { name: 'catalogue', path: 'resources/catalogue', may: [], packages: [] },
+  { name: 'fonts', path: 'resources/fonts', may: [], packages: [] },
 ];
 
 const UI_PACKAGES = ['react', 'react-dom', 'zustand'];

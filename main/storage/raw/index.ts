@@ -1,1 +1,0 @@
-export { RawDisk, createRawDisk, type BulkIo, type RawDiskOptions } from './raw-disk';
