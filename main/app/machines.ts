@@ -28,7 +28,6 @@ export class Machines implements Disposable {
           case 'host':
           case 'job':
           case 'notice':
-          case 'job':
             return;
           default:
             event satisfies never;

@@ -249,6 +249,7 @@ export class Board {
     }
     const contents = firmwareFiles({
       ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, bootOrder },
+      powerManagementBase: () => this.pm.ioBase,
       menuMilliseconds: Math.round(menuSeconds * 1000),
       ...(vgaRom && { vgaRom }),
     });

@@ -1,7 +1,19 @@
 /** The way through every layer: wizard, double-click, screen, keyboard, serial line, power. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { BUILTIN, coloursOn, patience, debian, dropFiles, expect, picture, pictureHash, test, typeKeys, type Lodge } from './lodge';
+import {
+  BUILTIN,
+  coloursOn,
+  patience,
+  debian,
+  dropFiles,
+  expect,
+  picture,
+  pictureHash,
+  test,
+  typeKeys,
+  type Lodge,
+} from './lodge';
 
 /** The machine every new user finds in the library. */
 async function builtinName(lodge: Lodge): Promise<string> {

@@ -10,7 +10,15 @@ const TIER = ['--tier', 'interpreter'];
 
 describe('SeaBIOS', () => {
   it('boots Debian from a FAT disk, with its own VGA BIOS', async (context) => {
-    const run = new ScreenRun(['--firmware', medium(context, 'seabios.bin'), '--disk', medium(context, 'syslinux.img'), '--memory', '256', ...TIER]);
+    const run = new ScreenRun([
+      '--firmware',
+      medium(context, 'seabios.bin'),
+      '--disk',
+      medium(context, 'syslinux.img'),
+      '--memory',
+      '256',
+      ...TIER,
+    ]);
     await run.waitForScreen(/SeaBIOS \(version 1\.\d+[^]*Booting from Hard Disk/, 60);
     await run.waitFor(/LODGE-DONE/, BOOT_SECONDS);
     const exit = await run.ended(30);

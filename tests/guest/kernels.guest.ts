@@ -7,7 +7,14 @@ import { GuestRun, lodge, ROOT, scratch } from './harness';
 
 function assemble(protocol: number): string {
   const file = join(scratch(), 'kernel');
-  const flags = ['-m32', '-nostdlib', '-static', '-no-pie', '-Wl,-Ttext=0x100000,-N,--build-id=none,--section-start=.note.Xen=0x110000', `-DPROTOCOL=${protocol}`];
+  const flags = [
+    '-m32',
+    '-nostdlib',
+    '-static',
+    '-no-pie',
+    '-Wl,-Ttext=0x100000,-N,--build-id=none,--section-start=.note.Xen=0x110000',
+    `-DPROTOCOL=${protocol}`,
+  ];
   const result = spawnSync('gcc', [...flags, '-o', file, join(ROOT, 'tests/guest/kernel.S')], { encoding: 'utf8' });
   if (result.status !== 0) throw new Error(result.stderr ?? String(result.error));
   return file;
@@ -38,7 +45,9 @@ it('says what is wrong with a kernel that fits nowhere', () => {
   const file = join(scratch(), 'high');
   const image = Buffer.alloc(4096);
   // multiboot with addresses: header at itself, loaded at 2 GiB.
-  [0x1badb002, 0x10000, -(0x1badb002 + 0x10000), 0x80000000, 0x80000000, 0, 0, 0x80000000].forEach((word, i) => image.writeUInt32LE(word >>> 0, 4 * i));
+  [0x1badb002, 0x10000, -(0x1badb002 + 0x10000), 0x80000000, 0x80000000, 0, 0, 0x80000000].forEach((word, i) =>
+    image.writeUInt32LE(word >>> 0, 4 * i),
+  );
   writeFileSync(file, image);
   const { code, stderr } = lodge(['run', '--kernel', file, '--memory', '64', '--serial', 'stdio']);
   expect(code).toBe(1);

@@ -8,7 +8,9 @@ import { GuestRun, PATIENCE, scratch } from './harness';
 
 /** The medium's path, or the test is skipped with the reason it is missing. */
 export function medium(context: TestContext, name: string): string {
-  const all = existsSync(MEDIA) ? (JSON.parse(readFileSync(MEDIA, 'utf8')) as Record<string, { path?: string; problem?: string }>) : {};
+  const all = existsSync(MEDIA)
+    ? (JSON.parse(readFileSync(MEDIA, 'utf8')) as Record<string, { path?: string; problem?: string }>)
+    : {};
   const found = all[name];
   if (found?.path === undefined || !existsSync(found.path)) context.skip(found?.problem ?? `no ${name}: npm test sets it up`);
   return found!.path!;

@@ -11,6 +11,7 @@ const input = (change: Partial<FirmwareFilesInput> = {}): FirmwareFilesInput => 
   ram: { low: 512 * MIB, high: 0 },
   bootOrder: ['/pci@i0cf8/scsi@3/disk@0,0', '/pci@i0cf8/scsi@4/disk@0,0'],
   menuMilliseconds: 0,
+  powerManagementBase: () => 0x600,
   ...change,
 });
 
@@ -84,6 +85,20 @@ describe('files for external firmware', () => {
     expect(fadt.getUint32(36, true) % 64).toBe(0);
     // The DSDT alone depends on where PCI memory begins.
     expect(dsdt.length).toBe(buildAcpi(input(), 0xe0000).tables.get('DSDT')!.length);
+  });
+
+  it('makes the tables when they are read: where the power management registers are by then', () => {
+    let base = 0;
+    const contents = firmwareFiles(input({ powerManagementBase: () => base }));
+    const pmTimer = (): number => {
+      const tables = read(contents, 'etc/acpi/tables');
+      const at = Buffer.from(tables).indexOf('FACP');
+      return new DataView(tables.buffer).getUint32(at + 76, true);
+    };
+    base = 0xb000;
+    expect(pmTimer()).toBe(0xb008);
+    base = 0x600;
+    expect(pmTimer()).toBe(0x608);
   });
 
   it('tells of RAM below and above 4 GiB', () => {

@@ -2,9 +2,9 @@
  * What external firmware (SeaBIOS, OVMF) is told through fw_cfg: memory, processors, ACPI and SMBIOS tables with the loader script that
  * places them (QEMU's hw/acpi/bios-linker-loader is the format's only documentation), boot order. Pure.
  */
-import { ascii, bytesItem, type FwCfgContents, type FwCfgFile, FwCfgKey, numberItem, textItem } from '../devices/fw-cfg/fw-cfg';
+import { ascii, bytesItem, type FwCfgContents, type FwCfgFile, type FwCfgItem, FwCfgKey, numberItem, textItem } from '../bus/fw-cfg-items';
 import type { RamLayout } from '../memory/address-space';
-import { type AcpiConfig, buildAcpi } from './acpi/tables';
+import { type AcpiConfig, type AcpiImage, buildAcpi } from './acpi/tables';
 import { E820, memoryMap } from './layout';
 import { buildSmbios, SMBIOS_ENTRY_BYTES, type SmbiosConfig } from './smbios';
 
@@ -12,6 +12,8 @@ export interface FirmwareFilesInput extends AcpiConfig, SmbiosConfig {
   readonly ram: RamLayout;
   /** Open Firmware device paths, first to boot first. */
   readonly bootOrder: readonly string[];
+  /** Where the power management registers are now: OVMF moves them before it asks for the tables. */
+  readonly powerManagementBase: () => number;
   /** Option ROMs that firmware runs for the display. */
   readonly vgaRom?: Uint8Array;
   /** Milliseconds the boot menu's key is waited for; 0: no menu. */
@@ -74,10 +76,15 @@ const NAME_BYTES = 56;
 /** As SeaBIOS and OVMF lay out an i440FX: from 2 GiB on where RAM ends below, else from the end of low RAM. */
 const pciMemoryStart = ({ low }: RamLayout): number => Math.max(2 ** 31, low);
 
-function acpiFiles(config: AcpiConfig & { ram: RamLayout }): FwCfgFile[] {
-  const image = buildAcpi({ ...config, pciMemoryStart: pciMemoryStart(config.ram) }, -RSDP_AREA);
-  const bytes = image.bytes.slice();
-  const view = new DataView(bytes.buffer);
+function acpiFiles(config: FirmwareFilesInput): FwCfgFile[] {
+  const build = (): AcpiImage => {
+    const moved = { pciMemoryStart: pciMemoryStart(config.ram), pmBase: config.powerManagementBase() };
+    const built = buildAcpi({ ...config, ...moved }, -RSDP_AREA);
+    // Firmware either subtracts from what is there or expects zero.
+    for (const { at } of built.relocations.checksums) built.bytes[at + RSDP_AREA] = 0;
+    return built;
+  };
+  const image = build();
   const place = (address: number): { file: string; offset: number } =>
     address < 0 ? { file: RSDP_FILE, offset: address + RSDP_AREA } : { file: TABLES_FILE, offset: address };
   const script: Uint8Array[] = [
@@ -90,13 +97,20 @@ function acpiFiles(config: AcpiConfig & { ram: RamLayout }): FwCfgFile[] {
   }
   for (const { at, start, bytes: length } of image.relocations.checksums) {
     const { file, offset } = place(at);
-    // Firmware either subtracts from what is there or expects zero.
-    view.setUint8(at + RSDP_AREA, 0);
     script.push(command(Loader.ADD_CHECKSUM, [file], [offset, place(start).offset, length]));
   }
+  let current = image.bytes;
+  const tables: FwCfgItem = {
+    bytes: image.bytes.length - RSDP_AREA,
+    read: (offset, into) => {
+      // Who starts to read gets the tables of this moment; whoever goes on gets the rest of the same.
+      if (offset === 0) current = build().bytes;
+      into.set(current.subarray(RSDP_AREA + offset, RSDP_AREA + offset + into.length));
+    },
+  };
   return [
-    { name: RSDP_FILE, item: bytesItem(bytes.slice(0, 36)) },
-    { name: TABLES_FILE, item: bytesItem(bytes.slice(RSDP_AREA)) },
+    { name: RSDP_FILE, item: bytesItem(image.bytes.slice(0, 36)) },
+    { name: TABLES_FILE, item: tables },
     { name: 'etc/table-loader', item: bytesItem(Uint8Array.from(script.flatMap((c) => [...c]))) },
   ];
 }

@@ -2,7 +2,20 @@
  * Boot media for guest tests, made from Debian packages by name and kept in the cache: boot loaders' own images, and discs and disks
  * that carry a Debian kernel behind them. What cannot be made is left out and its reason kept, as with the kernels.
  */
-import { closeSync, copyFileSync, existsSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { CACHE, hashOf, runQuiet, say } from './common.mjs';
 import { download, orAfterUpdate } from './fixtures.mjs';
@@ -25,7 +38,9 @@ function unpacked(name, only = []) {
     const target = join(work, 'files');
     mkdirSync(target);
     const wanted = only.length > 0 ? `--wildcards ${only.map((path) => `"./${path}"`).join(' ')}` : '';
-    runQuiet('sh', ['-c', `dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" ${wanted}`, 'sh', deb, target], { what: `Unpacking ${name}` });
+    runQuiet('sh', ['-c', `dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" ${wanted}`, 'sh', deb, target], {
+      what: `Unpacking ${name}`,
+    });
     mkdirSync(join(HOME, 'packages'), { recursive: true });
     renameSync(target, folder);
     return folder;
@@ -50,11 +65,15 @@ function disc(target, work, files, bootImage) {
     else copyFileSync(from, to);
   }
   const boot = ['-b', bootImage, '-c', 'boot.catalog', '-no-emul-boot', '-boot-load-size', '4', '-boot-info-table'];
-  runQuiet('xorriso', ['-as', 'mkisofs', '-quiet', '-o', target, '-R', '-J', '-V', 'LODGE', ...boot, root], { what: 'Making a disc image' });
+  runQuiet('xorriso', ['-as', 'mkisofs', '-quiet', '-o', target, '-R', '-J', '-V', 'LODGE', ...boot, root], {
+    what: 'Making a disc image',
+  });
 }
 
 const loaderConfig = (kernel, initrd) =>
-  Buffer.from(`default linux\nprompt 1\ntimeout 20\nlabel linux\n  kernel ${kernel}\n  append initrd=${initrd} ${COMMAND_LINE}\n`);
+  Buffer.from(
+    `default linux\nprompt 1\ntimeout 20\nlabel linux\n  kernel ${kernel}\n  append initrd=${initrd} ${COMMAND_LINE}\n`,
+  );
 
 function isolinuxDisc(target, work, { kernel, initrd }) {
   const files = {
@@ -72,9 +91,16 @@ function grubDisc(target, work, { kernel, initrd }) {
   const modules = ['iso9660', 'biosdisk', 'normal', 'linux', 'configfile', 'echo'];
   const directory = join(unpacked('grub-pc-bin'), 'usr/lib/grub/i386-pc');
   const program = join(unpacked('grub-common'), 'usr/bin/grub-mkimage');
-  runQuiet(program, ['-d', directory, '-O', 'i386-pc-eltorito', '-o', core, '-p', '/boot/grub', ...modules], { what: 'grub-mkimage' });
+  runQuiet(program, ['-d', directory, '-O', 'i386-pc-eltorito', '-o', core, '-p', '/boot/grub', ...modules], {
+    what: 'grub-mkimage',
+  });
   const menu = `set timeout=2\nmenuentry "Debian from the disc" {\n  linux /boot/vmlinuz ${COMMAND_LINE}\n  initrd /boot/initrd.gz\n}\n`;
-  const files = { 'boot/core.img': core, 'boot/grub/grub.cfg': Buffer.from(menu), 'boot/vmlinuz': kernel, 'boot/initrd.gz': initrd };
+  const files = {
+    'boot/core.img': core,
+    'boot/grub/grub.cfg': Buffer.from(menu),
+    'boot/vmlinuz': kernel,
+    'boot/initrd.gz': initrd,
+  };
   disc(target, work, files, 'boot/core.img');
 }
 
@@ -105,7 +131,9 @@ function syslinuxDisk(target, work, { kernel, initrd }) {
   partitionedDisk(target, start, readFileSync(join(unpacked('syslinux'), 'usr/lib/SYSLINUX/mbr.bin')));
   const config = join(work, 'syslinux.cfg');
   writeFileSync(config, loaderConfig('/vmlinuz', '/initrd.gz'));
-  runQuiet(join(unpacked('syslinux'), 'usr/bin/syslinux'), ['--install', '--offset', String(start * 512), target], { what: 'syslinux' });
+  runQuiet(join(unpacked('syslinux'), 'usr/bin/syslinux'), ['--install', '--offset', String(start * 512), target], {
+    what: 'syslinux',
+  });
   fill(`${target}@@${start * 512}`, { 'syslinux.cfg': config, vmlinuz: kernel, 'initrd.gz': initrd });
 }
 
@@ -125,8 +153,14 @@ const READY = {
   'ipxe.iso': inPackage('ipxe', 'usr/lib/ipxe/ipxe.iso'),
   'memtest-64.iso': inPackage('memtest86+', 'usr/lib/memtest86+/memtest86+x64.iso'),
   'memtest-32.iso': inPackage('memtest86+', 'usr/lib/memtest86+/memtest86+ia32.iso'),
-  'installer-kernel': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/linux`, [`${INSTALLER}/linux`, `${INSTALLER}/initrd.gz`]),
-  'installer-initrd': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/initrd.gz`, [`${INSTALLER}/linux`, `${INSTALLER}/initrd.gz`]),
+  'installer-kernel': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/linux`, [
+    `${INSTALLER}/linux`,
+    `${INSTALLER}/initrd.gz`,
+  ]),
+  'installer-initrd': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/initrd.gz`, [
+    `${INSTALLER}/linux`,
+    `${INSTALLER}/initrd.gz`,
+  ]),
   'seabios.bin': inPackage('seabios', 'usr/share/seabios/bios-256k.bin'),
   'seabios-vga.bin': inPackage('seabios', 'usr/share/seabios/vgabios-stdvga.bin'),
   'ovmf-code.fd': inPackage('ovmf', 'usr/share/OVMF/OVMF_CODE_4M.fd'),

@@ -95,6 +95,11 @@ export class Piix4Pm extends PciFunction implements IoHandler {
     this.place(1, smbusOn ? this.config.read(SMBBA, 4) & 0xfff0 : 0, SMBUS_PORTS, this.smbus, 'SMBus');
   }
 
+  /** Where the power management registers are, or will be put by the built-in firmware. */
+  get ioBase(): number {
+    return this.blocks[0]!.base || PM_BASE;
+  }
+
   private place(index: number, base: number, count: number, handler: IoHandler, name: string): void {
     const block = this.blocks[index]!;
     if (base === block.base) return;

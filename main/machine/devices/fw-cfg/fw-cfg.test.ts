@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createGuestMemory } from '../../memory/guest-memory';
-import { ascii, bytesItem, FwCfg, FwCfgKey, numberItem } from './fw-cfg';
+import { ascii, bytesItem, FwCfgKey, numberItem } from '../../bus/fw-cfg-items';
+import { FwCfg } from './fw-cfg';
 
 const RAM_BYTES = 64 << 10;
 

@@ -6,6 +6,8 @@ import * as aml from './aml';
 export interface AcpiConfig {
   /** Where firmware begins to place PCI memory; PCI_MEMORY_START unless told. */
   readonly pciMemoryStart?: number;
+  /** Where firmware put the power management registers; PM_BASE unless told. */
+  readonly pmBase?: number;
   readonly cpus: number;
   /** COM ports that exist. */
   readonly serialPorts: number;
@@ -111,7 +113,7 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
           legacy('KBD', 'PNP0303', undefined, aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)),
           legacy('MOU', 'PNP0F13', undefined, aml.irq(12)),
           ...coms,
-          legacy('PMR', 'PNP0C02', 1, aml.io(PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
+          legacy('PMR', 'PNP0C02', 1, aml.io(config.pmBase ?? PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
         ),
       ),
       aml.fields('PCI0.ISA.PIRQ', ['PRQ0', 8], ['PRQ1', 8], ['PRQ2', 8], ['PRQ3', 8]),

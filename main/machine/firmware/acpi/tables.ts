@@ -83,11 +83,11 @@ const BOOT_8042 = 2;
 const RESET_PORT = 0xcf9;
 const RESET_VALUE = 6;
 
-function fadt(facs: number, dsdt: number): Table {
+function fadt(facs: number, dsdt: number, pmBase: number): Table {
   const t = new Table(244);
   t.u32(36, facs).u32(40, dsdt);
   t.u16(46, SCI_IRQ); // no SMI command port: ACPI is always enabled
-  t.u32(56, PM_BASE + Pm.STATUS).u32(64, PM_BASE + Pm.CONTROL).u32(76, PM_BASE + Pm.TIMER).u32(80, PM_BASE + Pm.GPE_STATUS);
+  t.u32(56, pmBase + Pm.STATUS).u32(64, pmBase + Pm.CONTROL).u32(76, pmBase + Pm.TIMER).u32(80, pmBase + Pm.GPE_STATUS);
   t.u8(88, 4).u8(89, 2).u8(91, 4).u8(92, 4);
   t.u16(96, 0xffff).u16(98, 0xffff); // C2 and C3 do not exist
   t.u8(108, RTC_CENTURY_REGISTER);
@@ -96,10 +96,10 @@ function fadt(facs: number, dsdt: number): Table {
   portAddress(t, 116, RESET_PORT, 8);
   t.u8(128, RESET_VALUE);
   t.u64(132, facs).u64(140, dsdt);
-  portAddress(t, 148, PM_BASE + Pm.STATUS, 32);
-  portAddress(t, 172, PM_BASE + Pm.CONTROL, 16);
-  portAddress(t, 208, PM_BASE + Pm.TIMER, 32);
-  portAddress(t, 220, PM_BASE + Pm.GPE_STATUS, 32);
+  portAddress(t, 148, pmBase + Pm.STATUS, 32);
+  portAddress(t, 172, pmBase + Pm.CONTROL, 16);
+  portAddress(t, 208, pmBase + Pm.TIMER, 32);
+  portAddress(t, 220, pmBase + Pm.GPE_STATUS, 32);
   return sdt('FACP', 3, t.bytes.subarray(HEADER_BYTES));
 }
 
@@ -155,7 +155,7 @@ export function buildAcpi(config: AcpiConfig, at: number): AcpiImage {
   const facsAt = place(facs, 64);
   const dsdt = sdt('DSDT', 2, dsdtBody(config));
   const dsdtAt = place(dsdt, 16);
-  const fadtTable = fadt(facsAt, dsdtAt);
+  const fadtTable = fadt(facsAt, dsdtAt, config.pmBase ?? PM_BASE);
   const madtTable = madt(config.cpus);
   const fadtAt = place(fadtTable, 16);
   const madtAt = place(madtTable, 16);
