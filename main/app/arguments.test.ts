@@ -9,8 +9,9 @@ describe('arguments of the app', () => {
   });
 
   it('takes images and leaves switches and other files alone', () => {
-    const { images } = parseArguments(['--no-sandbox', 'a b.iso', '/x/disk.IMG', 'notes.txt', '--enable-x=y.iso'], '/home/u');
-    expect(images).toEqual(['/home/u/a b.iso', '/x/disk.IMG']);
+    const argv = ['--no-sandbox', 'a b.iso', '/x/disk.IMG', 'notes.txt', '--enable-x=y.iso', 'w.qcow2'];
+    const { images } = parseArguments(argv, '/home/u');
+    expect(images).toEqual(['/home/u/a b.iso', '/x/disk.IMG', '/home/u/w.qcow2']);
   });
 
   it('survives any file name in the route', () => {

@@ -7,7 +7,9 @@ export interface AppArguments {
   readonly images: string[];
 }
 
-const IMAGE = /\.(iso|img|raw)$/i;
+/** File names of images; what is in them is looked at later. */
+export const IMAGE_EXTENSIONS = ['iso', 'img', 'raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'];
+const IMAGE = new RegExp(`\\.(${IMAGE_EXTENSIONS.join('|')})$`, 'i');
 
 /** `argv` after the executable and, in development, the application's folder. */
 export function parseArguments(argv: readonly string[], workingDirectory: string): AppArguments {

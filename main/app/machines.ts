@@ -26,7 +26,6 @@ export class Machines implements Disposable {
             this.current = event.preferences;
             return;
           case 'host':
-          case 'job':
           case 'notice':
             return;
           default:

@@ -2,7 +2,7 @@
 import { Menu, app, dialog, nativeTheme, session, type BrowserWindow } from 'electron';
 import { join } from 'node:path';
 import { DisposableStore } from '../lib/disposable';
-import { newMachineRoute, parseArguments } from './arguments';
+import { IMAGE_EXTENSIONS, newMachineRoute, parseArguments } from './arguments';
 import type { ControlPlane } from './control-plane';
 import { serveIpc } from './ipc';
 import { Machines } from './machines';
@@ -90,7 +90,9 @@ export async function runShell(options: ShellOptions): Promise<void> {
     event.preventDefault();
     if (end === 'asking') return;
     end = 'asking';
-    void stopEverything().then(async (stopped) => {
+    // A question that could not be asked (its window went away meanwhile) counts as a no: the next try asks again.
+    const stopping = stopEverything().catch(() => false);
+    void stopping.then(async (stopped) => {
       end = stopped ? 'yes' : 'no';
       if (!stopped) {
         if (windows.all.length === 0) windows.openLibrary();
@@ -169,7 +171,7 @@ export async function runShell(options: ShellOptions): Promise<void> {
       title: 'New machine from image',
       properties: ['openFile'],
       filters: [
-        { name: 'Disk and disc images', extensions: ['iso', 'img', 'raw'] },
+        { name: 'Disk and disc images', extensions: IMAGE_EXTENSIONS },
         { name: 'All files', extensions: ['*'] },
       ],
     });

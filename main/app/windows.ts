@@ -21,6 +21,8 @@ export class Windows implements Disposable {
   private readonly byKey = new Map<string, BrowserWindow>();
   /** Windows that have been allowed to close, or are closed because Lodge quits. */
   private readonly closing = new WeakSet<BrowserWindow>();
+  /** Windows whose user is being asked. */
+  private readonly asking = new WeakSet<BrowserWindow>();
   private readonly bounds: Record<string, Rectangle>;
   private saving: NodeJS.Timeout | undefined;
   private quitting = false;
@@ -121,11 +123,18 @@ export class Windows implements Disposable {
     window.on('close', (event) => {
       if (!isVm || this.quitting || this.closing.has(window)) return;
       event.preventDefault();
-      void this.options.mayClose(key, window).then((may) => {
-        if (!may || window.isDestroyed()) return;
-        this.closing.add(window);
-        window.close();
-      });
+      // One question at a time, however often the button is pressed.
+      if (this.asking.has(window)) return;
+      this.asking.add(window);
+      void this.options
+        .mayClose(key, window)
+        .catch(() => false)
+        .then((may) => {
+          this.asking.delete(window);
+          if (!may || window.isDestroyed()) return;
+          this.closing.add(window);
+          window.close();
+        });
     });
     window.on('closed', () => {
       if (this.byKey.get(key) === window) this.byKey.delete(key);

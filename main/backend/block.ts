@@ -32,7 +32,9 @@ export interface BlockBackend {
   /** The range's contents may be dropped; reads give zeroes (discard) or must give zeroes (writeZeroes). */
   discard(offset: number, bytes: number): Promise<void>;
   writeZeroes(offset: number, bytes: number): Promise<void>;
-  /** For firmware and inspection: copies into or from host memory. */
+  /** For firmware, inspection and programmed I/O: copies into host memory. */
   readBytes(offset: number, into: Uint8Array): Promise<void>;
+  /** For programmed I/O, whose data passes through a device's own buffer. `from` is the backend's until this is done. */
+  writeBytes(offset: number, from: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }

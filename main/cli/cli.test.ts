@@ -107,6 +107,7 @@ describe('lodge run', () => {
     [['run', '--tier', 'warp', '--kernel', '/bin/sh'], 2, /Allowed choices/],
     [['run'], 1, /nothing to run/],
     [['run', '--initrd', 'x', '--disk', 'y'], 1, /--kernel/],
+    [['run', '--builtin', '--kernel', '/bin/sh'], 1, /two different things/],
     [['frobnicate'], 2, /unknown command/],
   ])('%j is refused', async (args, code, stderr) => {
     const result = await lodge(...args);
@@ -128,6 +129,12 @@ describe('lodge run', () => {
       expect((await lodge(...(await runArgs(behaviour, '--timeout', '0.5', '--screenshot', file)))).code).toBe(code);
       expect((await readFile(file)).subarray(1, 4).toString()).toBe('PNG');
     }
+  });
+
+  it('says that a picture could not be saved, without a stack', async () => {
+    const result = await lodge(...(await runArgs('power-off', '--screenshot', join(at.dir, 'nowhere', 'x.png'))));
+    expect(result).toMatchObject({ code: 1, stderr: expect.stringContaining('picture could not be saved') as string });
+    expect(result.stderr).not.toContain('   at ');
   });
 
   it('with --name answers another shell, and is stopped from there', async () => {

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { LodgeError } from '../../preload/contract';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
 import { parseSize } from './program';
-import { exitOf, parseDisk } from './run';
+import { errorText, exitOf, parseDisk, parseMedium } from './run';
 import { pick, unescape } from './verbs';
 
 describe('EscapeFilter', () => {
@@ -38,7 +39,11 @@ it('runStdio knows the streams before the line is parsed', () => {
 it('parseDisk takes options from the end, and leaves commas in names alone', () => {
   expect(parseDisk('/a/b.img', 0)).toMatchObject({ path: '/a/b.img', bus: 'virtio', kind: 'disk', readOnly: false });
   expect(parseDisk('/a,b.img,bus=ide,readonly', 1)).toMatchObject({ id: 'disk1', path: '/a,b.img', bus: 'ide', readOnly: true });
-  expect(parseDisk('/a.ISO', 0)).toMatchObject({ kind: 'disc', readOnly: true });
+  expect(parseDisk('/a.ISO', 0)).toMatchObject({ kind: 'disc', bus: 'ide', readOnly: true });
+  expect(parseDisk('/a.img,format=raw,bus=ahci', 0)).toMatchObject({ path: '/a.img', format: 'raw', bus: 'ahci' });
+  expect(() => parseDisk('/a,format=tar', 0)).toThrow(/no disk format "tar"/);
+  expect(parseMedium('floppy', '/f.img,readonly', 1)).toMatchObject({ id: 'floppy1', path: '/f.img', kind: 'floppy', readOnly: true });
+  expect(parseMedium('disc', '/d.iso', 0)).toMatchObject({ id: 'disc0', kind: 'disc', bus: 'ide', readOnly: true });
   expect(() => parseDisk('/a,bus=', 0)).toThrow(/no disk bus/);
 });
 
@@ -76,4 +81,10 @@ it('pick prefers exact names and refuses doubt', () => {
   expect(() => pick(all, 'BOX', of)).toThrow(/several/);
   expect(() => pick(all, 'aaaa', of)).toThrow(/several/);
   expect(() => pick(all, 'no', of)).toThrow(/no machine/);
+});
+
+it('errorText says why there is no accelerator, and shows stacks of bugs only', () => {
+  const error = (code: 'acceleratorUnavailable' | 'fileMissing') => new LodgeError({ code, message: 'No.', fix: 'Do.', detail: 'because' });
+  expect(errorText(error('acceleratorUnavailable'))).toBe('No.\nDo.\nbecause');
+  expect(errorText(error('fileMissing'))).toBe('No.\nDo.');
 });

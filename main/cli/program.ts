@@ -2,10 +2,13 @@
 import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { DISK_FORMATS, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, CPUS_MAX, type Boot, type DiskFormat, type VmConfig } from '../../preload/contract';
+import {
+  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Boot, type DiskBus, type DiskFormat, type DiskKind,
+  type VmConfig,
+} from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { addDiskVerbs } from './disk';
-import { errorText, parseDisk, run } from './run';
+import { errorText, parseDisk, parseMedium, run } from './run';
 
 interface Context {
   readonly layout: AppLayout;
@@ -48,6 +51,8 @@ interface MachineFlags {
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
+  cdrom: string[];
+  floppy: string[];
   accelerator: VmConfig['accelerator'];
   tier: VmConfig['tier'];
 }
@@ -61,7 +66,9 @@ const machineOptions = (command: Command): Command =>
     .option('--module <file[=command line]>', 'a further file for a multiboot or PVH kernel; may be repeated', collect, [])
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
-    .option('--disk <file[,bus=virtio|ide][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
+    .option('--disk <file[,bus=virtio|ide|ahci][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
+    .option('--cdrom <file>', 'ISO image in a disc drive; may be repeated', collect, [])
+    .option('--floppy <file[,readonly]>', 'image in a floppy drive; twice at most', collect, [])
     .option('--firmware <builtin|file>', 'what boots the disks: the built-in BIOS, or an image (SeaBIOS, OVMF)', 'builtin')
     .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
@@ -100,6 +107,13 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
       fix: 'Add --kernel FILE.',
     });
   }
+  if (builtin && flags.kernel !== undefined) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: '--builtin and --kernel are two different things to start.',
+      fix: 'Leave one of them out.',
+    });
+  }
   const boot: Boot = builtin
     ? { kind: 'builtin' }
     : flags.kernel === undefined
@@ -113,12 +127,16 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
         };
   return {
     name,
-    os: flags.kernel === undefined ? 'other' : 'linux',
+    os: builtin ? 'lodge-guest' : flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
     memoryMiB: flags.memory,
     boot,
-    disks: flags.disk.map(parseDisk),
+    disks: [
+      ...flags.disk.map(parseDisk),
+      ...flags.cdrom.map((text, i) => parseMedium('disc', text, i)),
+      ...flags.floppy.map((text, i) => parseMedium('floppy', text, i)),
+    ],
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
@@ -181,11 +199,12 @@ function program(context: Context): Command {
         },
       ) => {
         if (!child) throw new Error('the VM process was not forked');
-        if (flags.kernel === undefined && !flags.builtin && flags.disk.length === 0 && flags.firmware === 'builtin') {
+        const media = flags.disk.length + flags.cdrom.length + flags.floppy.length;
+        if (flags.kernel === undefined && !flags.builtin && media === 0 && flags.firmware === 'builtin') {
           throw new LodgeError({
             code: 'invalidInput',
             message: 'There is nothing to run.',
-            fix: 'Give --kernel FILE, --disk FILE or --builtin.',
+            fix: 'Give --kernel FILE, --disk FILE, --cdrom FILE or --builtin.',
           });
         }
         const { serial } = flags;
@@ -273,23 +292,31 @@ function program(context: Context): Command {
       print({}, '');
     });
 
-  verb('attach <vm> <file>', 'attach a disk or ISO image').action(async (vm: string, file: string, flags: { data?: string }) => {
-    const { withMachine } = await import('./verbs');
-    print(
-      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
-        client.call('vm.attach', { id, path: resolve(file) }),
-      ),
-      '',
-    );
-  });
+  verb('attach <vm> <file>', 'attach a disk, or put a disc or floppy into its drive')
+    .addOption(new Option('--kind <kind>', 'instead of what its contents say').choices(diskKindSchema.options))
+    .addOption(new Option('--bus <bus>', 'controller').choices(diskBusSchema.options))
+    .action(async (vm: string, file: string, flags: { data?: string; kind?: DiskKind; bus?: DiskBus }) => {
+      const { withMachine } = await import('./verbs');
+      const { kind, bus } = flags;
+      print(
+        await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+          client.call('vm.attach', { id, path: resolve(file), ...(kind && { kind }), ...(bus && { bus }) }),
+        ),
+        '',
+      );
+    });
 
-  verb('detach <vm> <disk>', 'detach a disk by its id').action(async (vm: string, diskId: string, flags: { data?: string }) => {
-    const { withMachine } = await import('./verbs');
-    print(
-      await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.detach', { id, diskId })),
-      '',
-    );
-  });
+  verb('detach <vm> <disk>', 'detach a disk, or eject a disc or floppy, by its id')
+    .option('--force', 'also a disc that the guest has locked in')
+    .action(async (vm: string, diskId: string, flags: { data?: string; force?: boolean }) => {
+      const { withMachine } = await import('./verbs');
+      print(
+        await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+          client.call('vm.detach', { id, diskId, force: flags.force === true }),
+        ),
+        '',
+      );
+    });
 
   verb('screenshot <vm> <file.png>', 'save the screen as a PNG').action(
     async (vm: string, file: string, flags: { data?: string }) => {

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { DISK_FORMATS, diskSchema, LodgeError, type Disk, type StopReason, type VmConfig } from '../../preload/contract';
+import { diskBusSchema, diskSchema, LodgeError, type Disk, type ErrorCode, type StopReason, type VmConfig } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -44,8 +44,11 @@ export function exitOf(reason: StopReason): { code: number; message?: string } {
   }
 }
 
+/** Where the message alone does not say why. */
+const DETAIL_TELLS: ReadonlySet<ErrorCode> = new Set(['internal', 'acceleratorUnavailable']);
+
 export const errorText = (error: LodgeError): string =>
-  [error.message, error.fix, error.code === 'internal' ? error.detail : undefined].filter(Boolean).join('\n');
+  [error.message, error.fix, DETAIL_TELLS.has(error.code) ? error.detail : undefined].filter(Boolean).join('\n');
 
 export async function run(options: RunOptions, child: ChildProcess, layout: AppLayout, paths: DataPaths): Promise<number> {
   const { config } = options;
@@ -102,10 +105,14 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   restoreTerminal?.();
   await control?.then((server) => server.close()).catch(() => {});
 
-  const exit = override ?? exitOf(reason);
+  let exit = override ?? exitOf(reason);
   if (options.screenshot !== undefined) {
-    if (screen) await writeFile(options.screenshot, screen);
-    else process.stderr.write('lodge: there was no picture to save: the screen was off\n');
+    if (!screen) process.stderr.write('lodge: there was no picture to save: the screen was off\n');
+    else
+      await writeFile(options.screenshot, screen).catch((e: Error) => {
+        const message = `the picture could not be saved: ${e.message}`;
+        exit = { code: exit.code || 1, message: [exit.message, message].filter(Boolean).join('\n') };
+      });
   }
   if (exit.message !== undefined) process.stderr.write(`lodge: ${exit.message}\n`);
   await machines.close();
@@ -160,34 +167,37 @@ function attachTerminal(guest: Writable, leave: () => void): () => void {
   return restore;
 }
 
-/** FILE[,bus=virtio|ide][,format=…][,readonly]; a comma that is followed by anything else belongs to the name. */
+const FORMATS: readonly string[] = diskSchema.shape.format.options;
+const BUSES: readonly string[] = diskBusSchema.options;
+
+/** FILE[,bus=virtio|ide|ahci][,format=…][,readonly]; a comma that is followed by anything else belongs to the name. */
 export function parseDisk(text: string, index: number): Disk {
   let path = text;
-  let bus: Disk['bus'] = 'virtio';
+  let bus: Disk['bus'] | undefined;
   let readOnly = false;
   let format: Disk['format'] = 'auto';
+  const choose = <T extends string>(what: string, value: string, choices: readonly string[]): T => {
+    if (choices.includes(value)) return value as T;
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: `There is no disk ${what} "${value}".`,
+      fix: `Use ${choices.map((choice) => `${what}=${choice}`).join(' or ')}.`,
+    });
+  };
   for (;;) {
     const match = /^(.+),(bus=([^,]*)|format=([^,]*)|readonly)$/s.exec(path);
     if (!match) break;
     path = match[1]!;
-    if (match[2] === 'readonly') readOnly = true;
-    else if (match[4] !== undefined) {
-      const parsed = diskSchema.shape.format.safeParse(match[4]);
-      if (!parsed.success)
-        throw new LodgeError({
-          code: 'invalidInput',
-          message: `There is no disk format "${match[4]}".`,
-          fix: `Use one of auto, ${DISK_FORMATS.join(', ')}.`,
-        });
-      format = parsed.data;
-    } else if (match[3] === 'virtio' || match[3] === 'ide') bus = match[3];
-    else
-      throw new LodgeError({
-        code: 'invalidInput',
-        message: `There is no disk bus "${match[3]}".`,
-        fix: 'Use bus=virtio or bus=ide.',
-      });
+    if (match[3] !== undefined) bus = choose('bus', match[3], BUSES);
+    else if (match[4] !== undefined) format = choose('format', match[4], FORMATS);
+    else readOnly = true;
   }
   const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
-  return { id: `disk${index}`, path: resolve(path), bus, format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
+  return { id: `disk${index}`, path: resolve(path), bus: bus ?? (kind === 'disc' ? 'ide' : 'virtio'), format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
+}
+
+/** --cdrom and --floppy: FILE[,readonly]. */
+export function parseMedium(kind: 'disc' | 'floppy', text: string, index: number): Disk {
+  const readOnly = kind === 'disc' || text.endsWith(',readonly');
+  return { id: `${kind}${index}`, path: resolve(text.replace(/,readonly$/, '')), bus: 'ide', format: 'raw', readOnly, kind };
 }

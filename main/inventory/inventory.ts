@@ -9,6 +9,7 @@ import { z } from 'zod';
 import {
   CONFIG_SCHEMA_VERSION,
   LodgeError,
+  vmDefinitionSchema,
   type BrokenVm,
   type VmConfig,
   type VmDefinition,
@@ -143,6 +144,14 @@ export class Inventory {
 
   private async store(folder: string, definition: VmDefinition): Promise<StoredVm> {
     const file = join(folder, DEFINITION_FILE);
+    // What could not be read back must never be written: it would cost the machine at the next start.
+    const checked = vmDefinitionSchema.safeParse(definition);
+    if (!checked.success)
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: `These settings do not make a machine: ${checked.error.issues[0]?.message ?? 'invalid'}`,
+        detail: z.prettifyError(checked.error),
+      });
     await writeJsonAtomic(
       file,
       mapPaths(definition, (path) => inside(folder, path)),

@@ -1,5 +1,6 @@
 /** The user's preferences: one versioned JSON file. A broken one is set aside; what could be read of it is kept. */
 import { preferencesSchema, type Preferences } from '../../preload/contract';
+import { refuse } from './inventory';
 import { readJsonFile, setAside, writeJsonAtomic } from './json-file';
 
 const SCHEMA = 1;
@@ -56,7 +57,7 @@ export class PreferencesFile {
 
   async set(change: Partial<Preferences>): Promise<Preferences> {
     const next = preferencesSchema.parse({ ...this.current, ...change });
-    await writeJsonAtomic(this.file, { schema: SCHEMA, ...next });
+    await writeJsonAtomic(this.file, { schema: SCHEMA, ...next }).catch(refuse(`The preferences could not be saved: ${this.file}`));
     this.current = next;
     return next;
   }

@@ -24,7 +24,7 @@ export const machineSpecSchema = z.object({
     z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),
   ]),
   disks: z.array(
-    z.object({ id: z.string(), path: z.string(), bus: z.enum(['virtio', 'ide']), format: diskSchema.shape.format, readOnly: z.boolean(), kind: z.enum(['disk', 'disc']) }),
+    z.object({ id: z.string(), path: z.string(), bus: diskSchema.shape.bus, format: diskSchema.shape.format, readOnly: z.boolean(), kind: diskSchema.shape.kind }),
   ),
   serial: z.array(
     z.discriminatedUnion('kind', [
@@ -60,7 +60,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     z.object({ name: z.literal('keys'), keys: z.string() }),
     z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
     z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
-    z.object({ name: z.literal('detachDisk'), diskId: z.string() }),
+    /** `force`: also a disc that the guest has locked in; without, that is the error mediumLocked and the guest is asked. */
+    z.object({ name: z.literal('detachDisk'), diskId: z.string(), force: z.boolean().optional() }),
   ]) }),
   /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here;
    *  `head`: what followed the request already, base64). */
@@ -81,6 +82,8 @@ export const fromVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('stats'), stats: z.object({ cpuPercent: z.number(), residentBytes: z.number(), diskReadBytes: z.number(), diskWrittenBytes: z.number(), netReceivedBytes: z.number(), netSentBytes: z.number(), uptimeSeconds: z.number() }) }),
   /** The picture changed since the last request for a thumbnail (at most once in two seconds). */
   z.object({ type: z.literal('screenChanged') }),
+  /** The guest took a disc or floppy out of its drive. */
+  z.object({ type: z.literal('ejected'), diskId: z.string() }),
   z.object({ type: z.literal('notice'), level: z.enum(['info', 'warning', 'error']), message: z.string() }),
   /** The machine ended; disks are closed; the process exits with 0 after this. */
   z.object({

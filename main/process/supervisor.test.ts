@@ -26,6 +26,7 @@ function supervise(deadlines: Partial<Deadlines> = {}, entry = FAKE) {
   const events = {
     onStats: vi.fn(),
     onScreenChanged: vi.fn(),
+    onEjected: vi.fn(),
     onNotice: vi.fn(),
     onEnd: vi.fn((reason: StopReason, screen: Buffer | null) => resolve({ reason, screen })),
   };

@@ -25,6 +25,8 @@ export const DEFAULT_DEADLINES: Deadlines = { readyMs: 20_000, startMs: 60_000, 
 export interface SupervisorEvents {
   onStats(stats: VmStats): void;
   onScreenChanged(): void;
+  /** The guest took this disc or floppy out. */
+  onEjected(diskId: string): void;
   onNotice(level: 'info' | 'warning' | 'error', message: string): void;
   /** Once, after the process is gone. `screen`: the last picture, PNG. */
   onEnd(reason: StopReason, screen: Buffer | null): void;
@@ -173,6 +175,8 @@ export class Supervisor {
         return this.options.events.onStats(message.stats);
       case 'screenChanged':
         return this.options.events.onScreenChanged();
+      case 'ejected':
+        return this.options.events.onEjected(message.diskId);
       case 'notice':
         return this.options.events.onNotice(message.level, message.message.slice(0, 2000));
       case 'stopped':

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { dirname, isAbsolute } from 'node:path';
 import { LodgeError, type DiskCheck, type DiskFormat, type DiskInfo, type DiskVariant, type Job } from '../../preload/contract';
-import { checkDisk, convertDisk, createDisk, diskInfo, resizeDisk, type CreateDiskOptions } from '../storage';
+import { checkDisk, convertDisk, createDisk, deleteDisk, diskInfo, resizeDisk, type CreateDiskOptions } from '../storage';
 import type { EventHub } from './events';
 import { FileLocks, type LockWish } from './file-locks';
 
@@ -38,6 +38,13 @@ export class Disks {
   info(path: string): Promise<DiskInfo> {
     absolute(path);
     return friendly(() => diskInfo(path));
+  }
+
+  /** For good, with every file that is part of it. */
+  async delete(path: string): Promise<void> {
+    absolute(path);
+    if (!(await exists(path))) throw new LodgeError({ code: 'fileMissing', message: `${path} is not there any more.` });
+    await friendly(() => this.locked([{ path, write: true }], 'disk delete', () => deleteDisk(path)));
   }
 
   /** A machine that writes it meanwhile would make it look damaged. */

@@ -19,7 +19,7 @@ const ownerSchema = z.object({ pid: z.int().positive(), startTime: z.string(), v
 type Owner = z.infer<typeof ownerSchema>;
 
 export class FileLocks {
-  private constructor(private readonly held: string[]) {}
+  private constructor(private readonly held: { readonly path: string; readonly file: string }[]) {}
 
   /** All or none. */
   static async acquire(lockDir: string, vm: string, wishes: readonly LockWish[]): Promise<FileLocks> {
@@ -36,13 +36,20 @@ export class FileLocks {
     return locks;
   }
 
-  async add(lockDir: string, vm: string, wish: LockWish): Promise<void> {
-    const more = await FileLocks.acquire(lockDir, vm, [wish]);
-    this.held.push(...more.held);
+  /** What `other` holds is released with these from now on. */
+  adopt(other: FileLocks): void {
+    this.held.push(...other.held.splice(0));
   }
 
   async release(): Promise<void> {
-    for (const file of this.held.splice(0).reverse()) await unlink(file).catch(() => {});
+    for (const { file } of this.held.splice(0).reverse()) await unlink(file).catch(() => {});
+  }
+
+  /** Of one image that is no longer used. */
+  async releaseOf(path: string): Promise<void> {
+    const at = this.held.findIndex((lock) => lock.path === path);
+    if (at < 0) return;
+    for (const { file } of this.held.splice(at, 1)) await unlink(file).catch(() => {});
   }
 
   private async take(dir: string, owner: Owner, { path, write }: LockWish): Promise<void> {
@@ -57,7 +64,7 @@ export class FileLocks {
         throw new LodgeError({ code: 'internal', message: `The lock of ${path} could not be taken.`, detail: mine });
       await clearStale(mine);
     }
-    this.held.push(mine);
+    this.held.push({ path, file: mine });
     // My file is there before I look at the others', and they do the same: two that conflict cannot both pass.
     const names = (await readdir(dir)).filter((n) => (write ? n.startsWith(`${key}.r.`) : n === `${key}.w`));
     for (const name of names) {

@@ -29,7 +29,7 @@ export class HostService {
   }
 }
 
-/** Only asks what there is; no guest code runs in this process. */
+/** Asks what there is. The only guest code in this process is the engine’s own short test of KVM. */
 function probe(addon: string): Host['accelerators'] {
   try {
     const engine: unknown = createRequire(addon)(addon);

@@ -1,5 +1,5 @@
 /** Everything a user can ask for, in one object: what the app, the server and their transports are built around. */
-import type { Host, ImageInfo, Preferences, VmConfig } from '../../preload/contract';
+import { LodgeError, type Host, type ImageInfo, type Preferences, type VmConfig } from '../../preload/contract';
 import { Inventory } from '../inventory/inventory';
 import { defaultPreferences, PreferencesFile } from '../inventory/preferences';
 import { DisposableStore } from '../lib/disposable';
@@ -86,11 +86,13 @@ export class Lodge {
     });
     if (inventory.firstRun) {
       try {
-        await inventory.create(FIRST_MACHINE);
+        // There already when only the note of it could not be kept.
+        if (!inventory.list().some(({ definition }) => definition.boot.kind === 'builtin')) await inventory.create(FIRST_MACHINE);
         await inventory.markBuiltinCreated();
       } catch (e) {
         // A VM folder that cannot be written must not keep the app from opening: the preferences are the way out.
-        notices.push(`The first machine could not be made: ${(e as Error).message}`);
+        const { message, fix } = LodgeError.from(e);
+        notices.push(`The first machine could not be made. ${[message, fix].filter(Boolean).join('. ').replaceAll('..', '.')}`);
       }
     }
     await machines.loadInventory();

@@ -78,7 +78,7 @@ export async function lockWishes(spec: MachineSpec): Promise<LockWish[]> {
   return [...wishes, ...[...parents].map((path) => ({ path, write: false }))];
 }
 
-const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind === 'disk';
+const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
 
 /** `what` with its article-free name, for the sentence. */
 export async function checkFile(path: string, what: string, writable: boolean): Promise<void> {

@@ -207,7 +207,51 @@ describe('the library', () => {
     await lodge.machines.start(id);
     await expect(lodge.machines.attach(id, disk(image))).rejects.toMatchObject({ code: 'unsupported' });
     expect(lodge.machines.get(id).definition.disks).toEqual([]);
+    // The image stays free for others.
+    expect(await readdir(at.paths.lockDir)).toEqual([]);
+    await lodge.machines.powerOff(id);
+    await lodge.machines.attach(id, disk(image));
+    await lodge.machines.start(id);
+    expect(await readdir(at.paths.lockDir)).toHaveLength(1);
+    await lodge.machines.detach(id, 'disk0');
+    expect(await readdir(at.paths.lockDir)).toEqual([]);
     await expect(lodge.machines.detach(id, 'nope')).rejects.toMatchObject({ code: 'notFound' });
+  });
+
+  it('attaches nothing twice, no more than there is room for, and nothing it could not find again', async () => {
+    const id = await create('Box');
+    const image = await at.file('d.img', Buffer.alloc(512));
+    await lodge.machines.attach(id, disk(image));
+    await expect(lodge.machines.attach(id, disk(image))).rejects.toMatchObject({ code: 'fileInUse' });
+    for (let n = 1; n < 24; n++) await lodge.machines.attach(id, disk(await at.file(`${n}.img`, Buffer.alloc(512))));
+    await expect(lodge.machines.attach(id, disk(await at.file('more.img', Buffer.alloc(512))))).rejects.toMatchObject({
+      code: 'invalidInput',
+    });
+    await expect(lodge.machines.update(id, { disks: [disk('relative.img')] })).rejects.toMatchObject({ code: 'invalidInput' });
+    await lodge.close();
+    lodge = await openLodge(at);
+    expect(lodge.machines.broken()).toEqual([]);
+    expect(lodge.machines.get(id).definition.disks).toHaveLength(24);
+  });
+
+  it('keeps a machine whose removal failed, and starts none that is being removed', async () => {
+    const id = await create('Box');
+    // A file where the trash folder belongs.
+    await writeFile(join(at.paths.defaultVmFolder, '.trash'), '');
+    const removal = expect(lodge.machines.remove(id, false)).rejects.toMatchObject({ message: expect.any(String) as string });
+    await Promise.resolve();
+    await expect(lodge.machines.start(id)).rejects.toMatchObject({ code: 'notFound' });
+    await removal;
+    await expect(lodge.machines.start(id)).resolves.toMatchObject({ state: 'running' });
+  });
+
+  it('says which preferences could not be saved, and keeps the old ones', async () => {
+    await mkdir(at.paths.preferencesFile);
+    await expect(lodge.setPreferences({ theme: 'dark' })).rejects.toMatchObject({
+      message: expect.stringContaining('preferences could not be saved') as string,
+      fix: expect.any(String) as string,
+    });
+    expect(lodge.preferences.theme).toBe('auto');
   });
 
   it('keeps a picture: while somebody looks, and after the end', async () => {

@@ -27,6 +27,7 @@ import type { Spawner } from '../process/channel';
 import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
 import { createDisk } from '../storage';
+import { checkDiskIds, checkPaths, freeDiskId, withDisk } from './config-checks';
 import type { EventHub } from './events';
 import { FileLocks } from './file-locks';
 import { hostMemory } from './host';
@@ -126,6 +127,7 @@ export class Machines {
     const inventory = this.requireInventory();
     this.checkName(config.name);
     checkDiskIds(config.disks);
+    checkPaths(config);
     const stored = await inventory.create(config, async (folder, draft) => {
       if (!newDisk) return draft;
       const format = newDisk.format ?? 'raw';
@@ -165,12 +167,14 @@ export class Machines {
     }
     if (change.name !== undefined) this.checkName(change.name, id);
     if (change.disks !== undefined) checkDiskIds(change.disks);
+    checkPaths(change);
     vm.definition = (await this.requireInventory().update(id, change)).definition;
     this.changed(vm);
     return view(vm);
   }
 
   async remove(id: VmId, deleteFiles: boolean): Promise<void> {
+    await Promise.all(this.saving);
     const vm = this.requireStored(id);
     if (vm.state !== 'stopped')
       throw new LodgeError({
@@ -178,29 +182,50 @@ export class Machines {
         message: `“${vm.definition.name}” cannot be removed while it runs.`,
         fix: 'Power it off first.',
       });
-    await Promise.all(this.saving);
-    await this.requireInventory().remove(id, deleteFiles);
+    // From here on nobody finds it, so nobody starts it from a folder that is going.
+    this.machines.delete(id);
+    try {
+      await this.requireInventory().remove(id, deleteFiles);
+    } catch (e) {
+      this.machines.set(id, vm);
+      throw e;
+    }
     this.forget(vm);
   }
 
   async attach(id: VmId, disk: Omit<Disk, 'id'>): Promise<Vm> {
     const vm = this.require(id);
-    const writes = !disk.readOnly && disk.kind === 'disk';
+    const writes = !disk.readOnly && disk.kind !== 'disc';
     await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes);
-    const attached: Disk = { ...disk, id: freeDiskId(vm.definition.disks) };
+    const { attached, disks } = withDisk(vm.definition, disk);
     if (vm.state !== 'stopped') {
       const process = this.requireLive(vm, 'have a disk attached');
-      await vm.locks?.add(this.options.paths.lockDir, vm.definition.name, { path: disk.path, write: writes });
-      await process.request({ name: 'attachDisk', disk: attached });
+      const lock = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, [{ path: disk.path, write: writes }]);
+      try {
+        await process.request({ name: 'attachDisk', disk: attached });
+      } catch (e) {
+        await lock.release();
+        throw e;
+      }
+      // The machine may have ended with its answer.
+      if (vm.locks) vm.locks.adopt(lock);
+      else await lock.release();
     }
-    return this.setDisks(vm, [...vm.definition.disks, attached]);
+    return this.setDisks(vm, disks);
   }
 
-  async detach(id: VmId, diskId: string): Promise<Vm> {
+  async detach(id: VmId, diskId: string, force = false): Promise<Vm> {
     const vm = this.require(id);
     if (!vm.definition.disks.some((d) => d.id === diskId))
       throw new LodgeError({ code: 'notFound', message: `“${vm.definition.name}” has no such disk.`, detail: diskId });
-    if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId });
+    if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId, force });
+    return this.removeDisk(vm, diskId);
+  }
+
+  /** Also when the guest took it out. The VM process has closed the image, so others may have it. */
+  private async removeDisk(vm: Machine, diskId: string): Promise<Vm> {
+    const disk = vm.definition.disks.find((d) => d.id === diskId);
+    if (disk) await vm.locks?.releaseOf(disk.path);
     return this.setDisks(
       vm,
       vm.definition.disks.filter((d) => d.id !== diskId),
@@ -241,6 +266,7 @@ export class Machines {
         events: {
           onStats: (stats) => this.statsArrived(vm, stats),
           onScreenChanged: () => this.screenChanged(vm),
+          onEjected: (diskId) => this.ejected(vm, diskId),
           onNotice: (level, message) => this.noticeArrived(vm, level, message),
           onEnd: (reason, screen) => this.ended(vm, reason, screen),
         },
@@ -398,6 +424,12 @@ export class Machines {
     if (now - vm.lastStatsAt < STATS_INTERVAL_MS) return;
     vm.lastStatsAt = now;
     this.changed(vm);
+  }
+
+  private ejected(vm: Machine, diskId: string): void {
+    const disk = vm.definition.disks.find((d) => d.id === diskId);
+    if (!disk || disk.kind === 'disk') return;
+    this.removeDisk(vm, diskId).catch((e: unknown) => this.log.warn({ error: String(e) }, 'an ejected disc could not be forgotten'));
   }
 
   private noticeArrived(vm: Machine, level: 'info' | 'warning' | 'error', message: string): void {
@@ -566,6 +598,7 @@ function view(vm: Machine): Vm {
     state: vm.state,
     thumbnail: vm.thumbnail,
     ephemeral: vm.folder === undefined,
+    ...(vm.folder !== undefined && { folder: vm.folder }),
     ...(vm.state === 'stopped' && vm.lastStop && { lastStop: vm.lastStop }),
     ...(vm.state !== 'stopped' && vm.engine && { engine: vm.engine }),
     ...(vm.state !== 'stopped' && vm.stats && { stats: vm.stats }),
@@ -574,12 +607,3 @@ function view(vm: Machine): Vm {
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 const mib = (n: number): string => (n >= 10 * 1024 ? `${(n / 1024).toFixed(1)} GiB` : `${n} MiB`);
-
-function freeDiskId(disks: readonly Disk[]): string {
-  for (let n = 0; ; n++) if (!disks.some((d) => d.id === `disk${n}`)) return `disk${n}`;
-}
-
-function checkDiskIds(disks: readonly Disk[]): void {
-  if (new Set(disks.map((d) => d.id)).size !== disks.length)
-    throw new LodgeError({ code: 'invalidInput', message: 'Two disks of a machine have the same id.' });
-}

@@ -1,6 +1,5 @@
 /** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
 import type { NativeMachine } from '../../native/addon/types';
-import type { BlockBackend } from '../backend/block';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import { Bus } from '../machine/bus/bus';
@@ -19,23 +18,17 @@ import { CfiFlash } from '../machine/devices/flash/cfi-flash';
 import { FW_CFG_PORT, FW_CFG_PORTS, FwCfg } from '../machine/devices/fw-cfg/fw-cfg';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
-import { createVirtioBlk, createVirtioRng, type VirtioBlk } from '../machine/devices/virtio';
+import { createVirtioRng } from '../machine/devices/virtio';
 import { Bios } from '../machine/firmware/bios/bios';
-import type { Drive } from '../machine/firmware/bios/drives';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
 import { memoryMap } from '../machine/firmware/layout';
 import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
 import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
+import { Storage, type BoardDisk } from './storage';
 
-export interface BoardDisk {
-  readonly id: string;
-  readonly kind: 'disk' | 'disc';
-  /** For people: a file name. */
-  readonly label: string;
-  readonly backend: BlockBackend;
-}
+export type { BoardDisk };
 
 /** External firmware: code that ends at 4 GiB, and in front of it the flash that holds UEFI's variables. */
 export interface BoardFlash {
@@ -71,6 +64,8 @@ export interface BoardOptions {
   readonly onDebugExit: (code: number) => void;
   readonly onLeds: (leds: KeyboardLeds) => void;
   readonly onDiskError: (diskId: string, message: string) => void;
+  /** The guest took a disc or floppy out; nothing uses it any more. */
+  readonly onEjected: (disk: BoardDisk) => void;
 }
 
 const VGA_SLOT = 2;
@@ -79,6 +74,7 @@ const SHADOW_BYTES = 128 << 10;
 const SHADOW_END = 1 << 20;
 /** Reading it gives E9h where somebody listens (Bochs). */
 const DEBUG_PORT = 0x402;
+const CMOS_FLOPPIES = 0x10;
 
 export class Board {
   readonly bus = new Bus();
@@ -89,8 +85,8 @@ export class Board {
   readonly pm: Piix4Pm;
   readonly keyboardController: I8042;
   readonly vga: Vga;
-  readonly disks: readonly VirtioBlk[];
   private readonly host: I440fx;
+  readonly storage: Storage;
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
   /** In the order of the reset line. */
@@ -131,8 +127,24 @@ export class Board {
     bus.claimPorts(COMMAND_PORT, 1, this.keyboardController.commandPort, 'i8042 command', { maxWidth: 1 });
     bus.claimPorts(0x92, 1, this.add(new Port92(onReset)), 'port 92', { maxWidth: 1 });
 
+    this.storage = new Storage({
+      bus,
+      pci: this.pci,
+      mem: this.memory,
+      clock,
+      connect: (irq) => wires.connect(irq),
+      defer: options.defer,
+      disks: options.disks,
+      onDiskError: options.onDiskError,
+      onEjected: options.onEjected,
+    });
+    this.pci.plug(this.storage.ide, 1, 1);
+    this.add(this.storage.dma);
+    if (this.storage.floppy) this.add(this.storage.floppy);
+
     const { low, high } = this.space.layout;
-    const rtc = this.add(new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, memorySizeRegisters(low, high)));
+    const floppies: [number, number][] = [[CMOS_FLOPPIES, this.storage.floppyTypes]];
+    const rtc = this.add(new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, [...memorySizeRegisters(low, high), ...floppies]));
     bus.claimPorts(0x70, 2, rtc, 'rtc', { maxWidth: 1 });
 
     options.serial.slice(0, COM_PORTS.length).forEach((backend, i) => {
@@ -142,26 +154,10 @@ export class Board {
     });
     if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
 
-    const bootPaths: { path: string; kind: BoardDisk['kind'] }[] = [];
-    this.disks = options.disks.map((disk) => {
-      const { pci, blk } = createVirtioBlk({
-        backend: disk.backend,
-        mem: this.memory,
-        serial: disk.id.slice(0, 20),
-        defer: options.defer,
-        onHostError: (error) => options.onDiskError(disk.id, error.message),
-      });
-      const slot = this.pci.plugAnywhere(pci);
-      bootPaths.push({ path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0`, kind: disk.kind });
-      return blk;
-    });
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
     if (options.bios) this.bios = this.add(this.createBios());
-    if (options.flash) {
-      const first = (kind: BoardDisk['kind']): string[] => bootPaths.filter((disk) => disk.kind === kind).map(({ path }) => path);
-      this.plugFlash(options.flash, [...first('disc'), ...first('disk')]);
-    }
+    if (options.flash) this.plugFlash(options.flash);
   }
 
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
@@ -171,7 +167,7 @@ export class Board {
 
   /** No disk request is in flight any more; what was is done. Nothing new begins until the guest's driver starts again. */
   async quiesce(): Promise<void> {
-    await Promise.all(this.disks.map(async (disk) => disk.reset()));
+    await this.storage.quiesce();
   }
 
   /** What firmware does before an operating system starts. Returns the address of the ACPI root pointer. */
@@ -180,8 +176,15 @@ export class Board {
     this.piix3.setUpRoutes();
     this.pm.setUp();
     this.pci.assignResources();
+    this.storage.setUp();
     const { cpus, ramBytes, version } = this.options;
-    return installFirmwareTables(this.memory, { cpus, ramBytes, version, serialPorts: this.serialPorts });
+    return installFirmwareTables(this.memory, {
+      cpus,
+      ramBytes,
+      version,
+      serialPorts: this.serialPorts,
+      floppy: this.storage.floppy !== undefined,
+    });
   }
 
   /** The state in which the processors find the machine when the BIOS is to boot it. */
@@ -211,18 +214,15 @@ export class Board {
   }
 
   private createBios(): Bios {
-    const { native, disks, onReset, onPowerOff, onDiskError } = this.options;
-    const drives = (kind: BoardDisk['kind']): Drive[] =>
-      disks.filter((disk) => disk.kind === kind).map((disk) => ({ medium: kind, label: disk.label, backend: () => disk.backend }));
-    const order = { disks: drives('disk'), discs: drives('disc') };
+    const { native, onReset, onPowerOff, onDiskError } = this.options;
+    const order = { floppies: this.storage.drives('floppy'), disks: this.storage.drives('disk'), discs: this.storage.drives('disc') };
     const bios = new Bios({
       bus: this.bus,
       memory: this.memory,
       fonts: { font8x8: ROM_FONTS.get(8)!, font8x14: ROM_FONTS.get(14)!, font8x16: ROM_FONTS.get(16)! },
-      floppies: [],
       ...order,
-      // A disc in the drive is there to be installed from; a disk that boots comes second.
-      bootOrder: () => [...order.discs, ...order.disks],
+      // What is in a drive is there to be started or installed from; a disk that boots comes last.
+      bootOrder: () => [...order.floppies, ...order.discs, ...order.disks],
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: this.options.menuSeconds,
       prepare: () => void this.setUpPlatform(),
@@ -237,7 +237,7 @@ export class Board {
     return bios;
   }
 
-  private plugFlash({ code, variables, vgaRom }: BoardFlash, bootOrder: readonly string[]): void {
+  private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
     const { native, cpus, ramBytes, version, menuSeconds, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
@@ -248,7 +248,7 @@ export class Board {
       this.bus.claimMmio(at - variables.contents.length, variables.contents.length, flash, flash.name);
     }
     const contents = firmwareFiles({
-      ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, bootOrder },
+      ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, bootOrder: this.storage.bootPaths, floppy: this.storage.floppy !== undefined },
       powerManagementBase: () => this.pm.ioBase,
       menuMilliseconds: Math.round(menuSeconds * 1000),
       ...(vgaRom && { vgaRom }),

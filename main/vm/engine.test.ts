@@ -14,6 +14,21 @@ describe('choice of the engine', () => {
     expect(info.reason).toContain('There is no /dev/kvm.');
     expect(chooseEngine([kvm(true), software], { accelerator: 'auto', tier: 'interpreter' }).accelerator).toBe('software');
   });
+  it('leaves what runs only some guests to those who name it', () => {
+    const limited: AcceleratorProbe = {
+      kind: 'kvm',
+      available: false,
+      onlyByName: true,
+      reason: 'It interprets 64-bit guests.',
+      tiers: [],
+    };
+    expect(chooseEngine([limited, software], auto).accelerator).toBe('software');
+    expect(chooseEngine([limited, software], auto).info.reason).toContain('interprets');
+    const { accelerator, info } = chooseEngine([limited, software], { accelerator: 'kvm', tier: 'auto' });
+    expect([accelerator, info.tier]).toEqual(['kvm', undefined]);
+    expect(info.reason).toContain('interprets');
+    expect(() => chooseEngine([limited], auto)).toThrow(/Nothing/);
+  });
   it('refuses what is not there', () => {
     expect(() => chooseEngine([kvm(false), software], { accelerator: 'kvm', tier: 'auto' })).toThrow(/KVM/);
     expect(() => chooseEngine([kvm(false), software], { accelerator: 'software', tier: 'translator' })).toThrow(/translator/);

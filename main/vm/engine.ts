@@ -51,10 +51,15 @@ const unavailable = (message: string, fix: string, detail?: string): LodgeError 
   new LodgeError({ code: 'acceleratorUnavailable', message, fix, ...(detail !== undefined && { detail }) });
 
 /** `probes`: best first. */
-export function chooseEngine(probes: readonly AcceleratorProbe[], wanted: Pick<MachineSpec, 'accelerator' | 'tier'>): EngineChoice {
+export function chooseEngine(
+  probes: readonly AcceleratorProbe[],
+  wanted: Pick<MachineSpec, 'accelerator' | 'tier'>,
+): EngineChoice {
   const auto = wanted.accelerator === 'auto';
   const candidates = auto ? probes : probes.filter((p) => p.kind === wanted.accelerator);
-  const probe = candidates.find((p) => p.available && (!auto || wanted.tier === 'auto' || p.tiers.includes(wanted.tier)));
+  // What runs only some guests is for those who name it.
+  const runs = (p: AcceleratorProbe): boolean => p.available || (!auto && p.onlyByName === true);
+  const probe = candidates.find((p) => runs(p) && (!auto || wanted.tier === 'auto' || p.tiers.includes(wanted.tier)));
   if (!probe) {
     const reasons = candidates.map((p) => `${NAMES[p.kind]}: ${p.reason}`).join('\n');
     const named = wanted.accelerator === 'auto' ? undefined : NAMES[wanted.accelerator];
@@ -64,17 +69,25 @@ export function chooseEngine(probes: readonly AcceleratorProbe[], wanted: Pick<M
       reasons,
     );
   }
-  if (probe.kind !== 'software') return { accelerator: probe.kind, tier: 'auto', info: { accelerator: probe.kind, reason: why(probes, probe, auto) } };
+  if (probe.kind !== 'software')
+    return { accelerator: probe.kind, tier: 'auto', info: { accelerator: probe.kind, reason: why(probes, probe, auto) } };
   const tier = wanted.tier === 'auto' ? (probe.tiers.includes('translator') ? 'translator' : 'interpreter') : wanted.tier;
   if (!probe.tiers.includes(tier)) {
-    throw unavailable(`This build of Lodge has no ${tier}.`, 'Set the machine’s tier to “auto”.', `tiers: ${probe.tiers.join(', ')}`);
+    throw unavailable(
+      `This build of Lodge has no ${tier}.`,
+      'Set the machine’s tier to “auto”.',
+      `tiers: ${probe.tiers.join(', ')}`,
+    );
   }
   return { accelerator: 'software', tier, info: { accelerator: 'software', tier, reason: why(probes, probe, auto) } };
 }
 
 function why(probes: readonly AcceleratorProbe[], chosen: AcceleratorProbe, auto: boolean): string {
-  if (!auto) return `Runs with ${NAMES[chosen.kind]}, as the machine’s settings ask.`;
+  if (!auto)
+    return `Runs with ${NAMES[chosen.kind]}, as the machine’s settings ask.${chosen.available ? '' : ` ${chosen.reason}`}`;
   const better = probes.slice(0, probes.indexOf(chosen)).filter((p) => !p.available);
   const because = better.map((p) => p.reason).join(' ');
-  return because ? `Runs with ${NAMES[chosen.kind]}: ${because}` : `Runs with ${NAMES[chosen.kind]}, the fastest this computer offers.`;
+  return because
+    ? `Runs with ${NAMES[chosen.kind]}: ${because}`
+    : `Runs with ${NAMES[chosen.kind]}, the fastest this computer offers.`;
 }

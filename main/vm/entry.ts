@@ -13,5 +13,7 @@ if (!parent) {
   const session = new Session(parent, () => process.exit(0));
   // Ctrl-C in a terminal goes to the whole process group; it is the guest's, and the parent decides what it means.
   process.on('SIGINT', () => undefined);
+  // So does the hang-up of a terminal that closes: the parent stops the machine properly, or is gone itself, which is noticed.
+  process.on('SIGHUP', () => undefined);
   process.on('SIGTERM', () => session.stop());
 }

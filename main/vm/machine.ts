@@ -10,7 +10,7 @@ import type { EngineInfo, StopReason } from '../../preload/contract/vm';
 import type { UnclaimedAccess } from '../machine/bus/bus';
 import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
-import { ImageError, openDisk as openImage, type ImageDisk } from '../storage';
+import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
 import { bootKernel } from './boot-kernel';
 import { cpuReport, translate } from './cpu-report';
@@ -32,6 +32,8 @@ export interface MachineHooks {
   onEnded(reason: StopReason, screen: string | null | undefined): void;
   onNotice(level: 'info' | 'warning' | 'error', message: string): void;
   onScreenChanged(): void;
+  /** The guest took a disc or floppy out. */
+  onEjected(diskId: string): void;
 }
 
 export interface MachineCounters {
@@ -47,7 +49,8 @@ interface Parts {
   readonly native: NativeMachine;
   readonly exitBuffer: ArrayBuffer;
   readonly serial: readonly CharPipe[];
-  readonly disks: readonly BoardDisk[];
+  /** Changes with the media. */
+  readonly disks: BoardDisk[];
   readonly firmware?: FirmwareImage;
 }
 
@@ -94,7 +97,7 @@ export class Machine {
       native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
       for (const disk of spec.disks) {
-        disks.push({ id: disk.id, kind: disk.kind, label: basename(disk.path), backend: await openDisk(disk, native) });
+        disks.push(await openDisk(disk, native));
       }
       const { boot } = spec;
       if (boot.kind === 'firmware' && boot.image !== undefined) {
@@ -134,6 +137,7 @@ export class Machine {
       // The reset at build time comes before there is anybody to tell.
       onLeds: (leds) => (this as { viewers?: ViewerHub }).viewers?.setLeds(leds),
       onDiskError: (id, message) => this.diskFailed(id, message),
+      onEjected: (disk) => this.ejected(disk),
     });
     if (traces.includes('bus')) this.board.bus.trace = traceAccess;
     if (traces.includes('bios')) this.board.traceBios((line) => void process.stderr.write(`bios: ${line}\n`));
@@ -225,6 +229,50 @@ export class Machine {
     backend.inject(textEncoder.encode(data));
   }
 
+  /** A disc or floppy into a drive of the running machine. */
+  async attachDisk(spec: MachineSpec['disks'][number]): Promise<void> {
+    const { storage } = this.board;
+    const { native, disks } = this.parts;
+    if (this.state !== 'running' && this.state !== 'paused') throw wrongState('attach a disk to', this.state);
+    if (spec.kind === 'disk' || spec.bus === 'virtio') {
+      throw new LodgeError({ code: 'unsupported', message: 'Disks cannot be added while the machine runs; discs can.', fix: 'Shut the machine down first.' });
+    }
+    const full = (): LodgeError =>
+      new LodgeError({ code: 'invalidState', message: `The machine has no empty ${spec.kind} drive.`, fix: `Eject the ${spec.kind} that is in it first.` });
+    if (!storage.hasEmptyDrive(spec.kind)) throw full();
+    let disk: BoardDisk;
+    try {
+      disk = await openDisk(spec, native);
+    } catch (error) {
+      throw friendly(error);
+    }
+    if (this.closed === undefined && storage.insert(disk)) {
+      disks.push(disk);
+      return;
+    }
+    await disk.backend.close();
+    throw full();
+  }
+
+  /** Takes a disc or floppy out; one that the guest locked in only with `force`. */
+  async detachDisk(id: string, force: boolean): Promise<void> {
+    const { storage } = this.board;
+    const disk = this.parts.disks.find((d) => d.id === id);
+    if (!disk) return; // the guest was quicker
+    if (!storage.isChangeable(id)) {
+      throw new LodgeError({ code: 'unsupported', message: 'Disks cannot be removed while the machine runs; discs can.', fix: 'Shut the machine down first.' });
+    }
+    const removal = await storage.remove(id, force);
+    if (removal === 'locked') {
+      throw new LodgeError({
+        code: 'mediumLocked',
+        message: `The guest is using ${disk.label} and has locked it in; it was asked to let it go.`,
+        fix: 'Eject it inside the guest, or take it out by force: programs that read it will fail.',
+      });
+    }
+    if (removal === 'removed') await this.forget(disk);
+  }
+
   /** PNG, base64; null: the screen is off. */
   screenshot(maxWidth?: number): string | null {
     const png = this.display.screenshot(maxWidth);
@@ -236,11 +284,10 @@ export class Machine {
   }
 
   counters(): MachineCounters {
-    const sum = (pick: (c: { readBytes: number; writtenBytes: number }) => number): number =>
-      this.board.disks.reduce((total, disk) => total + pick(disk.counters), 0);
+    const { readBytes, writtenBytes } = this.board.storage.counters;
     return {
-      diskReadBytes: sum((c) => c.readBytes),
-      diskWrittenBytes: sum((c) => c.writtenBytes),
+      diskReadBytes: readBytes,
+      diskWrittenBytes: writtenBytes,
       uptimeSeconds: this.clock.now() / 1e9,
     };
   }
@@ -372,6 +419,21 @@ export class Machine {
     });
   }
 
+  private ejected(disk: BoardDisk): void {
+    this.forget(disk).then(
+      () => this.parts.hooks.onEjected(disk.id),
+      (error: unknown) => this.diskFailed(disk.id, LodgeError.from(error).message),
+    );
+  }
+
+  private async forget(disk: BoardDisk): Promise<void> {
+    const { disks } = this.parts;
+    const at = disks.indexOf(disk);
+    if (at >= 0) disks.splice(at, 1);
+    if (!disk.backend.readOnly) await disk.backend.flush();
+    await disk.backend.close();
+  }
+
   private diskFailed(id: string, message: string): void {
     const now = performance.now();
     if (now - (this.lastNotice.get(id) ?? -Infinity) < NOTICE_PERIOD_MS) return;
@@ -403,11 +465,9 @@ function openSerial(port: MachineSpec['serial'][number], hooks: MachineHooks): C
   }
 }
 
-async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<ImageDisk> {
-  if (disk.bus !== 'virtio') {
-    throw new LodgeError({ code: 'unsupported', message: `${disk.path} is attached as an IDE drive, which this version of Lodge does not have yet.`, fix: 'Attach it as a virtio disk.' });
-  }
-  return openImage(disk.path, { readOnly: disk.readOnly, format: disk.format, native });
+async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<BoardDisk> {
+  const { id, kind, bus, path, readOnly, format } = disk;
+  return { id, kind, bus, label: basename(path), backend: await openImage(path, { readOnly, format, native }) };
 }
 
 /** What the engine refuses while a machine is built is nearly always memory. */

@@ -13,6 +13,8 @@ type Stats = Extract<FromVm, { type: 'stats' }>['stats'];
 export type MachineFactory = (spec: MachineSpec, hooks: MachineHooks) => Promise<Machine>;
 
 const STATS_PERIOD_MS = 1000;
+/** How long a machine without a parent may take to flush its disks: as long as a parent would wait. */
+const ORPHAN_LIMIT_MS = 10_000;
 
 export class Session {
   private machine: Machine | undefined;
@@ -31,7 +33,11 @@ export class Session {
     private readonly createMachine: MachineFactory = (spec, hooks) => Machine.create(spec, hooks),
   ) {
     parent.onMessage((message, transfer) => this.receive(message, transfer));
-    parent.onGone(() => this.stop());
+    parent.onGone(() => {
+      // With nobody left to kill a machine whose disks hang.
+      setTimeout(exit, ORPHAN_LIMIT_MS).unref();
+      this.stop();
+    });
     this.send({ type: 'ready' });
   }
 
@@ -75,6 +81,7 @@ export class Session {
         onEnded: (reason, screen) => void this.finish(reason, screen),
         onNotice: (level, message) => this.send({ type: 'notice', level, message }),
         onScreenChanged: () => this.send({ type: 'screenChanged' }),
+        onEjected: (diskId) => this.send({ type: 'ejected', diskId }),
       });
       this.machine = machine;
       if (this.stopWanted) {
@@ -122,12 +129,9 @@ export class Session {
       case 'serialWrite':
         return machine.writeSerial(call.port, call.data);
       case 'attachDisk':
+        return machine.attachDisk(call.disk);
       case 'detachDisk':
-        throw new LodgeError({
-          code: 'unsupported',
-          message: 'Drives cannot be changed while the machine runs.',
-          fix: 'Shut the machine down first.',
-        });
+        return machine.detachDisk(call.diskId, call.force ?? false);
     }
   }
 

@@ -69,6 +69,10 @@ class Machine {
   const std::shared_ptr<PhysicalMemory>& memory() const { return memory_; }
   virtual Error map(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) = 0;
   virtual Error unmap(Gpa gpa, uint64_t bytes) = 0;
+  /** PhysicalMemory::takeDirty() with whatever else knows of writes. */
+  virtual bool takeDirty(RegionId region, uint8_t* bitmap, uint64_t bitmapBytes) {
+    return memory_->takeDirty(region, bitmap, bitmapBytes);
+  }
 
   // Any thread.
   virtual void setIrq(unsigned gsi, bool level) = 0;
@@ -99,6 +103,8 @@ class Machine {
 
 struct Probe {
   bool available = false;
+  /** Not available, but runs some guests for those who ask for it by name; `reason` says what it lacks. */
+  bool onlyByName = false;
   std::string reason;
   std::vector<std::string> tiers;
 };

@@ -13,7 +13,7 @@
 namespace lodge::addon {
 namespace {
 
-constexpr unsigned kAbiVersion = 1;
+constexpr unsigned kAbiVersion = 2;
 
 std::string cpuVendor() {
   unsigned a = 0, words[3] = {};
@@ -68,6 +68,7 @@ Napi::Value probeAccelerators(const Napi::CallbackInfo& info) {
     Napi::Object item = Napi::Object::New(env);
     item.Set("kind", accelerator->kind());
     item.Set("available", probe.available);
+    item.Set("onlyByName", probe.onlyByName);
     item.Set("reason", probe.reason);
     item.Set("tiers", tiers);
     out.Set(index++, item);

@@ -202,7 +202,7 @@ Napi::Value MachineObject::takeDirty(Info info) {
   const uint64_t pages = memory(info).regionBytes(region) / kPageBytes;
   if (pages == 0) fail(info.Env(), "There is no such memory region.");
   if (bitmap.size < (pages + 7) / 8) fail(info.Env(), "bitmap must have a bit for each page of the region.");
-  return Napi::Boolean::New(info.Env(), memory(info).takeDirty(region, bitmap.data, bitmap.size));
+  return Napi::Boolean::New(info.Env(), machine(info).takeDirty(region, bitmap.data, bitmap.size));
 }
 
 void MachineObject::convertPixels(Info info) {

@@ -16,7 +16,7 @@ export interface NativeAddon {
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator';
@@ -33,6 +33,8 @@ export interface HostInfo {
 export interface AcceleratorProbe {
   kind: AcceleratorKind;
   available: boolean;
+  /** Not available, and never what “auto” takes, but it runs some guests for those who ask for it by name; see `reason`. */
+  onlyByName?: boolean;
   reason: string;
   tiers: Tier[];
 }

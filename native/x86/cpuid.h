@@ -15,8 +15,11 @@ struct CpuidQuery {
 };
 void cpuidLookup(const CpuidQuery& query, uint32_t out[4]);
 
-/** CR4 bits that may be set, EFER bits that may be set: what the table promises, nothing else. */
-constexpr uint64_t kCr4Allowed = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 1u << 16 | 1u << 20 | 1u << 21;
+/**
+ * CR4 bits that may be set, EFER bits that may be set: what the table promises, nothing else. VME and PVI are not promised.
+ * PCE has no CPUID bit of its own; there is no counter that it could open to user mode, and RDPMC is refused with it as well.
+ */
+constexpr uint64_t kCr4Allowed = 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 1u << 16 | 1u << 20 | 1u << 21;
 constexpr uint64_t kEferAllowed = 1 | 1u << 8 | 1u << 10 | 1u << 11 | 1u << 21;
 
 }  // namespace lodge::x86

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { createDiskSchema, diskBytesSchema, diskCheckSchema, diskInfoSchema, diskVariantSchema, jobSchema, newDiskSchema } from './disks';
-import { brokenVmSchema, diskFormatSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
+import { brokenVmSchema, diskBusSchema, diskFormatSchema, diskKindSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
 
 const procedure = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O) => ({ input, output });
 const none = z.void().or(z.null()).optional();
@@ -46,8 +46,10 @@ export const contract = {
   'vm.reset': procedure(byId, vmSchema),
   /** Pulls the plug. */
   'vm.powerOff': procedure(byId, vmSchema),
-  'vm.attach': procedure(byId.extend({ path: z.string(), bus: z.enum(['virtio', 'ide']).optional() }), vmSchema),
-  'vm.detach': procedure(byId.extend({ diskId: z.string() }), vmSchema),
+  /** Without `kind` it is what the file's contents say; a floppy has to be named. While it runs: discs and floppies. */
+  'vm.attach': procedure(byId.extend({ path: z.string(), bus: diskBusSchema.optional(), kind: diskKindSchema.optional() }), vmSchema),
+  /** While it runs only discs and floppies. One that the guest locked in is the error mediumLocked, and goes with `force`. */
+  'vm.detach': procedure(byId.extend({ diskId: z.string(), force: z.boolean().optional() }), vmSchema),
   /** PNG, base64. The full screen, or the small picture kept for the library (also of a stopped VM). */
   'vm.screenshot': procedure(byId.extend({ thumbnail: z.boolean().optional() }), z.object({ png: z.string() })),
   /** The text screen as lines; null when the guest is in a graphics mode. */
@@ -67,6 +69,8 @@ export const contract = {
   ),
   /** Grows it; begins a job. */
   'disk.resize': procedure(z.object({ path: z.string().min(1), bytes: diskBytesSchema }), jobSchema),
+  /** The image and the files that are part of it. Refused while a machine has it in its settings. */
+  'disk.delete': procedure(z.object({ path: z.string().min(1) }), none),
   'job.cancel': procedure(z.object({ id: z.string() }), none),
 
   'image.inspect': procedure(z.object({ path: z.string() }), imageInfoSchema),
@@ -79,6 +83,8 @@ export const contract = {
       entries: z.array(z.object({ name: z.string(), path: z.string(), directory: z.boolean(), bytes: z.number() })),
     }),
   ),
+  /** Of the file system that holds the path, or would: of its nearest folder that exists. */
+  'files.space': procedure(z.object({ path: z.string().min(1).max(4096) }), z.object({ freeBytes: z.number(), totalBytes: z.number() })),
 } as const;
 
 export type Contract = typeof contract;

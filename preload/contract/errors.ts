@@ -11,6 +11,7 @@ export const ERROR_CODES = [
   'insufficientMemory', // admission control: would not fit the host
   'insufficientSpace',
   'nameTaken',
+  'mediumLocked', // the guest has locked the disc in its drive
   'portInUse',
   'permissionDenied',
   'acceleratorUnavailable',

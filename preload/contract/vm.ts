@@ -12,7 +12,11 @@ export const DISK_FORMATS = ['raw', 'qcow2', 'vdi', 'vmdk', 'vhd', 'vhdx'] as co
 export const diskFormatSchema = z.enum(DISK_FORMATS);
 export type DiskFormat = z.infer<typeof diskFormatSchema>;
 
-export const diskBusSchema = z.enum(['virtio', 'ide']);
+export const diskBusSchema = z.enum(['virtio', 'ide', 'ahci']);
+export type DiskBus = z.infer<typeof diskBusSchema>;
+/** 'disc': an ISO image, always read-only, ejectable unless on virtio. 'floppy': ejectable, its bus does not matter. */
+export const diskKindSchema = z.enum(['disk', 'disc', 'floppy']);
+export type DiskKind = z.infer<typeof diskKindSchema>;
 export const diskSchema = z.object({
   id: z.string().min(1).max(64),
   path: absolutePath,
@@ -20,8 +24,7 @@ export const diskSchema = z.object({
   /** 'auto': told from the content at each start; attaching stores what was found. */
   format: z.enum(['auto', ...DISK_FORMATS]),
   readOnly: z.boolean(),
-  /** 'disc': an ISO image, always read-only, ejectable. */
-  kind: z.enum(['disk', 'disc']),
+  kind: diskKindSchema,
 });
 export type Disk = z.infer<typeof diskSchema>;
 
@@ -128,6 +131,8 @@ export const vmSchema = z.object({
   thumbnail: z.int(),
   /** Not in the inventory; gone when it stops (lodge run). */
   ephemeral: z.boolean(),
+  /** Where its definition and the disks made for it are; absent when ephemeral. */
+  folder: z.string().optional(),
 });
 export type Vm = z.infer<typeof vmSchema>;
 
@@ -142,7 +147,14 @@ export const hostSchema = z.object({
   /** Free now, without swapping others out. */
   availableMiB: z.int(),
   accelerators: z.array(
-    z.object({ kind: z.enum(['kvm', 'software']), available: z.boolean(), reason: z.string(), tiers: z.array(z.enum(['interpreter', 'translator'])) }),
+    z.object({
+      kind: z.enum(['kvm', 'software']),
+      available: z.boolean(),
+      /** Not available, and never what “auto” takes, but it runs some guests for those who ask for it by name. */
+      onlyByName: z.boolean().optional(),
+      reason: z.string(),
+      tiers: z.array(z.enum(['interpreter', 'translator'])),
+    }),
   ),
   /** How this Lodge runs; the browser has no native file dialogs. */
   mode: z.enum(['electron', 'server']),

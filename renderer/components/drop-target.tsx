@@ -1,13 +1,15 @@
-import { Button, Group, Loader, Modal, Progress, Text } from '@mantine/core';
+import { Button, Checkbox, Group, Loader, Modal, Progress, Text } from '@mantine/core';
 import { IconDisc, IconDownload } from '@tabler/icons-react';
 import { useEffect, useRef, useState } from 'react';
 import { useStore } from 'zustand';
-import { firstFile, planAttach } from '../model/drop';
+import { firstFile, mediumKind, planAttach } from '../model/drop';
 import { formatBytes } from '../model/format';
+import { moved } from '../model/storage';
 import { LodgeError, type ImageInfo, type LodgeErrorData } from '../model/types';
 import { ErrorPanel } from './error-panel';
 import classes from './drop-target.module.css';
 import { navigate, useLodge, useVm } from './lodge-context';
+import { mediaCommands } from './media';
 
 interface Pending {
   readonly name: string;
@@ -25,7 +27,8 @@ const vmUnder = (e: DragEvent): string | null =>
  * says what will happen; anywhere else they start the wizard, filled in. `vmId`: the window belongs to that machine.
  */
 export function DropTarget({ vmId = null }: { vmId?: string | null }) {
-  const { api, uploads, notices } = useLodge();
+  const lodge = useLodge();
+  const { api, uploads, notices } = lodge;
   const [over, setOver] = useState<{ vm: string | null } | null>(null);
   const [pending, setPending] = useState<Pending | null>(null);
   const generation = useRef(0);
@@ -47,6 +50,14 @@ export function DropTarget({ vmId = null }: { vmId?: string | null }) {
         }
         const info = await api.call('image.inspect', { path });
         if (!current()) return;
+        const vm = target === null ? undefined : lodge.vms.getState().byId[target];
+        const medium = mediumKind(info);
+        if (vm?.state === 'running' && medium !== null && planAttach(info, vm).possible) {
+          // Nothing is lost by putting a disc in, and the toast takes it out again: no question.
+          setPending(null);
+          await mediaCommands(lodge, vm).insert(path, medium);
+          return;
+        }
         if (target === null && info.problem === undefined && info.kind !== 'unknown' && info.kind !== 'archive') {
           setPending(null);
           navigate({ view: 'new', image: path });
@@ -82,7 +93,7 @@ export function DropTarget({ vmId = null }: { vmId?: string | null }) {
       window.removeEventListener('dragleave', onLeave);
       window.removeEventListener('drop', onDrop);
     };
-  }, [api, uploads, notices, vmId]);
+  }, [api, uploads, notices, lodge, vmId]);
 
   const close = (): void => {
     generation.current++;
@@ -113,7 +124,9 @@ function DropHint({ vmId }: { vmId: string | null }) {
           <Text size="sm" c="dimmed">
             {vm === undefined
               ? 'An ISO, a disk image or a Linux kernel. Drop it on a machine to attach it there.'
-              : 'You are asked before anything changes.'}
+              : vm.state === 'running'
+                ? 'A disc goes into its drive at once. You are asked before anything else changes.'
+                : 'You are asked before anything changes.'}
           </Text>
         </div>
       </div>
@@ -122,21 +135,28 @@ function DropHint({ vmId }: { vmId: string | null }) {
 }
 
 function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => void }) {
-  const { vms, uploads, notices } = useLodge();
+  const { api, vms, uploads, notices } = useLodge();
   const vm = useVm(pending.vmId ?? '');
   const upload = useStore(uploads, (s) => s.active.find((u) => u.name === pending.name));
   const [busy, setBusy] = useState(false);
+  const [bootFirst, setBootFirst] = useState(false);
   const [error, setError] = useState<LodgeErrorData | null>(null);
   const failure = error ?? pending.error ?? null;
   const { info } = pending;
   const plan = info !== undefined && vm !== undefined ? planAttach(info, vm) : null;
 
+  /** It was added last; the firmware tries what is first. */
+  const startFirst = async (id: string): Promise<void> => {
+    const { disks } = (await api.call('vm.get', { id })).definition;
+    await vms.getState().update(id, { disks: moved(disks, disks.length - 1, 0) });
+  };
   const attach = async (): Promise<void> => {
     if (info === undefined || vm === undefined) return;
     setBusy(true);
     setError(null);
     try {
-      await vms.getState().attach(vm.definition.id, info.path);
+      await vms.getState().attach(vm.definition.id, info.path, mediumKind(info) === 'floppy' ? 'floppy' : undefined);
+      if (bootFirst) await startFirst(vm.definition.id);
       notices.getState().say('info', `“${pending.name}” is attached to “${vm.definition.name}”.`);
       onClose();
     } catch (e) {
@@ -182,7 +202,21 @@ function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => voi
       ) : plan !== null ? (
         <Group gap="sm" wrap="nowrap" align="flex-start">
           <IconDisc size={22} style={{ flex: 'none' }} />
-          <Text size="sm">{plan.consequence}</Text>
+          <div>
+            <Text size="sm">{plan.consequence}</Text>
+            {plan.possible &&
+              vm?.state === 'stopped' &&
+              vm.definition.boot.kind === 'firmware' &&
+              vm.definition.disks.length > 0 && (
+                <Checkbox
+                  mt="sm"
+                  checked={bootFirst}
+                  onChange={(e) => setBootFirst(e.currentTarget.checked)}
+                  label="Start from it first"
+                  description="It goes to the top of the boot order."
+                />
+              )}
+          </div>
         </Group>
       ) : (
         <Text size="sm">

@@ -1,10 +1,11 @@
-import { Button, Modal } from '@mantine/core';
+import { Button, Group, Modal, Text } from '@mantine/core';
 import { notifications } from '@mantine/notifications';
 import { IconAlertTriangle, IconInfoCircle } from '@tabler/icons-react';
 import { useEffect } from 'react';
 import { useStore } from 'zustand';
 import { remediesFor } from '../model/stop-reason';
 import { openSettings } from '../views/settings/open-settings';
+import type { Notice } from '../stores';
 import { ErrorPanel } from './error-panel';
 import { navigate, useLodge } from './lodge-context';
 
@@ -18,10 +19,12 @@ export function FailureDialog() {
     for (const toast of toasts) {
       lodge.notices.getState().taken(toast.id);
       notifications.show({
-        message: toast.message,
+        id: `notice-${toast.id}`,
+        message: toast.action === undefined ? toast.message : <ToastWithAction toast={toast} action={toast.action} />,
         color: toast.level === 'error' ? 'red' : toast.level === 'warning' ? 'yellow' : 'spruce',
         icon: toast.level === 'info' ? <IconInfoCircle size={18} /> : <IconAlertTriangle size={18} />,
-        autoClose: toast.level === 'error' ? false : 6000,
+        // Time to reach for the button.
+        autoClose: toast.level === 'error' ? false : toast.action !== undefined ? 12_000 : 6000,
         withBorder: true,
       });
     }
@@ -80,5 +83,24 @@ export function FailureDialog() {
         />
       )}
     </Modal>
+  );
+}
+
+function ToastWithAction({ toast, action }: { toast: Notice; action: NonNullable<Notice['action']> }) {
+  return (
+    <Group justify="space-between" wrap="nowrap" gap="sm">
+      <Text size="sm">{toast.message}</Text>
+      <Button
+        size="compact-xs"
+        variant="default"
+        style={{ flex: 'none' }}
+        onClick={() => {
+          notifications.hide(`notice-${toast.id}`);
+          action.run();
+        }}
+      >
+        {action.label}
+      </Button>
+    </Group>
   );
 }

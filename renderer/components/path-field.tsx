@@ -10,7 +10,7 @@ import { useLodge } from './lodge-context';
 export interface PathFieldProps {
   readonly label: string;
   readonly kind: FileKind;
-  readonly wanted: 'kernel' | 'initrd' | 'image' | 'folder';
+  readonly wanted: 'kernel' | 'initrd' | 'image' | 'firmware' | 'folder';
   readonly value: DraftFile;
   readonly onChange: (file: DraftFile) => void;
   readonly description?: string;

@@ -20,7 +20,7 @@ export interface ZonedSliderProps {
   readonly format: (value: number) => string;
   readonly marks?: { value: number; label: string }[];
   readonly error?: string | undefined;
-  readonly advice?: { tone: 'amber' | 'red'; text: string } | null;
+  readonly advice?: { tone: 'amber' | 'red' | 'none'; text: string } | null;
   readonly disabled?: boolean;
 }
 

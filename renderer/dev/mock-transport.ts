@@ -9,9 +9,14 @@ import {
   RECT_HEADER_BYTES,
   vmConfigSchema,
   type CallResult,
+  type Disk,
+  type DiskBus,
+  type DiskInfo,
+  type DiskKind,
   type Handlers,
   type Host,
   type ImageInfo,
+  type Job,
   type LodgeEvent,
   type Preferences,
   type ViewerToVm,
@@ -44,11 +49,11 @@ const machine = (n: number, state: VmState, part: Partial<VmConfig>, extra: Part
   ephemeral: false,
   ...extra,
 });
-const disk = (path: string, kind: 'disk' | 'disc' = 'disk') => ({
+const disk = (path: string, kind: DiskKind = 'disk', bus: DiskBus = kind === 'disk' ? 'virtio' : 'ide'): Disk => ({
   id: path.slice(-12),
   path,
-  bus: 'virtio' as const,
-  format: 'raw' as const,
+  bus,
+  format: kind === 'disk' ? 'auto' : 'raw',
   readOnly: kind === 'disc',
   kind,
 });
@@ -87,6 +92,8 @@ export class MockTransport implements Transport {
     mode: 'server',
     version: '0.1.0',
   };
+  private readonly images = new Map<string, DiskInfo>(IMAGES.map((image) => [image.path, image]));
+  private readonly jobs = new Map<string, Job>();
   private readonly timer: ReturnType<typeof setInterval>;
 
   constructor(
@@ -184,6 +191,38 @@ export class MockTransport implements Transport {
     }
   }
 
+  private image(path: string): DiskInfo {
+    const found = this.images.get(path);
+    if (found === undefined)
+      throw new LodgeError({
+        code: 'fileMissing',
+        message: `There is no file ${path}.`,
+        fix: 'Put it back where it was, or remove it here.',
+      });
+    return found;
+  }
+  private tell(job: Job): Job {
+    this.jobs.set(job.id, job);
+    this.emit({ type: 'job', seq: ++this.seq, job });
+    return job;
+  }
+  private begin(what: Pick<Job, 'kind' | 'path' | 'target'>, done: () => void): Job {
+    const id = `job-${this.jobs.size + 1}`;
+    const step = (): void => {
+      const job = this.jobs.get(id)!;
+      if (job.state !== 'running') return;
+      if (job.progress >= 0.99) {
+        done();
+        this.tell({ ...job, progress: 1, state: 'done' });
+        return;
+      }
+      this.tell({ ...job, progress: Math.min(1, job.progress + 0.04) });
+      setTimeout(step, 250);
+    };
+    setTimeout(step, 250);
+    return this.tell({ ...what, id, progress: 0, state: 'running' });
+  }
+
   private readonly handlers: Partial<Handlers> = {
     'app.snapshot': () =>
       Promise.resolve({
@@ -202,6 +241,7 @@ export class MockTransport implements Transport {
         host: this.host,
         preferences: this.preferences,
         notices: [],
+        jobs: [...this.jobs.values()],
       }),
     'preferences.set': (patch) => {
       this.preferences = preferencesSchema.parse({ ...this.preferences, ...patch });
@@ -245,11 +285,64 @@ export class MockTransport implements Transport {
     },
     'vm.reset': ({ id }) => Promise.resolve(this.change(id, { state: 'running' })),
     'vm.powerOff': ({ id }) => Promise.resolve(this.stop(id, 'stopped')),
-    'vm.attach': ({ id, path }) => {
+    'vm.detach': ({ id, diskId, force }) => {
+      const vm = this.find(id);
+      const taken = vm.definition.disks.find((d) => d.id === diskId);
+      // Debian holds on to its installer.
+      if (vm.state === 'running' && taken !== undefined && /debian/.test(taken.path) && taken.kind === 'disc' && force !== true)
+        throw new LodgeError({
+          code: 'mediumLocked',
+          message: 'The guest is using debian-12.11.0-amd64-netinst.iso and has locked it in; it was asked to let it go.',
+          fix: 'Eject it inside the guest, or take it out by force: programs that read it will fail.',
+        });
+      return Promise.resolve(
+        this.change(id, { definition: { ...vm.definition, disks: vm.definition.disks.filter((d) => d.id !== diskId) } }),
+      );
+    },
+    'disk.create': ({ path, bytes, format = 'raw', variant = 'dynamic' }) => {
+      if (this.images.has(path))
+        throw new LodgeError({ code: 'nameTaken', message: `${path} exists already.`, fix: 'Choose another name.' });
+      const made = image(path, format, bytes, 196_608, variant);
+      this.images.set(path, made);
+      return Promise.resolve(made);
+    },
+    'disk.info': ({ path }) => Promise.resolve(this.image(path)),
+    'disk.check': ({ path }) => {
+      const { format, hostBytes } = this.image(path);
+      return Promise.resolve({ path, format, ok: true, errors: [], leakedBytes: 0, allocatedBytes: hostBytes });
+    },
+    'disk.convert': ({ path, target, format }) => {
+      const source = this.image(path);
+      return Promise.resolve(
+        this.begin({ kind: 'convert', path, target }, () =>
+          this.images.set(target, image(target, format, source.bytes, source.hostBytes)),
+        ),
+      );
+    },
+    'disk.resize': ({ path, bytes }) => {
+      const before = this.image(path);
+      return Promise.resolve(
+        this.begin({ kind: 'resize', path, target: path }, () => this.images.set(path, { ...before, bytes })),
+      );
+    },
+    'disk.delete': ({ path }) => {
+      this.images.delete(path);
+      return Promise.resolve(null);
+    },
+    'job.cancel': ({ id }) => {
+      const job = this.jobs.get(id);
+      if (job?.state === 'running') this.tell({ ...job, state: 'cancelled' });
+      return Promise.resolve(null);
+    },
+    'files.space': () => Promise.resolve({ freeBytes: 143 * GIB, totalBytes: 476 * GIB }),
+    'vm.attach': ({ id, path, kind }) => {
       const vm = this.find(id);
       return Promise.resolve(
         this.change(id, {
-          definition: { ...vm.definition, disks: [...vm.definition.disks, disk(path, /\.iso$/.test(path) ? 'disc' : 'disk')] },
+          definition: {
+            ...vm.definition,
+            disks: [...vm.definition.disks, disk(path, kind ?? (/\.iso$/.test(path) ? 'disc' : 'disk'))],
+          },
         }),
       );
     },
@@ -272,6 +365,22 @@ export class MockTransport implements Transport {
     },
   };
 }
+
+const image = (path: string, format: DiskInfo['format'], bytes: number, hostBytes: number, variant = 'dynamic'): DiskInfo => ({
+  path,
+  format,
+  variant,
+  bytes,
+  hostBytes,
+  parents: [],
+  snapshots: 0,
+});
+const IMAGES: readonly DiskInfo[] = [
+  image('/home/ada/Lodge/debian-12/disk.raw', 'raw', 20 * GIB, 3.4 * GIB),
+  image('/home/ada/Lodge/alpine/disk.raw', 'raw', 2 * GIB, 0.2 * GIB),
+  image('/home/ada/Lodge/arch/disk.qcow2', 'qcow2', 64 * GIB, 18.6 * GIB),
+  image('/home/ada/Lodge/arch/scratch.vhdx', 'vhdx', 32 * GIB, 0.01 * GIB),
+];
 
 const FILES: Readonly<Record<string, readonly string[]>> = {
   '/': ['boot/', 'home/'],
@@ -406,7 +515,18 @@ const MACHINES: readonly Vm[] = [
   machine(
     6,
     'stopped',
-    { name: 'Arch build box', os: 'arch', cpus: 8, memoryMiB: 8192, disks: [disk('/home/ada/Lodge/arch/disk.raw')] },
+    {
+      name: 'Arch build box',
+      os: 'arch',
+      cpus: 8,
+      memoryMiB: 8192,
+      disks: [
+        disk('/home/ada/Lodge/arch/disk.qcow2'),
+        disk('/home/ada/Lodge/arch/scratch.vhdx', 'disk', 'ahci'),
+        disk('/home/ada/Lodge/arch/old-server.vmdk', 'disk', 'ahci'),
+        disk('/home/ada/Downloads/archlinux-2026.03.01-x86_64.iso', 'disc'),
+      ],
+    },
     { lastStop: { kind: 'stopped' } },
   ),
 ];

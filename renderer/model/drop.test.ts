@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { planAttach } from './drop';
+import { isFloppyImage, mediumKind, planAttach } from './drop';
 import type { ImageInfo, Vm } from './types';
 
 const info: ImageInfo = {
@@ -36,7 +36,12 @@ describe('planAttach', () => {
   it('says what will happen, for a stopped and for a running machine', () => {
     expect(planAttach(info, vm('stopped'))).toMatchObject({ possible: true, headline: 'Attach “debian.iso” to “Box”?' });
     expect(planAttach(info, vm('stopped')).consequence).toMatch(/read-only disc.*next start/);
-    expect(planAttach({ ...info, kind: 'disk' }, vm('running')).consequence).toMatch(/can write to.*plugged in/);
+    expect(planAttach(info, vm('running')).consequence).toMatch(/disc.*at once/);
+    expect(planAttach({ ...info, kind: 'disk' }, vm('stopped')).consequence).toMatch(/can write to.*next start/);
+    expect(planAttach({ ...info, kind: 'disk' }, vm('running'))).toMatchObject({
+      possible: false,
+      consequence: expect.stringMatching(/stopped/) as string,
+    });
   });
 
   it.each<[string, ImageInfo, Vm]>([
@@ -55,4 +60,14 @@ describe('planAttach', () => {
     expect(plan.possible).toBe(false);
     expect(plan.consequence.length).toBeGreaterThan(10);
   });
+});
+
+it('tells floppies from disks by their size', () => {
+  const floppy: ImageInfo = { ...info, path: '/i/dos.img', kind: 'disk', format: 'raw', bytes: 1474560 };
+  expect(isFloppyImage(floppy)).toBe(true);
+  expect(mediumKind(floppy)).toBe('floppy');
+  expect(mediumKind({ ...floppy, bytes: 1474561 })).toBeNull();
+  expect(mediumKind(info)).toBe('disc');
+  expect(mediumKind({ ...info, problem: 'It is empty.' })).toBeNull();
+  expect(planAttach(floppy, vm('running')).consequence).toMatch(/floppy/);
 });

@@ -28,7 +28,8 @@ export function predictEngine(
     const kvm = probe('kvm');
     return { label, reason: kvm !== undefined && kvm.reason !== '' ? kvm.reason : found.reason, usable: found.available };
   }
-  return { label, reason: found.reason, usable: found.available };
+  const named = config.accelerator !== 'auto' && found.onlyByName === true;
+  return { label, reason: found.reason, usable: found.available || named };
 }
 
 /** The engine of a running machine, else the one it would get. */

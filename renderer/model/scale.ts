@@ -13,6 +13,13 @@ export const SCALE_LABEL: Readonly<Record<ScaleMode, string>> = {
   integer: 'Whole multiples only',
 };
 
+export const SCALE_HINT: Readonly<Record<ScaleMode, string>> = {
+  auto: 'Whole multiples for text and small screens, smooth for the rest',
+  fit: 'As large as the window allows',
+  actual: 'One pixel of the guest is one of the monitor',
+  integer: 'Always sharp; there may be a border',
+};
+
 export interface Size {
   readonly width: number;
   readonly height: number;

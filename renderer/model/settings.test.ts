@@ -45,5 +45,7 @@ it('names what is wrong', () => {
     host,
     ['Other'],
   );
+  expect(validateSettings({ ...config, boot: { kind: 'firmware', image: '' } }, host, [])).toHaveProperty('firmware');
+  expect(validateSettings({ ...config, boot: { kind: 'firmware' } }, host, [])).toEqual({});
   expect(Object.keys(bad).sort()).toEqual(['cpus', 'kernel', 'memoryMiB', 'name']);
 });

@@ -12,7 +12,7 @@ export function changedFields(before: VmConfig, after: VmConfig): Partial<VmConf
   return patch;
 }
 
-export type SettingsErrors = Partial<Record<'name' | 'cpus' | 'memoryMiB' | 'kernel', string>>;
+export type SettingsErrors = Partial<Record<'name' | 'cpus' | 'memoryMiB' | 'kernel' | 'firmware', string>>;
 
 export function validateSettings(config: VmConfig, host: Host, otherNames: readonly string[]): SettingsErrors {
   const errors: SettingsErrors = {};
@@ -24,5 +24,6 @@ export function validateSettings(config: VmConfig, host: Host, otherNames: reado
     errors.memoryMiB = `At least ${MEMORY_MIN_MIB} MiB.`;
   else if (config.memoryMiB > host.memoryMiB) errors.memoryMiB = `This host has ${formatMiB(host.memoryMiB)}.`;
   if (config.boot.kind === 'linux' && config.boot.kernel.trim() === '') errors.kernel = 'Choose a kernel file.';
+  if (config.boot.kind === 'firmware' && config.boot.image?.trim() === '') errors.firmware = 'Choose a firmware image.';
   return errors;
 }

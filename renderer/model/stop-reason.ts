@@ -67,6 +67,7 @@ export function remediesFor(code: LodgeErrorData['code']): readonly Remedy[] {
     case 'notFound':
     case 'invalidState':
     case 'nameTaken':
+    case 'mediumLocked':
     case 'portInUse':
     case 'internal':
       return [];

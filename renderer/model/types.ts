@@ -5,10 +5,17 @@ export type {
   Boot,
   BrokenVm,
   Disk,
+  DiskBus,
+  DiskCheck,
+  DiskFormat,
+  DiskInfo,
+  DiskKind,
+  DiskVariant,
   EngineInfo,
   Host,
   ImageInfo,
   Input,
+  Job,
   LodgeErrorData,
   Output,
   Preferences,
@@ -20,7 +27,7 @@ export type {
   VmState,
   VmStats,
 } from '../../preload/contract';
-export { CPUS_MAX, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from '../../preload/contract';
+export { CPUS_MAX, DISK_BYTES_MAX, DISK_BYTES_MIN, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from '../../preload/contract';
 
 /** What a file picker is asked for; the native dialog and the file browser filter by it. */
 export type FileKind = Parameters<LodgeBridge['chooseFile']>[0]['kind'];

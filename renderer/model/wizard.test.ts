@@ -4,6 +4,7 @@ import { parseCatalogue } from './catalogue';
 import type { Host, ImageInfo } from './types';
 import {
   chooseOs,
+  fileProblem,
   firstInvalidStep,
   freeName,
   initialDraft,
@@ -80,10 +81,20 @@ describe('wizard', () => {
     expect(firstInvalidStep(d, context)).toBeNull();
     const input = toCreateInput(d);
     expect(contract['vm.create'].input.safeParse(input).success).toBe(true);
-    expect(input.config.disks).toEqual([
-      { id: 'boot', path: iso.path, bus: 'virtio', format: 'raw', readOnly: true, kind: 'disc' },
-    ]);
+    expect(input.config.disks).toEqual([{ id: 'boot', path: iso.path, bus: 'ide', format: 'raw', readOnly: true, kind: 'disc' }]);
     expect(input.newDisk).toEqual({ bytes: 25 * 1024 ** 3 });
+    const vhd: typeof d = { ...d, diskFormat: 'vhd', diskVariant: 'fixed' };
+    expect(toCreateInput(vhd).newDisk).toEqual({ bytes: 25 * 1024 ** 3, format: 'vhd', variant: 'fixed' });
+    expect(validateStep('storage', { ...vhd, diskGiB: 3000 }, context)).toHaveProperty('diskGiB');
+    expect(validateStep('storage', { ...d, diskGiB: 3000 }, context)).toEqual({});
+  });
+
+  it('firmware is told from other files by its size only', () => {
+    const file = (bytes: number) => ({ path: '/f', info: { ...iso, kind: 'unknown' as const, problem: 'Not an image.', bytes } });
+    expect(fileProblem(file(4 << 20), 'firmware')).toBeNull();
+    expect(fileProblem(file(0), 'firmware')).toMatch(/empty/);
+    expect(fileProblem(file(700 << 20), 'firmware')).toMatch(/too large/);
+    expect(fileProblem(file(4 << 20), 'image')).toBe('Not an image.');
   });
 
   it('never overwrites what the user typed', () => {

@@ -1,8 +1,20 @@
 /** The creation wizard as data: a draft, pure steps on it, what is wrong with it, and what it asks the service for. */
 import { formatBytes, formatMiB, plural, baseName } from './format';
 import { findOs, type OsEntry } from './catalogue';
+import { mediumKind } from './drop';
 import { cpuZones, defaultCpus, defaultMemoryMiB, memoryZones } from './zones';
-import { CPUS_MAX, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Disk, type Host, type ImageInfo, type Input } from './types';
+import { bytesOf, isThin, newDrive, sizeProblem } from './storage';
+import {
+  CPUS_MAX,
+  MEMORY_MAX_MIB,
+  MEMORY_MIN_MIB,
+  type Disk,
+  type DiskFormat,
+  type DiskVariant,
+  type Host,
+  type ImageInfo,
+  type Input,
+} from './types';
 
 export const WIZARD_STEPS = ['system', 'resources', 'boot', 'storage', 'summary'] as const;
 export type WizardStep = (typeof WIZARD_STEPS)[number];
@@ -38,6 +50,8 @@ export interface Draft {
   readonly newDisk: boolean;
   readonly diskGiB: number;
   readonly diskTouched: boolean;
+  readonly diskFormat: DiskFormat;
+  readonly diskVariant: DiskVariant;
 }
 
 /** Both the screen and the first serial port show the kernel's messages; the last one named gets /dev/console. */
@@ -69,6 +83,8 @@ export function initialDraft(context: WizardContext): Draft {
     newDisk: false,
     diskGiB: 20,
     diskTouched: false,
+    diskFormat: 'raw',
+    diskVariant: 'dynamic',
   };
   return chooseOs(draft, os.id, context);
 }
@@ -110,11 +126,21 @@ export type FieldErrors = Readonly<
   Partial<Record<'name' | 'cpus' | 'memoryMiB' | 'kernel' | 'initrd' | 'commandLine' | 'image' | 'diskGiB', string>>
 >;
 
-export function fileProblem(file: DraftFile, wanted: 'kernel' | 'initrd' | 'image'): string | null {
+/** What fits below 4 GiB where firmware is mapped. */
+const FIRMWARE_BYTES_MAX = 16 * 1024 * 1024;
+
+export function fileProblem(file: DraftFile, wanted: 'kernel' | 'initrd' | 'image' | 'firmware'): string | null {
   if (file.error !== undefined) return file.error;
   if (file.info === undefined) return null;
   // An initrd is an archive to the kernel only: whatever the inspection thinks of it, the kernel decides.
   if (wanted === 'initrd') return file.info.bytes === 0 ? 'This file is empty.' : null;
+  // Nor does an image look into firmware: only its size tells that something else was meant.
+  if (wanted === 'firmware')
+    return file.info.bytes === 0
+      ? 'This file is empty.'
+      : file.info.bytes > FIRMWARE_BYTES_MAX
+        ? 'This is too large for firmware: images of SeaBIOS and OVMF have 16 MiB at most.'
+        : null;
   if (file.info.problem !== undefined) return file.info.problem;
   if (wanted === 'kernel' && file.info.kind !== 'linuxKernel') return 'This is not a Linux kernel (bzImage).';
   if (wanted === 'image' && file.info.kind === 'linuxKernel')
@@ -154,8 +180,10 @@ export function validateStep(step: WizardStep, draft: Draft, context: WizardCont
       }
       break;
     case 'storage':
-      if (draft.newDisk && !(Number.isFinite(draft.diskGiB) && draft.diskGiB >= 1 && draft.diskGiB <= 16 * 1024))
-        errors.diskGiB = 'From 1 GiB to 16 TiB.';
+      if (draft.newDisk) {
+        const wrong = draft.diskGiB < 1 ? 'At least 1 GiB.' : sizeProblem(draft.diskGiB, draft.diskFormat);
+        if (wrong !== undefined) errors.diskGiB = wrong;
+      }
       break;
     case 'summary':
       for (const earlier of WIZARD_STEPS.slice(0, -1)) Object.assign(errors, validateStep(earlier, draft, context));
@@ -168,21 +196,10 @@ export function validateStep(step: WizardStep, draft: Draft, context: WizardCont
 export const firstInvalidStep = (draft: Draft, context: WizardContext): WizardStep | null =>
   WIZARD_STEPS.find((step) => Object.keys(validateStep(step, draft, context)).length > 0) ?? null;
 
-/** An image as a disk of a machine. Discs are never written. */
-export const diskFromImage = (path: string, kind: 'disk' | 'disc', id: string): Disk => ({
-  id,
-  path,
-  bus: 'virtio',
-  format: 'raw',
-  readOnly: kind === 'disc',
-  kind,
-});
+const imageKind = (info: ImageInfo | undefined): Disk['kind'] => (info === undefined ? 'disk' : (mediumKind(info) ?? 'disk'));
 
 export function toCreateInput(draft: Draft): Input<'vm.create'> {
-  const disks: Disk[] =
-    draft.bootKind === 'image'
-      ? [diskFromImage(draft.image.path, draft.image.info?.kind === 'disc' ? 'disc' : 'disk', 'boot')]
-      : [];
+  const disks: Disk[] = draft.bootKind === 'image' ? [newDrive(draft.image.path, imageKind(draft.image.info), 'boot')] : [];
   return {
     config: {
       name: draft.name.trim(),
@@ -206,7 +223,13 @@ export function toCreateInput(draft: Draft): Input<'vm.create'> {
       accelerator: 'auto',
       tier: 'auto',
     },
-    ...(draft.newDisk && { newDisk: { bytes: Math.round(draft.diskGiB * 1024) * 1024 * 1024 } }),
+    ...(draft.newDisk && {
+      newDisk: {
+        bytes: bytesOf(draft.diskGiB),
+        ...(draft.diskFormat !== 'raw' && { format: draft.diskFormat }),
+        ...(draft.diskVariant !== 'dynamic' && { variant: draft.diskVariant }),
+      },
+    }),
   };
 }
 
@@ -220,7 +243,7 @@ export function summarize(draft: Draft, context: WizardContext): string {
         ? `starts the kernel ${baseName(draft.kernel.path)}${draft.initrd.path !== '' ? ` with ${baseName(draft.initrd.path)}` : ''}`
         : `starts from ${baseName(draft.image.path)}`;
   const disk = draft.newDisk
-    ? `, with a new disk of ${formatBytes(draft.diskGiB * 1024 ** 3)} that takes up space only as it fills`
+    ? `, with a new disk of ${formatBytes(draft.diskGiB * 1024 ** 3)}${isThin(draft.diskVariant) ? ' that takes up space only as it fills' : ''}`
     : '';
   const kind = os.id === 'other' ? 'a machine' : `${/^[aeiou]/i.test(os.name) ? 'an' : 'a'} ${os.name} machine`;
   return `“${draft.name.trim()}” is ${kind} with ${plural(draft.cpus, 'processor')} and ${formatMiB(draft.memoryMiB)} of memory that ${starts}${disk}.`;

@@ -3,6 +3,8 @@ import { Api, Feed, type Transport } from '../api';
 import type { OsEntry } from '../model/catalogue';
 import { createConnectionStore } from './connection';
 import { createHostStore } from './host';
+import { createJobStore } from './jobs';
+import { createKeptStore } from './kept';
 import { createLibraryStore } from './library';
 import { createNoticeStore } from './notices';
 import { createPreferencesStore } from './preferences';
@@ -18,6 +20,8 @@ export function createLodge(transport: Transport, catalogue: readonly OsEntry[])
   const host = createHostStore();
   const preferences = createPreferencesStore(api, notices);
   const vms = createVmStore(api, notices);
+  const jobs = createJobStore(api, notices);
+  const kept = createKeptStore();
   const library = createLibraryStore();
   const thumbnails = createThumbnailStore(api);
   const uploads = createUploadStore(transport);
@@ -28,6 +32,7 @@ export function createLodge(transport: Transport, catalogue: readonly OsEntry[])
       host.setState({ host: s.host });
       preferences.setState({ preferences: s.preferences });
       notices.getState().setStanding(s.notices);
+      jobs.getState().replace(s.jobs ?? []);
       connection.setState({ ready: true, error: null });
     },
     onEvent: (e) => {
@@ -45,6 +50,7 @@ export function createLodge(transport: Transport, catalogue: readonly OsEntry[])
           preferences.setState({ preferences: e.preferences });
           break;
         case 'job':
+          jobs.getState().put(e.job);
           break;
         case 'notice':
           notices.getState().say(e.level, e.message);
@@ -65,6 +71,8 @@ export function createLodge(transport: Transport, catalogue: readonly OsEntry[])
     host,
     preferences,
     vms,
+    jobs,
+    kept,
     library,
     thumbnails,
     uploads,
@@ -72,12 +80,15 @@ export function createLodge(transport: Transport, catalogue: readonly OsEntry[])
     dispose: () => {
       unlink();
       feed.dispose();
+      kept.dispose();
       transport.dispose();
     },
   };
 }
 
 export type Lodge = ReturnType<typeof createLodge>;
+export type { TrackedJob } from './jobs';
+export { scaleKey } from './kept';
 export type { ViewerSession, ViewerState } from './viewer';
 export type { Notice } from './notices';
 export type { FrameRect, LinkState } from '../api';

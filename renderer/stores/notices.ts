@@ -5,6 +5,8 @@ export interface Notice {
   readonly id: number;
   readonly level: 'info' | 'warning' | 'error';
   readonly message: string;
+  /** A button beside the words. */
+  readonly action?: { readonly label: string; run(): void };
 }
 
 /** An error that wants an answer: it stays until it is closed, and offers the ways out it has. */
@@ -25,7 +27,7 @@ export interface NoticeState {
   failure: Failure | null;
   setStanding(notices: readonly string[]): void;
   dismissStanding(notice: string): void;
-  say(level: Notice['level'], message: string): void;
+  say(level: Notice['level'], message: string, action?: Notice['action']): void;
   taken(id: number): void;
   fail(context: string, error: unknown, options?: { vmId?: string; retry?: () => void }): void;
   closeFailure(): void;
@@ -41,7 +43,8 @@ export const createNoticeStore = () =>
     failure: null,
     setStanding: (standing) => set({ standing }),
     dismissStanding: (notice) => set((s) => ({ dismissed: [...s.dismissed, notice] })),
-    say: (level, message) => set((s) => ({ toasts: [...s.toasts, { id: nextId++, level, message }] })),
+    say: (level, message, action) =>
+      set((s) => ({ toasts: [...s.toasts, { id: nextId++, level, message, ...(action !== undefined && { action }) }] })),
     taken: (id) => set((s) => ({ toasts: s.toasts.filter((t) => t.id !== id) })),
     fail: (context, error, options = {}) =>
       set({

@@ -107,6 +107,26 @@ describe('stores', () => {
     expect(lodge.vms.getState().byId).toEqual({});
   });
 
+  it('change the medium of a drive: the one that is in goes out first, and stays in when it is locked', async () => {
+    const { transport, lodge } = await open();
+    const disc = { id: 'd0', path: '/old.iso', bus: 'ide', format: 'raw', readOnly: true, kind: 'disc' } as const;
+    const running = vm('running');
+    transport.emit({ type: 'vm', seq: 2, vm: { ...running, definition: { ...running.definition, disks: [disc] } } });
+    transport.answers['vm.attach'] = () => ({ ok: true, value: running });
+    transport.answers['vm.detach'] = (input) =>
+      (input as { force?: boolean }).force === true
+        ? { ok: true, value: running }
+        : { ok: false, error: { code: 'mediumLocked', message: 'The guest has locked it in.' } };
+    transport.calls.length = 0;
+    await expect(lodge.vms.getState().insert(ID, '/new.iso', 'disc')).rejects.toMatchObject({ code: 'mediumLocked' });
+    expect(transport.calls.map((c) => c.name)).toEqual(['vm.detach']);
+    await lodge.vms.getState().insert(ID, '/new.iso', 'disc', true);
+    expect(transport.calls.slice(1)).toEqual([
+      { name: 'vm.detach', input: { id: ID, diskId: 'd0', force: true } },
+      { name: 'vm.attach', input: { id: ID, path: '/new.iso', kind: 'disc' } },
+    ]);
+  });
+
   it('refetch once after a gap in the sequence', async () => {
     const { transport } = await open();
     transport.emit({ type: 'vm', seq: 7, vm: vm('running') });

@@ -36,8 +36,9 @@ const IDLE: ViewerState = {
 };
 
 const SERIAL_PORTS = 4;
-/** Per port, for a terminal that opens later; as much as the VM process keeps for one. */
+/** Per port, for a terminal that opens later in this window. */
 export const SERIAL_HISTORY_BYTES = 256 * 1024;
+const ATTACH: ViewerToVm = { type: 'attach', display: true, serial: [0, 1, 2, 3] };
 /** The first output this soon after attaching is the port's history. */
 const HISTORY_WINDOW_MS = 300;
 const RECONNECT_MS = 300;
@@ -88,11 +89,13 @@ export class ViewerSession {
       this.send({ type: 'serial', port, data: text.slice(at, at + SERIAL_CHUNK) });
   }
 
-  /** The one display of this window; it gets the present size at once and a full frame when it is the first. */
+  /** The one display of this window; it gets the present size at once, and a full frame soon. */
   showFrames(sink: FrameSink): () => void {
     this.frames = sink;
     const { width, height } = this.state.getState().screen;
     if (width > 0 && height > 0) sink.screen(width, height);
+    // Only changes follow the first frame, and those before now went to nobody.
+    this.send(ATTACH);
     return () => {
       if (this.frames === sink) this.frames = undefined;
     };
@@ -126,7 +129,7 @@ export class ViewerSession {
           this.serialSinks.get(port)?.reset();
         }
         this.state.setState({ status: 'open' });
-        this.socket?.send({ type: 'attach', display: true, serial: [0, 1, 2, 3] });
+        this.socket?.send(ATTACH);
       },
       onText: (text) => this.receiveText(text),
       onBinary: (bytes) => this.receiveBinary(bytes),

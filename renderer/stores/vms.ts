@@ -1,6 +1,7 @@
 import { createStore } from 'zustand/vanilla';
 import type { Api } from '../api';
-import type { BrokenVm, Input, Vm, VmConfig, VmId } from '../model/types';
+import { isRemovable } from '../model/storage';
+import type { BrokenVm, DiskKind, Input, Vm, VmConfig, VmId } from '../model/types';
 import type { NoticeStore } from './notices';
 
 /** Calls of one machine that take nothing but its id. */
@@ -31,8 +32,11 @@ export interface VmStoreState {
   create(input: Input<'vm.create'>): Promise<Vm>;
   update(id: VmId, config: Partial<VmConfig>): Promise<Vm>;
   remove(id: VmId, deleteFiles: boolean): Promise<boolean>;
-  attach(id: VmId, path: string): Promise<Vm>;
-  detach(id: VmId, diskId: string): Promise<Vm>;
+  attach(id: VmId, path: string, kind?: DiskKind): Promise<Vm>;
+  /** A disc or floppy that the guest locked in is the error mediumLocked, and goes with `force`. */
+  detach(id: VmId, diskId: string, force?: boolean): Promise<Vm>;
+  /** Into the drive of its kind, for the medium that is in there. */
+  insert(id: VmId, path: string, kind: 'disc' | 'floppy', force?: boolean): Promise<Vm>;
   sendKeys(id: VmId, keys: string): Promise<boolean>;
 }
 
@@ -87,8 +91,13 @@ export const createVmStore = (api: Api, notices: NoticeStore) =>
           return false;
         }
       },
-      attach: (id, path) => api.call('vm.attach', { id, path }),
-      detach: (id, diskId) => api.call('vm.detach', { id, diskId }),
+      attach: (id, path, kind) => api.call('vm.attach', { id, path, ...(kind !== undefined && { kind }) }),
+      detach: (id, diskId, force) => api.call('vm.detach', { id, diskId, ...(force === true && { force }) }),
+      insert: async (id, path, kind, force) => {
+        const inside = get().byId[id]?.definition.disks.find((d) => d.kind === kind && isRemovable(d));
+        if (inside !== undefined) await get().detach(id, inside.id, force);
+        return get().attach(id, path, kind);
+      },
       sendKeys: async (id, keys) => {
         try {
           await api.call('vm.keys', { id, keys });

@@ -256,10 +256,13 @@ export const coloursOn = async (page: Page): Promise<number> => (await look(page
 /** A number that changes when the picture does. */
 export const pictureHash = async (page: Page): Promise<number> => (await look(page)).hash;
 
-function look(page: Page): Promise<{ colours: number; hash: number }> {
+/** How much of the display is not black, from 0 to 1. */
+export const inkOn = async (page: Page): Promise<number> => (await look(page)).ink;
+
+function look(page: Page): Promise<{ colours: number; hash: number; ink: number }> {
   return page.evaluate(() => {
     const canvas = document.querySelector('canvas');
-    if (!canvas || canvas.width === 0 || canvas.height === 0) return { colours: 0, hash: 0 };
+    if (!canvas || canvas.width === 0 || canvas.height === 0) return { colours: 0, hash: 0, ink: 0 };
     // A copy: asking the display's own context for pixels would change how it is drawn.
     const copy = document.createElement('canvas');
     copy.width = Math.min(canvas.width, 800);
@@ -268,7 +271,12 @@ function look(page: Page): Promise<{ colours: number; hash: number }> {
     context.imageSmoothingEnabled = false;
     context.drawImage(canvas, 0, 0, copy.width, copy.height);
     const pixels = new Uint32Array(context.getImageData(0, 0, copy.width, copy.height).data.buffer);
-    return { colours: new Set(pixels).size, hash: pixels.reduce((hash, pixel) => (Math.imul(hash, 31) + pixel) | 0, 7) };
+    const BLACK = 0xff000000;
+    return {
+      colours: new Set(pixels).size,
+      hash: pixels.reduce((hash, pixel) => (Math.imul(hash, 31) + pixel) | 0, 7),
+      ink: pixels.filter((pixel) => pixel !== BLACK && pixel !== 0).length / pixels.length,
+    };
   });
 }
 

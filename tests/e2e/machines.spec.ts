@@ -8,6 +8,7 @@ import {
   debian,
   dropFiles,
   expect,
+  inkOn,
   picture,
   pictureHash,
   test,
@@ -34,6 +35,10 @@ test('a new user double-clicks the guest in the box', async ({ lodge }) => {
   const onScreen = Date.now() - started;
   expect(onScreen, 'milliseconds from the double-click to the picture').toBeLessThan(2000 * patience());
 
+  // A picture for people, and what to compare with when it has been away.
+  await expect.poll(() => inkOn(page)).toBeGreaterThan(0.5);
+  const ink = await inkOn(page);
+
   // It says so on its serial line too.
   await page.getByRole('tab', { name: 'Serial 1' }).click();
   await expect(page.locator('.xterm-rows')).toContainText(BUILTIN.ready);
@@ -47,6 +52,10 @@ test('a new user double-clicks the guest in the box', async ({ lodge }) => {
   const before = await pictureHash(page);
   await typeKeys(page, 'help\n');
   await expect.poll(() => pictureHash(page), { message: 'the guest answers on its screen' }).not.toBe(before);
+  // What was drawn while another tab was open is there too.
+  await expect
+    .poll(() => inkOn(page), { message: 'the whole picture is back, not only what changed' })
+    .toBeGreaterThan(ink * 0.95);
   await page.screenshot({ path: picture(`builtin-${lodge.kind}`) });
   await typeKeys(page, 'poweroff\n');
   await expect(page.getByRole('button', { name: 'Start' }).first()).toBeEnabled({ timeout: 10_000 });
@@ -65,7 +74,7 @@ test('the wizard makes a Linux machine that boots, answers and powers off', asyn
   await library.getByRole('radio', { name: /kernel/i }).check({ force: true });
   await library.getByRole('textbox', { name: 'Kernel' }).fill(guest.kernel);
   await library.getByRole('textbox', { name: 'Initial RAM disk' }).fill(guest.initrd);
-  await library.getByRole('textbox', { name: /command line/i }).fill('console=ttyS0 console=tty0 quiet lodge.test=shell');
+  await library.getByRole('textbox', { name: /command line/i }).fill('console=ttyS0 console=tty0 quiet lodge.test=both');
   await library.screenshot({ path: picture(`wizard-boot-${lodge.kind}`) });
   // There may be a page for a disk between here and the summary.
   const create = library.getByRole('button', { name: 'Create', exact: true });
@@ -83,9 +92,16 @@ test('the wizard makes a Linux machine that boots, answers and powers off', asyn
   await expect.poll(() => lodge.screenText('Debian test'), { timeout: 20_000 }).toContain('Answer: 42');
   await page.screenshot({ path: picture(`linux-${lodge.kind}`) });
 
+  // The mouse is the machine's until the host key is pressed.
+  await expect(page.getByText('Right Ctrl').first()).toBeVisible();
+  await page.keyboard.press('ControlRight');
   await page.getByRole('tab', { name: 'Serial 1' }).click();
   // Printed before the tab was opened: a late viewer sees what was.
-  await expect(page.locator('.xterm-rows')).toContainText(/LODGE-INIT|Linux version/);
+  const terminal = page.locator('.xterm-rows');
+  await expect(terminal).toContainText('LODGE-SHELL');
+  await page.locator('.xterm-helper-textarea').focus();
+  await page.keyboard.type('echo "serial: $((6*7))"\n');
+  await expect(terminal).toContainText('serial: 42');
   await page.screenshot({ path: picture(`serial-${lodge.kind}`) });
 
   await page.getByRole('tab', { name: 'Display' }).click();

@@ -10,12 +10,12 @@ echo "LODGE-INIT kernel=$(uname -r) machine=$(uname -m) cpus=$(nproc) uptime=$(c
 
 mode=$(sed -n 's/.*lodge\.test=\([a-z]*\).*/\1/p' /proc/cmdline)
 
-load_modules() {
+load_modules() { # order file
   while read -r name; do
     # The graphics driver would take the text screen away, which some tests read.
     if [ "$name" = bochs ] && ! grep -q lodge.screen=graphics /proc/cmdline; then continue; fi
     insmod "/modules/$name.ko" || echo "LODGE-MODULE-FAILED $name"
-  done </modules/order
+  done <"/modules/${1:-order}"
 }
 wait_for() { # path, tenths of a second
   n=0
@@ -55,13 +55,80 @@ case "$mode" in
     fi
     if [ -c /dev/hwrng ]; then echo "LODGE-RNG bytes=$(dd if=/dev/hwrng bs=64 count=4 iflag=fullblock 2>/dev/null | wc -c)"; fi
     ;;
+  storage)
+    # Disks behind IDE and AHCI, a disc that comes and goes, floppies. What is there is the host's choice; each is told.
+    load_modules
+    load_modules storage
+    wait_for /dev/sr0 100
+    for name in sda sdb; do wait_for /dev/$name 20 || break; done
+    for path in /sys/block/sd* /sys/block/sr* /sys/block/fd*; do
+      [ -e "$path" ] || continue
+      name=$(basename "$path")
+      echo "LODGE-STORAGE $name sectors=$(cat "$path/size") driver=$(basename "$(readlink "$path/device/../../../driver" || readlink "$path/device/../../../../driver")") model=$(cat "$path/device/model" 2>/dev/null)"
+    done
+    for name in sda sdb; do
+      [ -b /dev/$name ] || continue
+      echo "LODGE-DISK $name read=$(dd if=/dev/$name bs=64k 2>/dev/null | sha256sum | cut -d' ' -f1)"
+      yes lodge-guest-wrote-this | head -c 1048576 | dd of=/dev/$name bs=64k seek=16 conv=fsync 2>/dev/null
+      echo 3 >/proc/sys/vm/drop_caches
+      echo "LODGE-DISK $name reread=$(dd if=/dev/$name bs=64k skip=16 count=16 2>/dev/null | sha256sum | cut -d' ' -f1)"
+    done
+    if [ -b /dev/fd0 ]; then
+      echo "LODGE-FLOPPY read=$(dd if=/dev/fd0 bs=512 2>/dev/null | sha256sum | cut -d' ' -f1)"
+      yes lodge-guest-wrote-this | head -c 36864 | dd of=/dev/fd0 bs=512 seek=72 conv=fsync 2>/dev/null
+      echo "LODGE-FLOPPY written=$?"
+    fi
+    echo 500 >/sys/module/block/parameters/events_dfl_poll_msecs
+    disc() {
+      if mount -t iso9660 -o ro /dev/sr0 /mnt 2>/dev/null; then
+        echo "LODGE-DISC label=$(dd if=/dev/sr0 bs=1 skip=32808 count=32 2>/dev/null | tr -d ' ') file=$(cat /mnt/HELLO.TXT /mnt/hello.txt 2>/dev/null)"
+        umount /mnt
+      else
+        echo "LODGE-DISC none"
+      fi
+    }
+    disc
+    if [ -b /dev/sr0 ] && [ "$(cat /sys/block/sr0/size)" != 0 ] && grep -q lodge.eject /proc/cmdline; then
+      # The kernel notices a change by itself and says so to user space, once until somebody has looked at the drive.
+      cat >/tmp/media <<'HANDLER'
+#!/bin/sh
+[ "$DISK_MEDIA_CHANGE" = 1 ] && echo "LODGE-UEVENT $ACTION $DEVNAME DISK_MEDIA_CHANGE=1" >/dev/console && touch /tmp/changed
+exit 0
+HANDLER
+      chmod +x /tmp/media
+      uevent /tmp/media &
+      sleep 1
+      eject /dev/sr0; echo "LODGE-EJECTED code=$?"
+      n=0
+      while [ $n -lt 600 ]; do
+        if [ -e /tmp/changed ]; then
+          rm /tmp/changed
+          [ "$(dd if=/dev/sr0 bs=2048 count=1 2>/dev/null | wc -c)" = 0 ] || break
+        fi
+        n=$((n + 1))
+        sleep 0.1
+      done
+      disc
+      mount -t iso9660 -o ro /dev/sr0 /mnt && echo "LODGE-LOCKED"
+      sleep 1
+      read -r answer </dev/console
+      umount /mnt
+      echo "LODGE-UNLOCKED"
+    fi
+    section dmesg; dmesg -r | sed -n 's/^<[0-4]>//p'; end dmesg
+    ;;
   exit)
     # Port 0xf4 = 244: isa-debug-exit.
     printf '\x15' | dd of=/dev/port bs=1 seek=244 conv=notrunc 2>/dev/null
     echo "LODGE-EXIT ignored"
     ;;
-  shell)
+  shell | both)
     load_modules
+    # With a screen as the console, a second shell on the serial line.
+    if [ "$mode" = both ]; then
+      echo "LODGE-SHELL" >/dev/ttyS0
+      PS1='serial# ' setsid sh -c 'exec sh -i </dev/ttyS0 >/dev/ttyS0 2>&1' &
+    fi
     echo "LODGE-SHELL"
     PS1='lodge# ' setsid sh -c 'exec sh -i </dev/console >/dev/console 2>&1'
     ;;

@@ -1,17 +1,32 @@
 #include "accelerator/kvm/kvm.h"
 
+#include "accelerator/kvm/host.h"
+#include "accelerator/kvm/machine.h"
+#include "accelerator/kvm/trial.h"
+
 namespace lodge {
 namespace {
-
-constexpr const char* kReason = "Lodge's KVM accelerator is not included in this build.";
 
 class Kvm final : public Accelerator {
  public:
   const char* kind() const override { return "kvm"; }
-  Probe probe() const override { return {false, kReason, {}}; }
-  std::unique_ptr<Machine> create(const MachineConfig&, const std::string&, Error& error) const override {
-    error = kReason;
-    return nullptr;
+
+  Probe probe() const override {
+    Error error;
+    const kvm::Descriptor device = kvm::openDevice(error);
+    if (!device) return {false, false, error, {}};
+    // What the processor and its KVM can do does not change while a program runs.
+    static const Error verdict = kvm::selfTest(device);
+    if (verdict.empty()) return {true, false, "Runs guests on the processor itself, through KVM.", {}};
+    return {false, true, verdict, {}};
+  }
+
+  std::unique_ptr<Machine> create(const MachineConfig& config, const std::string& tier, Error& error) const override {
+    if (tier != "auto") {
+      error = "KVM runs guests on the processor: it has no " + tier + ".";
+      return nullptr;
+    }
+    return kvm::KvmMachine::create(config, error);
   }
 };
 

@@ -5,26 +5,16 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "accelerator/cpu_state.h"
-#include "accelerator/software/futex.h"
+#include "accelerator/futex.h"
 
 namespace lodge::software {
 namespace {
 
 constexpr const char* kDestroyed = "The machine has been destroyed.";
 constexpr const char* kNotPaused = "The machine must be paused for this.";
-
-constexpr uint32_t kMsrTsc = 0x10, kMsrApicBase = 0x1b, kMsrTscDeadline = 0x6e0;
-
-/** What getState reads beyond State's own fields, where the core has it: SDM vol. 4 table 2-2, AMD APM vol. 2 appendix A. */
-constexpr uint32_t kMsrs[] = {
-    0x3b, 0x174, 0x175, 0x176, 0x1a0, 0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b,
-    0x20c, 0x20d, 0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x277, 0x2ff,
-    0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103,
-};
 
 }  // namespace
 
@@ -224,35 +214,24 @@ Error SoftwareMachine::unmap(Gpa gpa, uint64_t bytes) {
 
 Error SoftwareMachine::addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) {
   if (destroyed_) return kDestroyed;
-  const auto taken = [&](const Doorbell& d) { return d.id == id || (d.kind == kind && d.address == address && d.width == width); };
-  if (std::any_of(doorbells_.begin(), doorbells_.end(), taken)) return "There is a doorbell with this number or at this address.";
-  withWorldStopped([&] {
-    const Doorbell bell{kind, static_cast<uint8_t>(width), id, address};
-    const auto before = [](const Doorbell& a, const Doorbell& b) {
-      return a.kind != b.kind ? a.kind < b.kind : a.address < b.address;
-    };
-    doorbells_.insert(std::upper_bound(doorbells_.begin(), doorbells_.end(), bell, before), bell);
-  });
+  const Doorbell bell{kind, static_cast<uint8_t>(width), id, address};
+  if (doorbells_.taken(bell)) return "There is a doorbell with this number or at this address.";
+  withWorldStopped([&] { doorbells_.add(bell); });
   return {};
 }
 
 void SoftwareMachine::removeDoorbell(uint32_t id) {
   if (destroyed_) return;
-  withWorldStopped([&] { std::erase_if(doorbells_, [&](const Doorbell& bell) { return bell.id == id; }); });
+  withWorldStopped([&] { doorbells_.remove(id); });
 }
 
 bool SoftwareMachine::ring(DoorbellKind kind, uint64_t address, unsigned width, const void* data) noexcept {
-  auto at = std::lower_bound(doorbells_.begin(), doorbells_.end(), address, [&](const Doorbell& bell, uint64_t wanted) {
-    return bell.kind != kind ? bell.kind < kind : bell.address < wanted;
-  });
-  for (; at != doorbells_.end() && at->kind == kind && at->address == address; ++at) {
-    if (at->width != width) continue;
-    uint64_t value = 0;
-    std::memcpy(&value, data, width);
-    exits_.ring(at->id, value);
-    return true;
-  }
-  return false;
+  const Doorbell* const bell = doorbells_.find(kind, address, width);
+  if (bell == nullptr) return false;
+  uint64_t value = 0;
+  std::memcpy(&value, data, width);
+  exits_.ring(bell->id, value);
+  return true;
 }
 
 // ---- state -----------------------------------------------------------------------------------------------------------------
@@ -281,7 +260,7 @@ CpuSnapshot SoftwareMachine::snapshot(Vcpu& vcpu) noexcept {
     out.state.apicBase = value;
     out.msrs.emplace_back(kMsrApicBase, value);
   }
-  for (uint32_t msr : kMsrs) {
+  for (uint32_t msr : kSavedMsrs) {
     if (vcpu.cpu().readMsr(msr, value)) out.msrs.emplace_back(msr, value);
   }
   if (chip_.readMsr(vcpu.index(), kMsrTscDeadline, value)) out.msrs.emplace_back(kMsrTscDeadline, value);

@@ -17,8 +17,9 @@
 #include <vector>
 
 #include "accelerator/accelerator.h"
-#include "accelerator/software/clock.h"
-#include "accelerator/software/exit_channel.h"
+#include "accelerator/clock.h"
+#include "accelerator/doorbells.h"
+#include "accelerator/exit_channel.h"
 #include "accelerator/software/vcpu.h"
 #include "irqchip/irqchip.h"
 
@@ -63,12 +64,6 @@ class SoftwareMachine final : public Machine, private IrqChip::Outside {
 
  private:
   enum StopFlag : uint32_t { kPause = 1, kWorld = 2, kEnd = 4 };
-  struct Doorbell {
-    DoorbellKind kind;
-    uint8_t width;
-    uint32_t id;
-    uint64_t address;
-  };
 
   explicit SoftwareMachine(const MachineConfig& config);
 
@@ -94,7 +89,7 @@ class SoftwareMachine final : public Machine, private IrqChip::Outside {
   std::vector<std::unique_ptr<Vcpu>> vcpus_;  // outlives nothing below that calls into it: see the destructor
   IrqChip chip_;
   ExitChannel exits_;
-  std::vector<Doorbell> doorbells_;  // sorted by kind and address
+  Doorbells doorbells_;
 
   std::mutex runLock_;
   std::condition_variable parkChanged_, allParked_;

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "accelerator/software/futex.h"
+#include "accelerator/futex.h"
 #include "accelerator/software/machine.h"
 
 namespace lodge::software {

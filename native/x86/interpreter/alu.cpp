@@ -167,7 +167,7 @@ Handler bindAluOp(const Binding& b, Form form) {
       if constexpr (isCompare(A)) {
         return imm ? compareMem<A, T, e(), true> : compareMem<A, T, e(), false>;
       } else if (d.lock) {
-        constexpr Ea general = e() == Ea::Slow ? Ea::Slow : Ea::Full;
+        constexpr Ea general = generalEa(e());
         return imm ? aluMem<A, T, general, true, true> : aluMem<A, T, general, false, true>;
       } else {
         return imm ? aluMem<A, T, e(), true, false> : aluMem<A, T, e(), false, false>;
@@ -226,7 +226,7 @@ Handler bindUnary(const Binding& b) {
     using T = decltype(t);
     if (!d.memory) return unaryReg<A, T>;
     return byEa(ea, [&](auto e) -> Handler {
-      constexpr Ea general = e() == Ea::Slow ? Ea::Slow : Ea::Full;
+      constexpr Ea general = generalEa(e());
       if (d.lock) return unaryLocked<A, T, general>;
       return unaryMem<A, T, e()>;
     });
@@ -264,12 +264,11 @@ Handler bindShift(const Binding& b, Form form) {
   b.i.reg = regOffset(d, d.rm, d.operandSize);
   b.i.imm = form == Form::M1 ? 1 : static_cast<int32_t>(d.immediate);
   const bool byCl = form == Form::MC;
-  const Ea ea = eaOf(b) == Ea::Slow ? Ea::Slow : Ea::Full;
+  const Ea ea = eaOf(b);
   return bySize(d.operandSize, [&](auto t) -> Handler {
     using T = decltype(t);
     if (!d.memory) return byCl ? shiftReg<A, T, true> : shiftReg<A, T, false>;
-    if (ea == Ea::Slow) return byCl ? shiftMem<A, T, Ea::Slow, true> : shiftMem<A, T, Ea::Slow, false>;
-    return byCl ? shiftMem<A, T, Ea::Full, true> : shiftMem<A, T, Ea::Full, false>;
+    return byGeneralEa(ea, [&](auto e) -> Handler { return byCl ? shiftMem<A, T, e(), true> : shiftMem<A, T, e(), false>; });
   });
 }
 
@@ -305,12 +304,13 @@ Handler bindDoubleShift(const Binding& b) {
   b.i.rm = regOffset(d, d.rm, 8);
   b.i.imm = static_cast<int32_t>(d.immediate);
   const bool byCl = d.row->form == Form::MRC;
-  const bool slow = eaOf(b) == Ea::Slow;
+  const Ea ea = eaOf(b);
   return byWideSize(d.operandSize, [&](auto t) -> Handler {
     using T = decltype(t);
     if (!d.memory) return byCl ? doubleShift<Left, T, Ea::Full, true, false> : doubleShift<Left, T, Ea::Full, false, false>;
-    if (slow) return byCl ? doubleShift<Left, T, Ea::Slow, true, true> : doubleShift<Left, T, Ea::Slow, false, true>;
-    return byCl ? doubleShift<Left, T, Ea::Full, true, true> : doubleShift<Left, T, Ea::Full, false, true>;
+    return byGeneralEa(ea, [&](auto e) -> Handler {
+      return byCl ? doubleShift<Left, T, e(), true, true> : doubleShift<Left, T, e(), false, true>;
+    });
   });
 }
 
@@ -339,12 +339,11 @@ Handler bindImul2(const Binding& b) {
   b.i.rm = regOffset(d, d.rm, 8);
   b.i.imm = static_cast<int32_t>(d.immediate);
   const bool imm = d.row->form == Form::RMI;
-  const bool slow = eaOf(b) == Ea::Slow;
+  const Ea ea = eaOf(b);
   return byWideSize(d.operandSize, [&](auto t) -> Handler {
     using T = decltype(t);
     if (!d.memory) return imm ? imulReg<T, Ea::Full, false, true> : imulReg<T, Ea::Full, false, false>;
-    if (slow) return imm ? imulReg<T, Ea::Slow, true, true> : imulReg<T, Ea::Slow, true, false>;
-    return imm ? imulReg<T, Ea::Full, true, true> : imulReg<T, Ea::Full, true, false>;
+    return byGeneralEa(ea, [&](auto e) -> Handler { return imm ? imulReg<T, e(), true, true> : imulReg<T, e(), true, false>; });
   });
 }
 

@@ -13,7 +13,7 @@ constexpr unsigned kMaxInsns = 64;  ///< bounds how long a request waits, togeth
 constexpr uint8_t kZeroUnit = static_cast<uint8_t>(unitOf(sizeof(State)));
 static_assert(offsetof(State, gpr) == 0 && sizeof(State) / 8 < 256);
 
-size_t hashOf(Gpa gpa, uint32_t mode) { return (gpa ^ gpa >> 14 ^ mode << 13) & ((size_t{1} << Core::kHashBits) - 1); }
+size_t hashOf(Gpa gpa, uint32_t mode) { return (gpa ^ gpa >> 14 ^ mode << 13 ^ mode << 7) & ((size_t{1} << Core::kHashBits) - 1); }
 
 uint64_t chunksOf(unsigned first, unsigned bytes) {
   const unsigned from = first >> 6, to = (first + bytes - 1) >> 6;
@@ -36,7 +36,7 @@ void describeOperands(const Decoded& d, Insn& i) {
                                  (d.lock ? kInsnLock : 0) | (d.rex ? kInsnRex : 0) | (d.memory ? kInsnMemory : 0));
   i.base = d.base == kNoRegister ? kZeroUnit : d.base == kRipRegister ? kRipUnit : d.base;
   i.index = d.index == kNoRegister ? kZeroUnit : d.index;
-  i.segmentBase = d.mode == CodeSize::k64 && d.segment >= kFs ? segmentUnit(d.segment) : kZeroUnit;
+  i.segmentBase = d.segment >= kFs ? segmentUnit(d.segment) : kZeroUnit;  // the others have none where this is looked at
   int64_t displacement = d.displacement;
   if (d.base == kRipRegister) {
     // Relative to the next instruction; the block's start is what the rip slot holds.
@@ -62,6 +62,11 @@ Handler bind(const Binding& b) {
 }  // namespace
 
 Ea eaOf(const Binding& b) {
+  if (b.d.mode == CodeSize::k32 && b.d.addressSize == 4) {
+    const unsigned s = b.d.segment;
+    const bool flat = s == kFs ? b.mode & kModeFlatFs : s == kGs ? b.mode & kModeFlatGs : s != kCs && (b.mode & kModeFlat);
+    return flat ? Ea::Flat : Ea::Slow;
+  }
   if (b.d.mode != CodeSize::k64 || b.d.addressSize != 8 || (b.i.flags & kInsnRawRip)) return Ea::Slow;
   if (b.i.index != kZeroUnit || b.i.segmentBase != kZeroUnit) return Ea::Full;
   return Ea::Base;
@@ -158,7 +163,7 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
     }
     describeOperands(d, i);
     const int64_t target = static_cast<int64_t>(at + d.length) + static_cast<int64_t>(d.immediate);
-    const Binding binding{*this, d, i, target >= 0 && target < static_cast<int64_t>(kPageBytes), at + d.length >= kPageBytes};
+    const Binding binding{*this, d, i, mode, target >= 0 && target < static_cast<int64_t>(kPageBytes), at + d.length >= kPageBytes};
     i.fn = bind(binding);
     at += d.length;
     if (d.row->attributes & kEnds) ended = true;
@@ -185,6 +190,8 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
 }
 
 Block* Core::findBlock(bool single) {
+  // Segment loads of every kind end up here before the next instruction runs.
+  if (codeSize == CodeSize::k32 && modeBits != (static_cast<uint32_t>(codeSize) | flatness())) updateMode();
   const uint64_t rip = state.rip;
   uint64_t linear = rip + codeBase;
   if (codeSize != CodeSize::k64) {
@@ -205,7 +212,7 @@ Block* Core::findBlock(bool single) {
     Gpa page;
     if (!fetchPage(linear, page)) return nullptr;
     const Gpa gpa = page | (linear & kPageMask);
-    const uint32_t mode = static_cast<uint32_t>(codeSize) | (single ? +kModeSingle : 0u);
+    const uint32_t mode = modeBits | (single ? +kModeSingle : 0u);
     Gpa second = ~0ull;
     for (block = hash[hashOf(gpa, mode)]; block; block = block->hashNext) {
       if (block->gpa != gpa || block->mode != mode) continue;

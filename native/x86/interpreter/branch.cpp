@@ -10,20 +10,22 @@ inline uint64_t ripMask(const Insn* i) {
   return i->operandSize() == 8 ? ~0ull : i->operandSize() == 4 ? 0xffffffffull : 0xffffull;
 }
 
-template <unsigned Cc, bool Same>
+// T is the width of RIP: 64 bits, or 32 in flat code, where CS refuses no target.
+
+template <class T, unsigned Cc, bool Same>
 Exec jcc(Core& c, const Insn* i) {
-  if (condition<Cc>(c)) return followLink<Same>(c, 0, targetOf(c, i));
+  if (condition<Cc>(c)) return followLink<Same>(c, 0, static_cast<T>(targetOf(c, i)));
   return followLink<true>(c, 1, nextRip(c, i));
 }
 /** The fall-through lies in another page. */
-template <unsigned Cc, bool Same>
+template <class T, unsigned Cc, bool Same>
 Exec jccAtPageEnd(Core& c, const Insn* i) {
-  if (condition<Cc>(c)) return followLink<Same>(c, 0, targetOf(c, i));
+  if (condition<Cc>(c)) return followLink<Same>(c, 0, static_cast<T>(targetOf(c, i)));
   return followLink<false>(c, 1, nextRip(c, i));
 }
-template <bool Same>
+template <class T, bool Same>
 Exec jmp(Core& c, const Insn* i) {
-  return followLink<Same>(c, 0, targetOf(c, i));
+  return followLink<Same>(c, 0, static_cast<T>(targetOf(c, i)));
 }
 
 /** Any mode: the target is checked against CS before anything is changed. */
@@ -54,14 +56,14 @@ bool callSlow(Core& c, const Insn* i) {
   c.nextRip = target;
   return true;
 }
-template <bool Same>
-Exec call64(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
+template <class T, bool Same>
+Exec callNear(Core& c, const Insn* i) {
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRsp] - sizeof(T));
+  auto* m = fastWrite<T>(c, sp);
   if (UNLIKELY(!m)) return ending<callSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = nextRip(c, i);
+  *reinterpret_cast<Unaligned<T>*>(m) = static_cast<T>(nextRip(c, i));
   c.state.gpr[kRsp] = sp;
-  return followLink<Same>(c, 0, targetOf(c, i));
+  return followLink<Same>(c, 0, static_cast<T>(targetOf(c, i)));
 }
 
 template <bool Call>
@@ -80,22 +82,22 @@ bool indirectSlow(Core& c, const Insn* i) {
   c.nextRip = target;
   return true;
 }
-template <bool Call, Ea E, bool Mem>
-Exec indirect64(Core& c, const Insn* i) {
+template <class T, bool Call, Ea E, bool Mem>
+Exec indirect(Core& c, const Insn* i) {
   uint64_t target;
   if constexpr (Mem) {
-    const auto* m = memRead<uint64_t, E>(c, i);
+    const auto* m = memRead<T, E>(c, i);
     if (UNLIKELY(!m)) return ending<indirectSlow<Call>>(c, i);
     target = *m;
   } else {
-    target = reg<uint64_t>(c, i->rm);
+    target = reg<T>(c, i->rm);
   }
   if (UNLIKELY(!canonical(target))) return ending<indirectSlow<Call>>(c, i);
   if constexpr (Call) {
-    const uint64_t sp = c.state.gpr[kRsp] - 8;
-    auto* m = fastWrite<uint64_t>(c, sp);
+    const uint64_t sp = static_cast<T>(c.state.gpr[kRsp] - sizeof(T));
+    auto* m = fastWrite<T>(c, sp);
     if (UNLIKELY(!m)) return ending<indirectSlow<Call>>(c, i);
-    *reinterpret_cast<Unaligned<uint64_t>*>(m) = nextRip(c, i);
+    *reinterpret_cast<Unaligned<T>*>(m) = static_cast<T>(nextRip(c, i));
     c.state.gpr[kRsp] = sp;
   }
   return followIndirect(c, target);
@@ -112,14 +114,25 @@ bool retSlow(Core& c, const Insn* i) {
   c.state.gpr[kRsp] = mask == 0xffff ? (c.state.gpr[kRsp] & ~mask) | sp : sp;
   return true;
 }
-Exec ret64(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp];
-  const auto* m = fastRead<uint64_t>(c, sp);
+template <class T>
+Exec ret(Core& c, const Insn* i) {
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRsp]);
+  const auto* m = fastRead<T>(c, sp);
   if (UNLIKELY(!m)) return ending<retSlow>(c, i);
-  const uint64_t target = *reinterpret_cast<const Unaligned<uint64_t>*>(m);
+  const uint64_t target = *reinterpret_cast<const Unaligned<T>*>(m);
   if (UNLIKELY(!canonical(target))) return ending<retSlow>(c, i);
-  c.state.gpr[kRsp] = sp + 8 + static_cast<uint16_t>(i->imm);
+  c.state.gpr[kRsp] = static_cast<T>(sp + sizeof(T) + static_cast<uint16_t>(i->imm));
   return followIndirect(c, target);
+}
+
+template <bool Call>
+Handler bindIndirect(const Binding& b) {
+  const bool mode64 = b.d.mode == CodeSize::k64, flat = (b.mode & kModeFlat) && b.d.operandSize == 4;
+  if (!mode64 && !flat) return ending<indirectSlow<Call>>;
+  if (!b.d.memory) return flat ? indirect<uint32_t, Call, Ea::Slow, false> : indirect<uint64_t, Call, Ea::Slow, false>;
+  const Ea ea = eaOf(b);
+  if (flat) return ea == Ea::Flat ? indirect<uint32_t, Call, Ea::Flat, true> : ending<indirectSlow<Call>>;
+  return byEa(ea, [](auto e) -> Handler { return indirect<uint64_t, Call, e(), true>; });
 }
 
 /** LOOPNE, LOOPE, LOOP, JCXZ: row is the opcode's low two bits; the counter has the address size. */
@@ -154,37 +167,39 @@ Handler bindBranch(const Binding& b) {
   const bool mode64 = d.mode == CodeSize::k64;
   i.row = d.opcode & 15;
   if (d.row->attributes & kBranch) i.imm64 = static_cast<int64_t>(d.immediate) + i.offset + d.length;
-  const bool same = b.samePage;
+  const bool same = b.samePage, flat = (b.mode & kModeFlat) && d.operandSize == 4;
   switch (d.op) {
     case Op::Jcc: {
-      if (!mode64) return ending<jccLegacy>;
-      const bool fallsOut = b.fallsOut;
-      return byCondition(d.opcode, [&](auto cc) -> Handler {
-        if (fallsOut) return same ? jccAtPageEnd<cc(), true> : jccAtPageEnd<cc(), false>;
-        return same ? jcc<cc(), true> : jcc<cc(), false>;
-      });
+      if (!mode64 && !flat) return ending<jccLegacy>;
+      const auto choose = [&](auto t) -> Handler {
+        using T = decltype(t);
+        const bool fallsOut = b.fallsOut;
+        return byCondition(d.opcode, [&](auto cc) -> Handler {
+          if (fallsOut) return same ? jccAtPageEnd<T, cc(), true> : jccAtPageEnd<T, cc(), false>;
+          return same ? jcc<T, cc(), true> : jcc<T, cc(), false>;
+        });
+      };
+      return mode64 ? choose(uint64_t{}) : choose(uint32_t{});
     }
     case Op::Jmp:
       if (d.row->attributes & kBranch) {
+        if (flat) return same ? jmp<uint32_t, true> : jmp<uint32_t, false>;
         if (!mode64) return ending<jmpLegacy>;
-        return same ? jmp<true> : jmp<false>;
+        return same ? jmp<uint64_t, true> : jmp<uint64_t, false>;
       }
       i.rm = regOffset(d, d.rm, 8);
-      if (!mode64) return ending<indirectSlow<false>>;
-      if (!d.memory) return indirect64<false, Ea::Slow, false>;
-      return byEa(eaOf(b), [](auto e) -> Handler { return indirect64<false, e(), true>; });
+      return bindIndirect<false>(b);
     case Op::Call:
       if (d.row->attributes & kBranch) {
+        if (flat) return same ? callNear<uint32_t, true> : callNear<uint32_t, false>;
         if (!mode64) return ending<callSlow>;
-        return same ? call64<true> : call64<false>;
+        return same ? callNear<uint64_t, true> : callNear<uint64_t, false>;
       }
       i.rm = regOffset(d, d.rm, 8);
-      if (!mode64) return ending<indirectSlow<true>>;
-      if (!d.memory) return indirect64<true, Ea::Slow, false>;
-      return byEa(eaOf(b), [](auto e) -> Handler { return indirect64<true, e(), true>; });
+      return bindIndirect<true>(b);
     case Op::Ret:
       i.imm = static_cast<int32_t>(d.immediate);
-      return mode64 ? ret64 : ending<retSlow>;
+      return mode64 ? ret<uint64_t> : flat ? ret<uint32_t> : ending<retSlow>;
     case Op::Loop:
     case Op::Jcxz:
       i.row = d.opcode & 3;

@@ -147,7 +147,16 @@ enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
 /** Decode mode: what a block's instructions depend on besides their bytes. */
-enum ModeBit : uint32_t { kModeCodeSize = 3, kModeSingle = 4 };
+enum ModeBit : uint32_t {
+  kModeCodeSize = 3,
+  kModeSingle = 4,
+  /** 32-bit code whose CS, SS, DS and ES have base 0 and allow every access in 4 GiB; SS is a 32-bit stack. */
+  kModeFlat = 16,
+  kModeFlatFs = 32,  ///< the same for FS and GS, but for the base
+  kModeFlatGs = 64,
+};
+/** Bits of Core::fetchKey that say where code lies, which is all that its translation depends on. */
+constexpr uint64_t kPlaceKey = ~uint64_t{kModeCodeSize | kModeFlat | kModeFlatFs | kModeFlatGs};
 
 struct Core {
   State state{};
@@ -166,6 +175,7 @@ struct Core {
   bool blockDead = false;     ///< the block at hand was overwritten
   bool shadow = false;        ///< STI or a load of SS: no interrupt before the next instruction is through
   bool interruptMaybe = false;  ///< the controller may have a vector that IF holds back
+  bool stepHeld = false;      ///< no single-step trap behind the instruction at hand, although TF was set before it
   bool nmiBlocked = false, nmiPending = false;
   uint8_t fpBlocked = 0;      ///< FpBlock bits: why SIMD or x87 instructions may not run now
   PendingWrite pending = PendingWrite::None;
@@ -184,7 +194,7 @@ struct Core {
 
   // Less hot.
   uint64_t generation = 1;
-  uint32_t modeBits = 0;
+  uint32_t modeBits = 0;      ///< ModeBit of the code at hand
   Tlb tlbs[kPrivileges];
   Tlb noTlb;                  ///< stays empty: every access takes the slow path (alignment checks)
   WalkEntry walks[kWalkEntries];
@@ -257,6 +267,7 @@ struct Core {
   unsigned iopl() const { return state.rflags >> 12 & 3; }
   /** Derives codeSize, stack size, TLB and fetch key from the architectural state. Call after any change of it. */
   void updateMode();
+  uint32_t flatness() const;  ///< kModeFlat…
   void newGeneration();
   void updateFp();  ///< fpBlocked from CR0 and CR4
   uint64_t stackMask() const;
@@ -400,6 +411,7 @@ struct Binding {
   Core& core;
   const Decoded& d;
   Insn& i;
+  uint32_t mode;  ///< ModeBit of the block
   bool samePage;  ///< relative branches: the target lies in the block's page
   bool fallsOut;  ///< the following instruction does not
 };

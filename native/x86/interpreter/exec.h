@@ -22,8 +22,13 @@ namespace lodge::x86 {
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/** Kinds of effective address. The fast ones are for 64-bit addresses in 64-bit mode; Slow is for everything, and retries. */
-enum class Ea : uint8_t { Base, Full, Slow };
+/**
+ * Kinds of effective address. Base and Full are for 64-bit addresses in 64-bit mode, Flat for 32-bit ones in 32-bit code whose
+ * segments refuse nothing (kModeFlat); Slow is for everything, and retries.
+ */
+enum class Ea : uint8_t { Base, Full, Flat, Slow };
+/** For handlers that have no Base form of their own. */
+constexpr Ea generalEa(Ea e) { return e == Ea::Base ? Ea::Full : e; }
 
 template <class T>
 using Unaligned [[gnu::aligned(1), gnu::may_alias]] = T;
@@ -50,6 +55,11 @@ inline void setReg(Core& c, unsigned offset, T value) {
 
 template <Ea E>
 [[gnu::always_inline]] inline uint64_t fastAddress(Core& c, const Insn* i) {
+  if constexpr (E == Ea::Flat) {
+    // Wraps at 4 GiB. An access that would run over that edge misses the TLB: its last byte is computed in 64 bits.
+    return static_cast<uint32_t>(unit(c, i->base)) + static_cast<uint32_t>(i->disp) +
+           (static_cast<uint32_t>(unit(c, i->index)) << i->scale) + static_cast<uint32_t>(unit(c, i->segmentBase));
+  }
   uint64_t address = unit(c, i->base) + static_cast<int64_t>(i->disp);
   if constexpr (E == Ea::Full) address += (unit(c, i->index) << i->scale) + unit(c, i->segmentBase);
   return address;
@@ -266,7 +276,16 @@ Handler byEa(Ea ea, F f) {
   switch (ea) {
     case Ea::Base: return f(std::integral_constant<Ea, Ea::Base>{});
     case Ea::Full: return f(std::integral_constant<Ea, Ea::Full>{});
+    case Ea::Flat: return f(std::integral_constant<Ea, Ea::Flat>{});
     default: return f(std::integral_constant<Ea, Ea::Slow>{});
+  }
+}
+template <class F>
+Handler byGeneralEa(Ea ea, F f) {
+  switch (ea) {
+    case Ea::Slow: return f(std::integral_constant<Ea, Ea::Slow>{});
+    case Ea::Flat: return f(std::integral_constant<Ea, Ea::Flat>{});
+    default: return f(std::integral_constant<Ea, Ea::Full>{});
   }
 }
 template <class F, unsigned... N>

@@ -270,7 +270,7 @@ RunExit Core::run() {
     }
     const bool trap = state.rflags & kTf, single = trap || shadow;
     shadow = false;
-    blockDead = false;
+    blockDead = stepHeld = false;
     Block* next = findBlock(single);
     if (!next) {
       if (!deliverFault()) return exit;
@@ -290,7 +290,7 @@ RunExit Core::run() {
       icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
       state.rip += cursor->offset;
       if (!deliverFault()) return exit;
-    } else if (trap && state.activity == Activity::Runnable) {
+    } else if (trap && !stepHeld && state.activity == Activity::Runnable) {
       state.dr[6] |= 1u << 14;  // BS
       raise(kDB);
       if (!deliverFault()) return exit;

@@ -149,6 +149,7 @@ bool Core::deliverProtected(uint8_t vector, Source source, bool hasError, uint32
 }
 
 bool Core::deliver(uint8_t vector, Source source, bool hasError, uint32_t error) {
+  pendingLink = nullptr;  // what runs next is not what the last branch led to, even if it lies at the same address
   bool done;
   if (realMode())
     done = deliverReal(vector);

@@ -455,13 +455,13 @@ void Core::dirtyTaken() {
 
 bool Core::fetchPage(uint64_t linear, Gpa& page) {
   FetchEntry& f = fetches[linear >> 12 & (kFetchEntries - 1)];
-  if (f.page == (linear & ~kPageMask) && f.key == fetchKey) {
+  if (f.page == (linear & ~kPageMask) && f.key == (fetchKey & kPlaceKey)) {
     page = f.gpa;
     return true;
   }
   uint64_t info;
   if (!walk(linear, Access::Fetch, cpl == 3 ? kUser : kSupervisor, page, info)) return false;
-  f = {linear & ~kPageMask, fetchKey, page};
+  f = {linear & ~kPageMask, fetchKey & kPlaceKey, page};
   setBloom(fetchedPages, linear >> 12);
   return true;
 }
@@ -470,6 +470,21 @@ void Core::newGeneration() {
   ++generation;
   std::memset(fetchedPages, 0, sizeof fetchedPages);
   updateMode();
+}
+
+uint32_t Core::flatness() const {
+  // Compared as one word each: limit and base, and the attributes that decide what is allowed.
+  constexpr uint16_t mask = kAttrP | kAttrS | kAttrCode | kAttrExpandDown | kAttrWritable;
+  const auto allowsAll = [&](unsigned s) {
+    return state.seg[s].limit == 0xffffffff && (state.seg[s].attributes & mask) == (kAttrP | kAttrS | kAttrWritable);
+  };
+  const auto flat = [&](unsigned s) { return state.seg[s].base == 0 && allowsAll(s); };
+  // An offset that wraps around the top of FS or GS may or may not fault (SDM vol. 3 §5.3): their base is free.
+  uint32_t bits = (allowsAll(kFs) ? +kModeFlatFs : 0u) | (allowsAll(kGs) ? +kModeFlatGs : 0u);
+  const SegmentRegister& cs = state.seg[kCs];
+  if (cs.base == 0 && cs.limit == 0xffffffff && flat(kSs) && (state.seg[kSs].attributes & kAttrDb) && flat(kDs) && flat(kEs))
+    bits |= kModeFlat;
+  return bits;
 }
 
 void Core::updateMode() {
@@ -482,7 +497,8 @@ void Core::updateMode() {
   else
     codeSize = CodeSize::k16;
   codeBase = codeSize == CodeSize::k64 ? 0 : state.seg[kCs].base;
-  fetchKey = generation << 8 | static_cast<uint64_t>(codeSize) | (cpl == 3 ? 8 : 0);
+  modeBits = static_cast<uint32_t>(codeSize) | (codeSize == CodeSize::k32 ? flatness() : 0);
+  fetchKey = generation << 8 | modeBits | (cpl == 3 ? 8 : 0);
   tlb = cpl == 3 && (state.cr0 & kCr0Am) && (state.rflags & kAc) ? &noTlb : &tlbs[privilege()];
 }
 

@@ -78,6 +78,13 @@ Handler bindMov(const Binding& b, Form form) {
       });
     case Form::FD:
     case Form::TD:
+      if (ea == Ea::Flat) {
+        i.reg = kRax * 8;
+        return bySize(size, [&](auto t) -> Handler {
+          using T = decltype(t);
+          return form == Form::TD ? movMemReg<T, Ea::Flat> : movRegMem<T, Ea::Flat>;
+        });
+      }
       i.imm64 = d.displacement;
       return bySize(size, [&](auto t) -> Handler {
         using T = decltype(t);
@@ -422,7 +429,7 @@ Handler bindMove(const Binding& b) {
   const Decoded& d = b.d;
   Insn& i = b.i;
   const unsigned size = d.operandSize;
-  const Ea ea = eaOf(b), general = ea == Ea::Slow ? Ea::Slow : Ea::Full;
+  const Ea ea = eaOf(b);
   switch (d.op) {
     case Op::Mov:
       return bindMov(b, d.row->form);
@@ -439,7 +446,9 @@ Handler bindMove(const Binding& b) {
       i.segmentBase = unitOf(sizeof(State));
       return byWideSize(size, [&](auto t) -> Handler {
         using T = decltype(t);
-        return byEa(ea, [](auto e) -> Handler { return lea<T, e()>; });
+        // No segment is involved, so that any 32-bit code may take the flat form.
+        const bool plain32 = d.mode == CodeSize::k32 && d.addressSize == 4;
+        return byEa(plain32 ? Ea::Flat : ea, [](auto e) -> Handler { return lea<T, e()>; });
       });
     case Op::Xchg: {
       const bool fromOpcode = d.row->form == Form::AO;
@@ -448,7 +457,7 @@ Handler bindMove(const Binding& b) {
       return bySize(size, [&](auto t) -> Handler {
         using T = decltype(t);
         if (!d.memory) return xchgReg<T>;
-        return general == Ea::Slow ? xchgMem<T, Ea::Slow> : xchgMem<T, Ea::Full>;
+        return byGeneralEa(ea, [](auto e) -> Handler { return xchgMem<T, e()>; });
       });
     }
     case Op::Xadd:
@@ -457,7 +466,7 @@ Handler bindMove(const Binding& b) {
       return bySize(size, [&](auto t) -> Handler {
         using T = decltype(t);
         if (!d.memory) return xaddReg<T>;
-        return general == Ea::Slow ? xaddMem<T, Ea::Slow> : xaddMem<T, Ea::Full>;
+        return byGeneralEa(ea, [](auto e) -> Handler { return xaddMem<T, e()>; });
       });
     case Op::Cmpxchg:
       i.reg = regOffset(d, d.reg, size);
@@ -465,7 +474,7 @@ Handler bindMove(const Binding& b) {
       return bySize(size, [&](auto t) -> Handler {
         using T = decltype(t);
         if (!d.memory) return cmpxchgReg<T>;
-        return general == Ea::Slow ? cmpxchgMem<T, Ea::Slow> : cmpxchgMem<T, Ea::Full>;
+        return byGeneralEa(ea, [](auto e) -> Handler { return cmpxchgMem<T, e()>; });
       });
     case Op::Cmpxchg8b:
       return size == 8 ? plain<cmpxchg16b> : plain<cmpxchg8b>;

@@ -1,4 +1,5 @@
-// PUSH, POP and their kin. In 64-bit mode the common forms take the TLB's fast path; everything else is checked in full.
+// PUSH, POP and their kin. In 64-bit mode, and in 32-bit code with flat segments, the common forms take the TLB's fast path;
+// everything else is checked in full.
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -65,39 +66,44 @@ bool popMem(Core& c, const Insn* i) {
   return true;
 }
 
-Exec push64Reg(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
+// T is the width of operand, stack pointer and address alike: 64 bits, or 32 in flat code.
+
+template <class T>
+Exec pushReg(Core& c, const Insn* i) {
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRsp] - sizeof(T));
+  auto* m = fastWrite<T>(c, sp);
   if (UNLIKELY(!m)) return plain<pushRegSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = reg<uint64_t>(c, i->rm);
+  *reinterpret_cast<Unaligned<T>*>(m) = reg<T>(c, i->rm);
   c.state.gpr[kRsp] = sp;
   NEXT;
 }
-Exec push64Imm(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
+template <class T>
+Exec pushImm(Core& c, const Insn* i) {
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRsp] - sizeof(T));
+  auto* m = fastWrite<T>(c, sp);
   if (UNLIKELY(!m)) return plain<pushImmSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = static_cast<uint64_t>(static_cast<int64_t>(i->imm));
+  *reinterpret_cast<Unaligned<T>*>(m) = static_cast<T>(static_cast<int64_t>(i->imm));
   c.state.gpr[kRsp] = sp;
   NEXT;
 }
-template <Ea E>
-Exec push64Mem(Core& c, const Insn* i) {
-  const auto* from = memRead<uint64_t, E>(c, i);
+template <class T, Ea E>
+Exec pushMem(Core& c, const Insn* i) {
+  const auto* from = memRead<T, E>(c, i);
   if (UNLIKELY(!from)) return plain<pushMemSlow>(c, i);
-  const uint64_t sp = c.state.gpr[kRsp] - 8;
-  auto* m = fastWrite<uint64_t>(c, sp);
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRsp] - sizeof(T));
+  auto* m = fastWrite<T>(c, sp);
   if (UNLIKELY(!m)) return plain<pushMemSlow>(c, i);
-  *reinterpret_cast<Unaligned<uint64_t>*>(m) = *from;
+  *reinterpret_cast<Unaligned<T>*>(m) = *from;
   c.state.gpr[kRsp] = sp;
   NEXT;
 }
-Exec pop64Reg(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRsp];
-  const auto* m = fastRead<uint64_t>(c, sp);
+template <class T>
+Exec popReg(Core& c, const Insn* i) {
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRsp]);
+  const auto* m = fastRead<T>(c, sp);
   if (UNLIKELY(!m)) return plain<popRegSlow>(c, i);
-  c.state.gpr[kRsp] = sp + 8;
-  unit(c, i->rm >> 3) = *reinterpret_cast<const Unaligned<uint64_t>*>(m);
+  c.state.gpr[kRsp] = static_cast<T>(sp + sizeof(T));
+  unit(c, i->rm >> 3) = *reinterpret_cast<const Unaligned<T>*>(m);
   NEXT;
 }
 
@@ -112,12 +118,13 @@ bool leaveSlow(Core& c, const Insn* i) {
   setSized(c, kRbp * 8, value, i->operandSize());
   return true;
 }
-Exec leave64(Core& c, const Insn* i) {
-  const uint64_t sp = c.state.gpr[kRbp];
-  const auto* m = fastRead<uint64_t>(c, sp);
+template <class T>
+Exec leave(Core& c, const Insn* i) {
+  const uint64_t sp = static_cast<T>(c.state.gpr[kRbp]);
+  const auto* m = fastRead<T>(c, sp);
   if (UNLIKELY(!m)) return plain<leaveSlow>(c, i);
-  c.state.gpr[kRsp] = sp + 8;
-  c.state.gpr[kRbp] = *reinterpret_cast<const Unaligned<uint64_t>*>(m);
+  c.state.gpr[kRsp] = static_cast<T>(sp + sizeof(T));
+  c.state.gpr[kRbp] = *reinterpret_cast<const Unaligned<T>*>(m);
   NEXT;
 }
 bool enter(Core& c, const Insn* i) {
@@ -187,7 +194,7 @@ bool popSegment(Core& c, const Insn* i) {
   c.state.gpr[kRsp] = old;
   if (!c.loadSegment(static_cast<Seg>(i->rm), static_cast<uint16_t>(value))) return false;
   c.state.gpr[kRsp] = raised;
-  if (i->rm == kSs) c.shadow = true;
+  if (i->rm == kSs) c.shadow = c.stepHeld = true;
   return true;
 }
 bool pushFlags(Core& c, const Insn* i) {
@@ -213,19 +220,20 @@ Handler bindStack(const Binding& b) {
   const Decoded& d = b.d;
   Insn& i = b.i;
   const Ea ea = eaOf(b);
-  const bool wide = d.mode == CodeSize::k64 && d.operandSize == 8;
+  const bool wide = d.mode == CodeSize::k64 && d.operandSize == 8, flat = (b.mode & kModeFlat) && d.operandSize == 4;
   switch (d.op) {
     case Op::Push:
       i.imm = static_cast<int32_t>(d.immediate);
       i.rm = regOffset(d, d.rm, 8);
-      if (d.row->form == Form::I) return wide ? push64Imm : plain<pushImmSlow>;
-      if (!d.memory) return wide ? push64Reg : plain<pushRegSlow>;
+      if (d.row->form == Form::I) return wide ? pushImm<uint64_t> : flat ? pushImm<uint32_t> : plain<pushImmSlow>;
+      if (!d.memory) return wide ? pushReg<uint64_t> : flat ? pushReg<uint32_t> : plain<pushRegSlow>;
+      if (flat && ea == Ea::Flat) return pushMem<uint32_t, Ea::Flat>;
       if (!wide || ea == Ea::Slow) return plain<pushMemSlow>;
-      return ea == Ea::Base ? push64Mem<Ea::Base> : push64Mem<Ea::Full>;
+      return ea == Ea::Base ? pushMem<uint64_t, Ea::Base> : pushMem<uint64_t, Ea::Full>;
     case Op::Pop:
       i.rm = regOffset(d, d.rm, 8);
       if (d.memory) return plain<popMem>;
-      return wide ? pop64Reg : plain<popRegSlow>;
+      return wide ? popReg<uint64_t> : flat ? popReg<uint32_t> : plain<popRegSlow>;
     case Op::PushSeg:
     case Op::PopSeg:
       i.rm = static_cast<uint8_t>(d.opcode >= 0xa8 ? kGs : d.opcode >= 0xa0 ? kFs : Seg(d.opcode >> 3 & 3));
@@ -243,7 +251,7 @@ Handler bindStack(const Binding& b) {
       i.row = static_cast<uint16_t>(d.immediate2);
       return plain<enter>;
     case Op::Leave:
-      return wide ? leave64 : plain<leaveSlow>;
+      return wide ? leave<uint64_t> : flat ? leave<uint32_t> : plain<leaveSlow>;
     default:
       return nullptr;
   }

@@ -46,7 +46,7 @@ bool movToSegment(Core& c, const Insn* i) {
   uint16_t selector;
   if (!operand<uint16_t>(c, i, selector)) return false;
   if (!c.loadSegment(static_cast<Seg>(i->reg), selector)) return false;
-  if (i->reg == kSs) c.shadow = true;
+  if (i->reg == kSs) c.shadow = c.stepHeld = true;  // SDM vol. 3 §6.8.3: traps are held back as well
   return true;
 }
 bool movFromSegment(Core& c, const Insn* i) { return storeWord(c, i, c.state.seg[i->reg].selector); }
@@ -61,6 +61,9 @@ bool softwareInterrupt(Core& c, uint8_t vector, Core::Source source) {
     return false;
   }
   c.nextRip = c.state.rip;
+  // Delivery cleared TF: the handler is not stepped into, and the pushed TF traps after the instruction behind the IRET (SDM
+  // vol. 3 §17.3.1.4).
+  c.stepHeld = true;
   return true;
 }
 bool intN(Core& c, const Insn* i) {

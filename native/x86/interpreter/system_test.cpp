@@ -193,6 +193,61 @@ TEST(singleStepTrapsAfterEachInstruction) {
   CHECK_EQ(g.state().dr[6] & 0x4000, 0x4000u);
 }
 
+TEST(softwareInterruptsAndStackSegmentLoadsAreNotSteppedInto) {
+  Guest g;
+  g.enter64(kCode);
+  // int 21h; nop; mov ss,edx; nop; hlt, with TF set
+  g.code(kCode, {0xcd, 0x21, 0x90, 0x8e, 0xd2, 0x90, 0xf4});
+  g.gate(kDB, kHandler);
+  g.gate(0x21, 0x13000);
+  g.code(kHandler, {0xff, 0xc3, 0x48, 0x8b, 0x0c, 0x24, 0x48, 0x89, 0x0c, 0xdd, 0x00, 0x40, 0x01, 0x00, 0x48, 0xcf});
+  g.code(0x13000, {0xff, 0xc6, 0x48, 0xcf});  // inc esi; iretq
+  g.state().gpr[kRbx] = g.state().gpr[kRsi] = 0;
+  g.state().gpr[kRdx] = kData;
+  g.state().rflags |= kTf;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRsi], 1u);
+  // #DB counts in EBX and notes where it came from: behind the first NOP, and behind the one after MOV SS.
+  CHECK_EQ(g.state().gpr[kRbx], 2u);
+  CHECK_EQ(g.get<uint64_t>(0x14008), kCode + 3);
+  CHECK_EQ(g.get<uint64_t>(0x14010), kCode + 6);
+
+  Guest r;
+  r.put<uint32_t>(0x21 * 4, 0x10000040);  // 1000:0040
+  r.put<uint32_t>(1 * 4, 0x10000050);
+  r.code(0x11000, {0xcd, 0x21, 0x90, 0xf4});
+  r.code(0x10040, {0x46, 0xcf});
+  r.code(0x10050, {0x43, 0xcf});
+  r.enterReal(0x1000, 0x1000);
+  r.state().gpr[kRbx] = r.state().gpr[kRsi] = 0;
+  r.state().rflags |= kTf;
+  CHECK(r.run() == RunExit::Halted);
+  CHECK_EQ(r.state().gpr[kRsi], 1u);
+  CHECK_EQ(r.state().gpr[kRbx], 1u);
+}
+
+TEST(cr4RefusesWhatCpuidDoesNotOffer) {
+  for (const uint32_t bit : {1u, 2u, 1u << 11, 1u << 13, 1u << 17, 1u << 18, 1u << 22, 1u << 23}) {
+    Guest g;
+    g.enter64(kCode);
+    g.gate(kGP, kHandler);
+    g.code(kHandler, {0xf4});
+    g.code(kCode, {0x0f, 0x20, 0xe0, 0x48, 0x09, 0xd8, 0x0f, 0x22, 0xe0, 0xf4});  // mov rax,cr4; or rax,rbx; mov cr4,rax; hlt
+    const uint64_t before = g.state().cr4;
+    g.state().gpr[kRbx] = bit;
+    CHECK(g.run() == RunExit::Halted);
+    CHECK_EQ(g.state().rip, kHandler + 1);
+    CHECK_EQ(g.state().cr4, before);
+  }
+  Guest g;
+  g.enter64(kCode);
+  g.code(kCode, {0x0f, 0x20, 0xe0, 0x48, 0x09, 0xd8, 0x0f, 0x22, 0xe0, 0xf4});
+  g.state().gpr[kRbx] = 0x1cc;  // TSD, DE, MCE, PGE, PCE
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().rip, kCode + 10);
+  CHECK_EQ(g.state().cr4 & 0x1cc, 0x1ccull);
+}
+
 TEST(codeThatRewritesTheNextInstruction) {
   Guest g;
   g.enter64(kCode);

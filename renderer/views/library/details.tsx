@@ -19,6 +19,7 @@ import { isLive } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
 import { engineOf } from '../../model/engine';
 import { baseName, formatBytes, formatDuration, formatMiB, plural, shortPath } from '../../model/format';
+import { driveName } from '../../model/storage';
 import { describeStop } from '../../model/stop-reason';
 import type { Boot, Vm } from '../../model/types';
 import classes from './details.module.css';
@@ -126,8 +127,8 @@ export function Details({ vm }: { vm: Vm }) {
                   {d.kind === 'disc' ? <IconDisc size={15} /> : <IconDeviceFloppy size={15} />}
                   <span>{baseName(d.path)}</span>
                   <Text span size="xs" c="dimmed">
-                    {d.bus === 'virtio' ? 'virtio' : 'IDE'}
-                    {d.readOnly ? ', read-only' : ''}
+                    {driveName(d)}
+                    {d.readOnly && d.kind === 'disk' ? ', read-only' : ''}
                   </Text>
                 </div>
               </Tooltip>
@@ -154,7 +155,12 @@ function BootSummary({ boot, vm }: { boot: Boot; vm: Vm }) {
     case 'builtin':
       return 'The guest that comes with Lodge';
     case 'firmware':
-      return vm.definition.disks[0] !== undefined ? baseName(vm.definition.disks[0].path) : 'Its disks';
+      return (
+        <>
+          {vm.definition.disks[0] !== undefined ? baseName(vm.definition.disks[0].path) : 'Its disks'}
+          {boot.image !== undefined && ` with the firmware ${baseName(boot.image)}`}
+        </>
+      );
     case 'linux':
       return (
         <>

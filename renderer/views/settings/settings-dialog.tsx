@@ -1,26 +1,11 @@
-import {
-  ActionIcon,
-  Alert,
-  Button,
-  Group,
-  Modal,
-  NativeSelect,
-  Select,
-  Stack,
-  Tabs,
-  Text,
-  Textarea,
-  TextInput,
-  Tooltip,
-} from '@mantine/core';
+import { Alert, Button, Group, Modal, NativeSelect, Select, Stack, Tabs, Text, Textarea, TextInput } from '@mantine/core';
 import {
   IconAdjustments,
   IconCpu,
-  IconDeviceFloppy,
-  IconDisc,
+  IconDatabase,
+  IconDeviceDesktop,
   IconInfoCircle,
   IconPlayerPlay,
-  IconTrash,
   IconWriting,
 } from '@tabler/icons-react';
 import { useState } from 'react';
@@ -28,15 +13,16 @@ import { useStore } from 'zustand';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge, useVm } from '../../components/lodge-context';
 import { OsIcon } from '../../components/os-icon';
-import { PathField } from '../../components/path-field';
 import { CpuField, MemoryField } from '../../components/resource-fields';
 import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
 import { predictEngine } from '../../model/engine';
-import { baseName, shortPath } from '../../model/format';
 import { changedFields, configOf, validateSettings } from '../../model/settings';
-import { LodgeError, type Boot, type Disk, type Vm, type VmConfig } from '../../model/types';
-import { DEFAULT_COMMAND_LINE, diskFromImage, fileProblem, type DraftFile } from '../../model/wizard';
+import { driveProblems } from '../../model/storage';
+import { LodgeError, type Vm, type VmConfig } from '../../model/types';
+import { BootTab } from './boot-tab';
+import { DisplayTab } from './display-tab';
+import { StorageTab, type PendingDisk } from './storage-tab';
 import classes from './settings.module.css';
 
 export function SettingsDialog() {
@@ -49,7 +35,7 @@ export function SettingsDialog() {
       opened={vm !== undefined}
       onClose={close}
       title={vm === undefined ? '' : `Settings of “${vm.definition.name}”`}
-      size={720}
+      size={780}
       padding="lg"
     >
       {vm !== undefined && <SettingsForm key={vm.definition.id} vm={vm} onClose={close} />}
@@ -58,10 +44,13 @@ export function SettingsDialog() {
 }
 
 function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
-  const { vms } = useLodge();
+  const { api, vms, notices } = useLodge();
   const host = useHost();
   const [before] = useState(() => configOf(vm.definition));
   const [config, setConfig] = useState(before);
+  /** Images to be made, by disk id, and to be deleted, when the settings are saved. */
+  const [pending, setPending] = useState<Readonly<Record<string, PendingDisk>>>({});
+  const [doomed, setDoomed] = useState<readonly string[]>([]);
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<LodgeError | null>(null);
   const names = useStore(vms, (s) => s.byId);
@@ -73,6 +62,11 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
   const patch = changedFields(before, { ...config, name: config.name.trim() });
   const change = (part: Partial<VmConfig>): void => setConfig((c) => ({ ...c, ...part }));
 
+  // A running machine's discs come and go meanwhile: what is shown is what is true, not the draft.
+  const disks = hardware ? config.disks : vm.definition.disks;
+  const driveProblem = patch.disks === undefined ? undefined : Object.values(driveProblems(config.disks))[0];
+  const invalid = Object.keys(errors).length > 0 || driveProblem !== undefined;
+
   const save = async (): Promise<void> => {
     if (Object.keys(patch).length === 0) {
       onClose();
@@ -80,10 +74,21 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     }
     setBusy(true);
     setError(null);
+    const made: string[] = [];
     try {
+      for (const disk of config.disks) {
+        const wanted = pending[disk.id];
+        if (wanted === undefined) continue;
+        await api.call('disk.create', { path: disk.path, ...wanted });
+        made.push(disk.path);
+      }
       await vms.getState().update(vm.definition.id, patch);
       onClose();
+      for (const path of doomed)
+        await api.call('disk.delete', { path }).catch((e: unknown) => notices.getState().fail(`Delete “${path}”`, e));
     } catch (e) {
+      // All or nothing: an image that no machine has would only take up space.
+      await Promise.allSettled(made.map((path) => api.call('disk.delete', { path })));
       setError(LodgeError.from(e));
       setBusy(false);
     }
@@ -93,12 +98,12 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     <form
       onSubmit={(e) => {
         e.preventDefault();
-        if (Object.keys(errors).length === 0) void save();
+        if (!invalid) void save();
       }}
     >
       {!hardware && (
         <Alert variant="light" color="spruce" icon={<IconInfoCircle size={18} />} mb="md">
-          The machine is not stopped: name and notes can be changed now, everything else after it was shut down.
+          The machine is not stopped: name, notes, screen size and discs can be changed now, the rest after it was shut down.
         </Alert>
       )}
       <Tabs defaultValue="general" orientation="vertical" variant="pills" classNames={{ tabLabel: classes.tabLabel ?? '' }}>
@@ -112,8 +117,11 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           <Tabs.Tab value="boot" leftSection={<IconPlayerPlay size={16} />}>
             Boot
           </Tabs.Tab>
-          <Tabs.Tab value="disks" leftSection={<IconDeviceFloppy size={16} />}>
-            Disks
+          <Tabs.Tab value="storage" leftSection={<IconDatabase size={16} />}>
+            Storage
+          </Tabs.Tab>
+          <Tabs.Tab value="display" leftSection={<IconDeviceDesktop size={16} />}>
+            Display
           </Tabs.Tab>
           <Tabs.Tab value="advanced" leftSection={<IconAdjustments size={16} />}>
             Advanced
@@ -133,10 +141,36 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
             />
           </Tabs.Panel>
           <Tabs.Panel value="boot">
-            <BootTab config={config} change={change} hardware={hardware} kernelError={errors.kernel} />
+            <BootTab
+              config={config}
+              change={change}
+              hardware={hardware}
+              kernelError={errors.kernel}
+              firmwareError={errors.firmware}
+            />
           </Tabs.Panel>
-          <Tabs.Panel value="disks">
-            <DisksTab config={config} change={change} hardware={hardware} />
+          <Tabs.Panel value="storage">
+            <StorageTab
+              vm={vm}
+              disks={disks}
+              os={config.os}
+              hardware={hardware}
+              pending={pending}
+              onChange={(next) => change({ disks: next })}
+              onAddNew={(disk, wanted) => {
+                // First: a blank disk is passed over, and once it is installed it starts before the installer's disc.
+                change({ disks: [disk, ...config.disks] });
+                setPending((p) => ({ ...p, [disk.id]: wanted }));
+              }}
+              onRemove={(disk, deleteFile) => {
+                change({ disks: config.disks.filter((d) => d.id !== disk.id) });
+                setPending(({ [disk.id]: _gone, ...rest }) => rest);
+                if (deleteFile) setDoomed((paths) => [...paths, disk.path]);
+              }}
+            />
+          </Tabs.Panel>
+          <Tabs.Panel value="display">
+            <DisplayTab vmId={vm.definition.id} />
           </Tabs.Panel>
           <Tabs.Panel value="advanced">
             <AdvancedTab config={config} change={change} hardware={hardware} />
@@ -156,11 +190,16 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           />
         </div>
       )}
+      {doomed.length > 0 && (
+        <Text size="xs" c="red" mt="sm" role="status">
+          Saving deletes {doomed.join(', ')}.
+        </Text>
+      )}
       <Group justify="flex-end" gap="xs" mt="lg">
         <Button variant="default" onClick={onClose}>
           Cancel
         </Button>
-        <Button type="submit" loading={busy} disabled={Object.keys(errors).length > 0}>
+        <Button type="submit" loading={busy} disabled={invalid}>
           Save
         </Button>
       </Group>
@@ -231,164 +270,6 @@ function ResourcesTab({
         disabled={!hardware}
       />
       <CpuField value={config.cpus} onChange={(cpus) => change({ cpus })} host={host} error={cpuError} disabled={!hardware} />
-    </Stack>
-  );
-}
-
-function BootTab({ config, change, hardware, kernelError }: TabProps & { kernelError: string | undefined }) {
-  const { boot } = config;
-  /** What inspection found is for the eye only; the definition holds paths. */
-  const [kernel, setKernel] = useState<DraftFile>({ path: boot.kind === 'linux' ? boot.kernel : '' });
-  const [initrd, setInitrd] = useState<DraftFile>({ path: boot.kind === 'linux' ? (boot.initrd ?? '') : '' });
-  const [commandLine, setCommandLine] = useState(boot.kind === 'linux' ? boot.commandLine : DEFAULT_COMMAND_LINE);
-  const linux = (k: string, i: string, c: string): Boot => ({
-    kind: 'linux',
-    kernel: k,
-    ...(i !== '' && { initrd: i }),
-    commandLine: c.trim(),
-  });
-  return (
-    <Stack>
-      <NativeSelect
-        label="Start from"
-        value={boot.kind}
-        disabled={!hardware}
-        onChange={(e) => {
-          const kind = e.currentTarget.value as Boot['kind'];
-          change({ boot: kind === 'linux' ? linux(kernel.path, initrd.path, commandLine) : { kind } });
-        }}
-        data={[
-          { value: 'linux', label: 'Linux kernel, started directly' },
-          { value: 'firmware', label: 'Its disks and discs, in order' },
-          { value: 'builtin', label: 'The guest that comes with Lodge' },
-        ]}
-      />
-      {boot.kind === 'linux' && (
-        <>
-          <PathField
-            label="Kernel"
-            kind="kernel"
-            wanted="kernel"
-            required
-            value={kernel}
-            error={kernelError}
-            disabled={!hardware}
-            onChange={(f) => {
-              setKernel(f);
-              change({ boot: linux(f.path, initrd.path, commandLine) });
-            }}
-          />
-          <PathField
-            label="Initial RAM disk (initrd)"
-            kind="initrd"
-            wanted="initrd"
-            value={initrd}
-            disabled={!hardware}
-            placeholder="Optional"
-            onChange={(f) => {
-              setInitrd(f);
-              change({ boot: linux(kernel.path, f.path, commandLine) });
-            }}
-          />
-          <Textarea
-            label="Command line"
-            autosize
-            minRows={1}
-            maxRows={4}
-            maxLength={2047}
-            disabled={!hardware}
-            value={commandLine}
-            onChange={(e) => {
-              const text = e.currentTarget.value.replace(/\n/g, ' ');
-              setCommandLine(text);
-              change({ boot: linux(kernel.path, initrd.path, text) });
-            }}
-            spellCheck={false}
-            styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12.5 } }}
-          />
-        </>
-      )}
-    </Stack>
-  );
-}
-
-function DisksTab({ config, change, hardware }: TabProps) {
-  const [adding, setAdding] = useState<DraftFile>({ path: '' });
-  const { disks } = config;
-  const problem = adding.path === '' ? null : fileProblem(adding, 'image');
-  const duplicate = disks.some((d) => d.path === adding.path.trim());
-  const add = (): void => {
-    let n = 1;
-    while (disks.some((d) => d.id === `disk${n}`)) n++;
-    change({ disks: [...disks, diskFromImage(adding.path.trim(), adding.info?.kind === 'disc' ? 'disc' : 'disk', `disk${n}`)] });
-    setAdding({ path: '' });
-  };
-  const replace = (id: string, part: Partial<Disk>): void =>
-    change({ disks: disks.map((d) => (d.id === id ? { ...d, ...part } : d)) });
-  return (
-    <Stack>
-      {disks.length === 0 && (
-        <Text size="sm" c="dimmed">
-          No disks. Add an image below, or drop one on the machine in the library.
-        </Text>
-      )}
-      {disks.map((d) => (
-        <div key={d.id} className={classes.disk}>
-          {d.kind === 'disc' ? <IconDisc size={20} /> : <IconDeviceFloppy size={20} />}
-          <div className={classes.diskText}>
-            <Text size="sm" fw={600} truncate>
-              {baseName(d.path)}
-            </Text>
-            <Tooltip label={d.path}>
-              <Text size="xs" c="dimmed" truncate>
-                {shortPath(d.path, 44)}
-                {d.readOnly ? ' · read-only' : ''}
-              </Text>
-            </Tooltip>
-          </div>
-          <NativeSelect
-            size="xs"
-            aria-label={`Connection of ${baseName(d.path)}`}
-            value={d.bus}
-            disabled={!hardware}
-            onChange={(e) => replace(d.id, { bus: e.currentTarget.value as Disk['bus'] })}
-            data={[
-              { value: 'virtio', label: 'Fast (virtio)' },
-              { value: 'ide', label: 'Compatible (IDE)' },
-            ]}
-          />
-          <Tooltip label="Take it out; the file stays">
-            <ActionIcon
-              variant="subtle"
-              color="gray"
-              disabled={!hardware}
-              aria-label={`Remove ${baseName(d.path)}`}
-              onClick={() => change({ disks: disks.filter((x) => x.id !== d.id) })}
-            >
-              <IconTrash size={17} />
-            </ActionIcon>
-          </Tooltip>
-        </div>
-      ))}
-      <PathField
-        label="Add an image"
-        kind="any"
-        wanted="image"
-        value={adding}
-        onChange={setAdding}
-        disabled={!hardware}
-        error={duplicate ? 'It is in the list already.' : undefined}
-      />
-      <Group justify="flex-end">
-        <Button
-          variant="default"
-          size="xs"
-          disabled={!hardware || adding.path.trim() === '' || problem !== null || duplicate}
-          onClick={add}
-        >
-          Add disk
-        </Button>
-      </Group>
     </Stack>
   );
 }

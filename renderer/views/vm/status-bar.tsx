@@ -10,6 +10,7 @@ import { formatBytes, formatDuration, formatMiB, plural } from '../../model/form
 import { hostKeyLabel, type HostKey } from '../../model/keys';
 import type { Vm } from '../../model/types';
 import type { ViewerSession } from '../../stores';
+import { DiscMenu } from './disc-menu';
 import classes from './status-bar.module.css';
 
 /** How long an activity light stays on after the activity: shorter cannot be seen. */
@@ -72,6 +73,7 @@ export function StatusBar({
         <Light on={activity.diskRead} tone="read" />
         <Light on={activity.diskWrite} tone="write" />
       </Item>
+      <DiscMenu vm={vm} />
       <Item
         tip={
           stats !== undefined && live

@@ -8,8 +8,9 @@ import { useVmCommands } from '../../components/vm-commands';
 import { Display, type DisplayHandle } from '../../display/display';
 import type { HostCommand } from '../../display/capture';
 import { isLive } from '../../model/actions';
-import { SCALE_MODES, type ScaleMode } from '../../model/scale';
+import type { ScaleMode } from '../../model/scale';
 import type { Vm } from '../../model/types';
+import { scaleKey } from '../../stores';
 import { Terminal } from '../../terminal/terminal';
 import { askClose } from './close-dialog';
 import { Overlay } from './overlay';
@@ -33,13 +34,6 @@ export function VmWindow({ id }: { id: string }) {
   return <LiveWindow vm={vm} />;
 }
 
-/** Remembered per machine and per kind of monitor: what suits a laptop panel does not suit a projector. */
-const scaleKey = (id: string): string => `lodge.scale.${id}.${window.screen.width}x${window.screen.height}`;
-const storedScale = (id: string): ScaleMode => {
-  const stored = localStorage.getItem(scaleKey(id));
-  return SCALE_MODES.find((m) => m === stored) ?? 'auto';
-};
-
 function LiveWindow({ vm }: { vm: Vm }) {
   const lodge = useLodge();
   const { id, name, serialPorts } = vm.definition;
@@ -48,7 +42,7 @@ function LiveWindow({ vm }: { vm: Vm }) {
   const session = useMemo(() => lodge.openViewer(id), [lodge, id]);
   const live = isLive(vm.state);
   const [tab, setTab] = useState('display');
-  const [scale, setScaleState] = useState<ScaleMode>(() => storedScale(id));
+  const scale = useStore(lodge.kept, (s) => s.scales[scaleKey(id, window.screen)] ?? 'auto');
   const [captured, setCaptured] = useState(false);
   const [fullscreen, setFullscreen] = useState(false);
   const display = useRef<DisplayHandle>(null);
@@ -100,8 +94,7 @@ function LiveWindow({ vm }: { vm: Vm }) {
   };
   const setScale = (mode: ScaleMode): void => {
     refocus();
-    setScaleState(mode);
-    localStorage.setItem(scaleKey(id), mode);
+    lodge.kept.getState().setScale(scaleKey(id, window.screen), mode);
   };
   const toggleFullscreen = (): void => {
     if (document.fullscreenElement !== null) void document.exitFullscreen();
@@ -157,6 +150,8 @@ function LiveWindow({ vm }: { vm: Vm }) {
         onChange={(v) => setTab(v ?? 'display')}
         className={classes.tabs ?? ''}
         keepMounted={false}
+        // React's Activity would take a hidden display's effects away, and its picture with them.
+        keepMountedMode="display-none"
         variant="pills"
         radius="sm"
       >

@@ -2,9 +2,7 @@ import {
   ActionIcon,
   Button,
   Group,
-  NumberInput,
   Select,
-  Slider,
   Switch,
   Text,
   Textarea,
@@ -16,14 +14,16 @@ import {
 import { IconArrowLeft, IconCheck, IconDisc, IconHome2, IconTerminal2 } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import { useStore } from 'zustand';
+import { DiskSizeField, FormatFields, More, useFreeSpace } from '../../components/disk-fields';
 import { DropTarget } from '../../components/drop-target';
 import { ErrorPanel } from '../../components/error-panel';
-import { navigate, useHost, useLodge } from '../../components/lodge-context';
+import { navigate, useHost, useLodge, usePreferences } from '../../components/lodge-context';
 import { OsIcon } from '../../components/os-icon';
 import { PathField } from '../../components/path-field';
 import { CpuField, MemoryField } from '../../components/resource-fields';
 import { findOs } from '../../model/catalogue';
 import { formatBytes, formatMiB, baseName } from '../../model/format';
+import { formatLabel, isThin, VARIANT_LABEL } from '../../model/storage';
 import { LodgeError } from '../../model/types';
 import {
   applyImage,
@@ -41,9 +41,6 @@ import {
   type WizardStep,
 } from '../../model/wizard';
 import classes from './wizard.module.css';
-
-/** Stops of the disk slider; the box takes anything. */
-const DISK_STOPS = [1, 2, 4, 8, 12, 16, 20, 25, 32, 48, 64, 96, 128, 192, 256, 512, 1024];
 
 export function Wizard({ image }: { image: string | undefined }) {
   const lodge = useLodge();
@@ -432,7 +429,8 @@ function BootStep({ draft, change, errors }: StepProps) {
 }
 
 function StorageStep({ draft, change, errors }: StepProps) {
-  const position = DISK_STOPS.findIndex((g) => g >= draft.diskGiB);
+  const { vmFolder } = usePreferences();
+  const free = useFreeSpace(vmFolder);
   return (
     <>
       <Heading title="Does it need a disk of its own?">
@@ -441,38 +439,20 @@ function StorageStep({ draft, change, errors }: StepProps) {
       <Switch label="Make a new disk" checked={draft.newDisk} onChange={(e) => change({ newDisk: e.currentTarget.checked })} />
       {draft.newDisk && (
         <div className={classes.fields}>
-          <Group justify="space-between" align="flex-end">
-            <div>
-              <Text size="sm" fw={600} component="label" htmlFor="disk-size">
-                Size
-              </Text>
-              <Text size="xs" c="dimmed">
-                The guest sees the whole size; the host gives space only as it fills.
-              </Text>
-            </div>
-            <NumberInput
-              id="disk-size"
-              w={132}
-              suffix=" GiB"
-              min={1}
-              max={16384}
-              clampBehavior="none"
-              allowDecimal={false}
-              value={draft.diskGiB}
-              error={errors.diskGiB}
-              onChange={(v) => change({ diskGiB: typeof v === 'number' ? v : Number.parseInt(v, 10) || 0, diskTouched: true })}
-            />
-          </Group>
-          <Slider
-            min={0}
-            max={DISK_STOPS.length - 1}
-            value={position < 0 ? DISK_STOPS.length - 1 : position}
-            onChange={(i) => change({ diskGiB: DISK_STOPS[i]!, diskTouched: true })}
-            label={(i) => `${DISK_STOPS[i]!} GiB`}
-            thumbLabel="Size slider"
-            size={8}
-            thumbSize={18}
+          <DiskSizeField
+            gib={draft.diskGiB}
+            onChange={(diskGiB) => change({ diskGiB, diskTouched: true })}
+            variant={draft.diskVariant}
+            freeBytes={free}
+            error={errors.diskGiB}
           />
+          <More summary={`${formatLabel(draft.diskFormat)}, ${VARIANT_LABEL[draft.diskVariant].toLowerCase()}`}>
+            <FormatFields
+              format={draft.diskFormat}
+              variant={draft.diskVariant}
+              onChange={({ format, variant }) => change({ diskFormat: format, diskVariant: variant })}
+            />
+          </More>
         </div>
       )}
     </>
@@ -506,7 +486,13 @@ function SummaryStep({ draft, context, go }: { draft: Draft; context: WizardCont
               ? `${draft.kernel.path}${draft.initrd.path !== '' ? ` with ${draft.initrd.path}` : ''}`
               : draft.image.path,
         )}
-        {row('storage', 'New disk', draft.newDisk ? `${formatBytes(draft.diskGiB * 1024 ** 3)}, grows as it fills` : 'None')}
+        {row(
+          'storage',
+          'New disk',
+          draft.newDisk
+            ? `${formatBytes(draft.diskGiB * 1024 ** 3)}, ${formatLabel(draft.diskFormat)}${isThin(draft.diskVariant) ? ', grows as it fills' : ''}`
+            : 'None',
+        )}
       </dl>
     </>
   );

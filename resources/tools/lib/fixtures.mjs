@@ -3,7 +3,17 @@
  * user, nothing is installed), busybox, and the modules the test guest loads. A fixture that cannot be had is left out and
  * its reason kept, so that its tests can say why they are skipped.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { CACHE, at, hashOf, runQuiet, say, which } from './common.mjs';
@@ -12,9 +22,13 @@ import { cpio } from './cpio.mjs';
 /** The 32-bit kernel needs apt to know the i386 architecture (`dpkg --add-architecture i386`); it is left out elsewhere. */
 export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64', 'linux-image-686-pae:i386'];
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
+/** Loaded when a test asks for them: controllers and drives that every boot would otherwise wait for. */
+const STORAGE_MODULES = ['ata_piix', 'ahci', 'sd_mod', 'sr_mod', 'isofs', 'floppy'];
 const HOME = join(CACHE, 'guest');
+/** What the fixtures are made from: several clones may share one cache. */
+const RECIPE = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']).slice(0, 12);
 /** Name → { kernel, initrd, release } or { problem }. */
-export const FIXTURES = join(HOME, 'fixtures.json');
+export const FIXTURES = join(HOME, `fixtures-${RECIPE}.json`);
 
 /** Downloads one package and returns the path of its .deb in `folder`. */
 export function download(name, folder) {
@@ -68,8 +82,48 @@ function loadOrder(modules, wanted) {
   return order;
 }
 
+/**
+ * busybox-static has no eject: open the path in argv[1] without waiting for a disc, ioctl CDROMEJECT, exit with 0 or 1. Linux x86-64
+ * system calls 2, 16 and 60.
+ */
+function ejectProgram() {
+  const code = Buffer.from([
+    0x48, 0x8b, 0x7c, 0x24, 0x10, // mov rdi, [rsp+16]: argv[1]
+    0xbe, 0x00, 0x08, 0x00, 0x00, // mov esi, O_RDONLY | O_NONBLOCK
+    0xb8, 0x02, 0x00, 0x00, 0x00, 0x0f, 0x05, // open
+    0x89, 0xc7, // mov edi, eax
+    0xbe, 0x09, 0x53, 0x00, 0x00, // mov esi, CDROMEJECT
+    0x31, 0xd2, // xor edx, edx
+    0xb8, 0x10, 0x00, 0x00, 0x00, 0x0f, 0x05, // ioctl
+    0x31, 0xff, // xor edi, edi
+    0x85, 0xc0, // test eax, eax
+    0x40, 0x0f, 0x95, 0xc7, // setne dil
+    0xb8, 0x3c, 0x00, 0x00, 0x00, 0x0f, 0x05, // exit
+  ]); // prettier-ignore
+  const head = Buffer.alloc(120);
+  const [base, size] = [0x400000n, BigInt(head.length + code.length)];
+  head.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  head.writeUInt16LE(2, 16); // executable
+  head.writeUInt16LE(0x3e, 18); // x86-64
+  head.writeUInt32LE(1, 20);
+  head.writeBigUInt64LE(base + BigInt(head.length), 24);
+  head.writeBigUInt64LE(64n, 32); // program headers
+  head.writeUInt16LE(64, 52);
+  head.writeUInt16LE(56, 54);
+  head.writeUInt16LE(1, 56);
+  head.writeUInt32LE(1, 64); // loaded,
+  head.writeUInt32LE(5, 68); // read and executed
+  head.writeBigUInt64LE(base, 80);
+  head.writeBigUInt64LE(base, 88);
+  head.writeBigUInt64LE(size, 96);
+  head.writeBigUInt64LE(size, 104);
+  head.writeBigUInt64LE(0x1000n, 112);
+  return Buffer.concat([head, code]);
+}
+
 function makeInitrd(busybox, modules) {
   const order = loadOrder(modules, MODULES);
+  const storage = loadOrder(modules, STORAGE_MODULES).filter((name) => !order.includes(name));
   const folders = ['bin', 'dev', 'proc', 'sys', 'tmp', 'mnt', 'modules'];
   const applets = ['sh', 'insmod', 'mount'];
   return gzipSync(
@@ -77,18 +131,25 @@ function makeInitrd(busybox, modules) {
       ...folders.map((name) => ({ name, kind: 'folder' })),
       { name: 'dev/console', kind: 'device', mode: 0o600, major: 5, minor: 1 },
       { name: 'bin/busybox', kind: 'file', data: readFileSync(busybox) },
+      { name: 'bin/eject', kind: 'file', data: ejectProgram() },
       ...applets.map((name) => ({ name: `bin/${name}`, kind: 'link', data: 'busybox' })),
-      ...order.map((name) => ({ name: `modules/${name}.ko`, kind: 'file', mode: 0o644, data: readFileSync(modules.get(name)) })),
+      ...[...order, ...storage].map((name) => ({
+        name: `modules/${name}.ko`,
+        kind: 'file',
+        mode: 0o644,
+        data: readFileSync(modules.get(name)),
+      })),
       { name: 'modules/order', kind: 'file', mode: 0o644, data: order.map((name) => `${name}\n`).join('') },
+      { name: 'modules/storage', kind: 'file', mode: 0o644, data: storage.map((name) => `${name}\n`).join('') },
       { name: 'init', kind: 'file', data: readFileSync(at('tests/guest/init.sh')) },
     ]),
     { level: 6 },
   );
 }
 
-function makeKernel(meta, busybox, recipe) {
+function makeKernel(meta, busybox) {
   const name = versionedPackage(meta);
-  const folder = join(HOME, `${name.replace(':', '-')}-${recipe.slice(0, 12)}`);
+  const folder = join(HOME, `${name.replace(':', '-')}-${RECIPE}`);
   if (!existsSync(join(folder, 'initrd.gz'))) {
     const work = mkdtempSync(join(HOME, 'new-'));
     try {
@@ -115,6 +176,8 @@ function makeKernel(meta, busybox, recipe) {
       rmSync(work, { recursive: true, force: true });
     }
   }
+  // In use now, so not old.
+  utimesSync(folder, new Date(), new Date());
   return {
     kernel: join(folder, 'vmlinuz'),
     initrd: join(folder, 'initrd.gz'),
@@ -139,6 +202,16 @@ function findBusybox(meta) {
   }
 }
 
+const KEEP_DAYS = 14;
+/** Every change of the recipe and every new kernel leaves its predecessor behind. */
+function dropOld() {
+  const before = Date.now() - KEEP_DAYS * 86_400_000;
+  for (const name of readdirSync(HOME)) {
+    if (!/^(linux-image-|fixtures-|new-)/.test(name) || statSync(join(HOME, name)).mtimeMs > before) continue;
+    rmSync(join(HOME, name), { recursive: true, force: true });
+  }
+}
+
 let updated = false;
 /** Package lists that are missing or older than the archive make any download fail: root can renew them, once. */
 export function orAfterUpdate(attempt) {
@@ -156,10 +229,9 @@ export function orAfterUpdate(attempt) {
 export function ensureFixtures() {
   mkdirSync(HOME, { recursive: true });
   const fixtures = {};
-  const recipe = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']);
   const make = (meta) => {
     if (!which('apt-get') || !which('dpkg-deb')) throw new Error('Debian kernels are taken through apt, which is not here');
-    return makeKernel(meta, findBusybox(meta), recipe);
+    return makeKernel(meta, findBusybox(meta));
   };
   for (const meta of KERNELS) {
     try {
@@ -169,6 +241,7 @@ export function ensureFixtures() {
       say(fixtures[meta].problem);
     }
   }
+  dropOld();
   writeFileSync(FIXTURES, JSON.stringify(fixtures, null, 2));
   return fixtures;
 }

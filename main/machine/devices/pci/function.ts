@@ -99,6 +99,9 @@ interface Doorbell {
   readonly ring: (value: number) => void;
 }
 
+/** PCI Local Bus 3.0 §6.8.1, one message, 64-bit address: control, address, data as offsets in the capability. */
+const MSI = { ID: 0x05, CONTROL: 2, ADDRESS: 4, ADDRESS_HIGH: 8, DATA: 12, ENABLE: 1, WIDE: 0x80 } as const;
+
 const isPowerOfTwo = (n: number): boolean => n > 0 && Number.isInteger(Math.log2(n));
 
 export class PciFunction implements Device {
@@ -112,6 +115,8 @@ export class PciFunction implements Device {
   private intxLevel = false;
   private msixState: Msix | undefined;
   private msixControl = 0;
+  /** Offset of the MSI capability; 0: none. */
+  private msi = 0;
 
   constructor(
     readonly name: string,
@@ -198,6 +203,29 @@ export class PciFunction implements Device {
     this.msixControl = this.addCapability(MSIX_CAPABILITY_ID, body, writable) + 2;
     this.msixState = msix;
     return msix;
+  }
+
+  /** Offers one message; see `raiseMsi`. */
+  enableMsi(): void {
+    const body = new Uint8Array(12);
+    body[0] = MSI.WIDE;
+    const writable = new Uint8Array(12);
+    writable[0] = MSI.ENABLE;
+    writable.fill(0xff, 2, 12);
+    writable[2] = 0xfc;
+    this.msi = this.addCapability(MSI.ID, body, writable);
+  }
+
+  get msiEnabled(): boolean {
+    return this.msi !== 0 && (this.config.read(this.msi + MSI.CONTROL, 2) & MSI.ENABLE) !== 0;
+  }
+
+  /** Only when enabled. A message to anywhere but the local APIC window goes nowhere: the address is the guest's. */
+  raiseMsi(): void {
+    if (!this.msiEnabled) return;
+    const address = this.config.read(this.msi + MSI.ADDRESS, 4);
+    if (this.config.read(this.msi + MSI.ADDRESS_HIGH, 4) !== 0 || address >>> 20 !== 0xfee) return;
+    this.slot?.sendMsi(address, this.config.read(this.msi + MSI.DATA, 2));
   }
 
   get msix(): Msix | undefined {

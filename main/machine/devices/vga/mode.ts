@@ -8,7 +8,6 @@ import type { VgaRegisters } from './registers';
 export interface TextMode {
   readonly kind: 'text';
   readonly columns: number;
-  readonly rows: number;
   /** Lines a cell, 1–32. */
   readonly cellHeight: number;
   /** Dots a cell, 8 or 9. */
@@ -16,26 +15,36 @@ export interface TextMode {
   /** Each dot and line is shown this many times (halved dot clock, scan doubling). */
   readonly scaleX: 1 | 2;
   readonly scaleY: 1 | 2;
-  /** Cells from one row to the next. */
-  readonly rowCells: number;
+  /** CRTC address units (cells) from one row to the next. */
+  readonly rowUnits: number;
   /** The ninth dot of C0h–DFh repeats the eighth. */
   readonly lineGraphics: boolean;
   /** Attribute bit 7 blinks, else it is the background's intensity. */
   readonly blink: boolean;
+  /** Line of the cell that is drawn through where the attribute says underlined (01h and its bright and blinking kin). */
+  readonly underline: number;
   readonly width: number;
   readonly height: number;
 }
 
-/** Planes shifted out as pixels: 16 colours of four planes, or 256 with a byte a pixel. */
+/**
+ * How the shift registers turn the planes' bytes into pixels: a bit of each of the four planes; two bits of planes 0 and 2, then
+ * of 1 and 3 (CGA); or a byte a pixel, the planes in turn (256 colours).
+ */
+export type PixelShape = 'bits' | 'pairs' | 'bytes';
+
 export interface GraphicsMode {
   readonly kind: 'planar';
-  readonly colours: 16 | 256;
+  readonly shape: PixelShape;
   readonly scaleX: 1 | 2 | 4;
-  /** Scan lines a line of pixels. */
-  readonly scaleY: number;
-  /** CRTC address units from one line to the next, and how far an address is shifted to become a plane's. */
+  /** Scan lines a line of the memory is repeated because of scan doubling; `cellHeight` repeats it further. */
+  readonly scaleY: 1 | 2;
+  readonly cellHeight: number;
+  /** CRTC address units from one row to the next, and how far an address is shifted to become a plane's. */
   readonly rowUnits: number;
   readonly addressShift: 0 | 1 | 2;
+  /** Bits 0, 1: address bit 13, 14 is bit 0, 1 of the line in the row (CGA and Hercules interleave; CR17 bits 0, 1 clear). */
+  readonly interleave: number;
   readonly width: number;
   readonly height: number;
 }
@@ -44,72 +53,117 @@ export type VgaMode =
   | TextMode
   | GraphicsMode
   | ({ readonly kind: 'linear' } & LinearMode)
-  /** Nothing to see: blanked, or a CGA-compatible graphics mode, which has no renderer. */
-  | { readonly kind: 'off'; readonly width: number; readonly height: number; readonly why: 'blanked' | 'unsupported' };
+  /** Nothing to see. */
+  | { readonly kind: 'off'; readonly width: number; readonly height: number };
 
 /** Largest picture a guest can make us draw from CRTC values alone. */
 const MAX_TEXT_COLUMNS = 256;
-const MAX_TEXT_LINES = 1024;
+const MAX_LINES = 1024;
 
 export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): VgaMode {
   // PAS and the sequencer's screen-off bit blank every mode, DISPI ones too (drivers blank the DISPI screen this way).
   const blanked = (regs.attributeIndex & 0x20) === 0 || (regs.sequencer[1]! & 0x20) !== 0;
-  if (linear) {
-    return blanked ? { kind: 'off', width: linear.width, height: linear.height, why: 'blanked' } : { kind: 'linear', ...linear };
-  }
-  const { crtc, sequencer } = regs;
+  if (linear) return blanked ? { kind: 'off', width: linear.width, height: linear.height } : { kind: 'linear', ...linear };
+  const { crtc, sequencer, graphics } = regs;
   const columns = Math.min(crtc[1]! + 1, MAX_TEXT_COLUMNS);
-  const lines = Math.min((crtc[0x12]! | ((crtc[7]! & 0x02) << 7) | ((crtc[7]! & 0x40) << 3)) + 1, MAX_TEXT_LINES);
+  const height = Math.min((crtc[0x12]! | ((crtc[7]! & 0x02) << 7) | ((crtc[7]! & 0x40) << 3)) + 1, MAX_LINES);
   const cellHeight = (crtc[9]! & 0x1f) + 1;
   const scaleX = sequencer[1]! & 0x08 ? 2 : 1;
   const scaleY = crtc[9]! & 0x80 ? 2 : 1;
-  const isGraphics = (regs.graphics[6]! & 1) !== 0 || (regs.attribute[0x10]! & 1) !== 0;
+  const isGraphics = (graphics[6]! & 1) !== 0 || (regs.attribute[0x10]! & 1) !== 0;
   const cellWidth = sequencer[1]! & 0x01 || isGraphics ? 8 : 9;
-  const rows = Math.floor(lines / (cellHeight * scaleY));
   const width = columns * cellWidth * scaleX;
-  if (isGraphics) return blanked ? { kind: 'off', width, height: lines, why: 'blanked' } : graphicsMode(regs, width, lines);
-  if (rows === 0) return { kind: 'off', width, height: lines, why: 'unsupported' };
-  const height = rows * cellHeight * scaleY;
-  if (blanked) return { kind: 'off', width, height, why: 'blanked' };
+  const rowUnits = crtc[0x13]! * 2;
+  if (blanked) return { kind: 'off', width, height };
+  if (isGraphics) {
+    const shape = graphics[5]! & 0x40 ? 'bytes' : graphics[5]! & 0x20 ? 'pairs' : 'bits';
+    return {
+      kind: 'planar',
+      shape,
+      // A byte a pixel takes two dots of the shift register.
+      scaleX: (scaleX * (shape === 'bytes' ? 2 : 1)) as 1 | 2 | 4,
+      scaleY,
+      cellHeight,
+      rowUnits,
+      addressShift: crtc[0x14]! & 0x40 ? 2 : crtc[0x17]! & 0x40 ? 0 : 1,
+      interleave: ~crtc[0x17]! & 3,
+      width,
+      height,
+    };
+  }
   return {
     kind: 'text',
     columns,
-    rows,
     cellHeight,
     cellWidth,
     scaleX,
     scaleY,
-    rowCells: crtc[0x13]! * 2,
+    rowUnits,
     lineGraphics: (regs.attribute[0x10]! & 0x04) !== 0,
     blink: (regs.attribute[0x10]! & 0x08) !== 0,
+    underline: crtc[0x14]! & 0x1f,
     width,
     height,
   };
 }
 
-/** `width` in dots and `height` in scan lines, as the monitor sees them. */
-function graphicsMode(regs: VgaRegisters, width: number, height: number): VgaMode {
-  const { crtc, graphics } = regs;
-  // CGA compatibility: shifted out two bits at a time (graphics register 5), or rows interleaved by CR17's two lowest bits.
-  if ((graphics[5]! & 0x60) === 0x20 || (crtc[0x17]! & 0x03) !== 0x03) return { kind: 'off', width, height, why: 'unsupported' };
-  const colours = graphics[5]! & 0x40 ? 256 : 16;
-  const dotScale = regs.sequencer[1]! & 0x08 ? 2 : 1;
-  return {
-    kind: 'planar',
-    colours,
-    // A byte a pixel takes two dots of the shift register.
-    scaleX: (dotScale * (colours === 256 ? 2 : 1)) as 1 | 2 | 4,
-    scaleY: ((crtc[9]! & 0x1f) + 1) * (crtc[9]! & 0x80 ? 2 : 1),
-    rowUnits: crtc[0x13]! * 2,
-    addressShift: crtc[0x14]! & 0x40 ? 2 : crtc[0x17]! & 0x40 ? 0 : 1,
-    width,
-    height,
-  };
-}
-
-/** First cell shown and the cell the cursor is on, in cells of the text window. */
+/** Start address registers: the first address shown, in the CRTC's units. */
 export function startAddress(regs: VgaRegisters): number {
   return (regs.crtc[0x0c]! << 8) | regs.crtc[0x0d]!;
+}
+
+/** What moves the picture inside an unchanged mode: start, smooth panning and the split screen. */
+export interface ScanLayout {
+  /** First address of the upper part, byte panning included. */
+  readonly start: number;
+  /** Pixels that leave at the left edge. */
+  readonly pan: number;
+  /** The line of its row that is shown first (preset row scan). */
+  readonly firstLine: number;
+  /** Scan line at which the lower part of a split screen begins; it shows the memory from address 0. */
+  readonly splitAt: number;
+  readonly splitStart: number;
+  readonly splitPan: number;
+}
+
+export function scanLayout(regs: VgaRegisters, mode: TextMode | GraphicsMode, start: number): ScanLayout {
+  const { crtc, attribute } = regs;
+  const bytePan = (crtc[8]! >> 5) & 3;
+  const dots = attribute[0x13]! & 0x0f;
+  let pan = dots & 7;
+  if (mode.kind === 'planar' && mode.shape === 'bytes') pan >>= 1;
+  // Nine-dot cells count from 8: no shift, then 0 to 7: one to eight dots.
+  else if (mode.kind === 'text' && mode.cellWidth === 9) pan = dots >= 8 ? 0 : dots + 1;
+  // The attribute controller can leave the lower part alone.
+  const together = (attribute[0x10]! & 0x20) === 0;
+  return {
+    start: start + bytePan,
+    pan,
+    firstLine: crtc[8]! & 0x1f,
+    splitAt: (crtc[0x18]! | ((crtc[7]! & 0x10) << 4) | ((crtc[9]! & 0x40) << 3)) + 1,
+    splitStart: together ? bytePan : 0,
+    splitPan: together ? pan : 0,
+  };
+}
+
+export interface ScanLine {
+  /** CRTC address of the first unit. */
+  readonly address: number;
+  /** Line inside the row. */
+  readonly line: number;
+  readonly pan: number;
+}
+
+/** What the CRTC scans out in line `y` of the picture. */
+export function scanLine(mode: TextMode | GraphicsMode, layout: ScanLayout, y: number): ScanLine {
+  const lower = y >= layout.splitAt;
+  const count = lower ? Math.floor((y - layout.splitAt) / mode.scaleY) : Math.floor(y / mode.scaleY) + layout.firstLine;
+  const row = Math.floor(count / mode.cellHeight);
+  return {
+    address: (lower ? layout.splitStart : layout.start) + row * mode.rowUnits,
+    line: count - row * mode.cellHeight,
+    pan: lower ? layout.splitPan : layout.pan,
+  };
 }
 
 export interface CursorShape {
@@ -174,6 +228,7 @@ export function decideWindow(regs: VgaRegisters, linear: LinearMode | undefined)
   if (!(regs.misc & 0x02)) return { ...window, access: 'closed' };
   const plainText =
     window.bytes === 0x8000 &&
+    (graphics[6]! & 0x01) === 0 && // CGA graphics look like text to the rest, and are drawn from the planes
     (graphics[5]! & 0x10) !== 0 && // host odd/even
     (sequencer[4]! & 0x0c) === 0 && // odd/even, not chain 4
     (sequencer[2]! & 0x0f) === 0x03 && // planes 0 and 1

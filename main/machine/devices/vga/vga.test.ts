@@ -302,6 +302,60 @@ describe('legacy graphics modes', () => {
   });
 });
 
+describe('scan-out', () => {
+  const FRAME_NS = 449 * 31_777;
+  const line = (t: TestVga, y: number): string => hash(picture(t).rgba.subarray(y * 720 * 4, (y + 1) * 720 * 4));
+
+  it('takes a new start address over at the next retrace, both halves at once', () => {
+    const t = createTestVga();
+    print(t, 1, 0, 'second');
+    t.vga.takeDirty();
+    const first = line(t, 0);
+    const second = line(t, 20);
+    setCrtc(t, 0x0c, 0x01); // half of a new address, which nobody may see
+    expect(t.vga.takeDirty()).toEqual([]);
+    setCrtc(t, 0x0c, 0x00);
+    setCrtc(t, 0x0d, 80);
+    expect(t.vga.takeDirty()).toEqual([]);
+    expect(line(t, 4)).toBe(first);
+    t.clock.time += FRAME_NS;
+    expect(t.vga.takeDirty()).not.toEqual([]);
+    expect(line(t, 4)).toBe(second);
+  });
+
+  it('splits the screen: below the line of line compare it begins at address 0, and only what changes there is dirty', () => {
+    const t = createTestVga();
+    print(t, 0, 0, 'status');
+    t.vga.takeDirty();
+    const status = line(t, 4);
+    setCrtc(t, 0x0d, 160);
+    setCrtc(t, 0x18, 199 & 0xff);
+    setCrtc(t, 0x07, 0x0f); // CR11 leaves this bit of CR7 open
+    setCrtc(t, 0x09, 0x0f);
+    t.clock.time += FRAME_NS;
+    t.vga.takeDirty();
+    expect(line(t, 4)).not.toBe(status);
+    expect(line(t, 204)).toBe(status);
+    t.poke(0xb8000 + 2, 'x'.charCodeAt(0));
+    const [rect, ...more] = t.vga.takeDirty();
+    expect(more).toEqual([]);
+    expect(rect).toEqual({ x: 9, y: 200, width: 9, height: 16 });
+  });
+
+  it('pans text by dots and lines; a change in the cell that is cut off is drawn in its visible part', () => {
+    const t = createTestVga();
+    t.in(0x3da);
+    t.out(0x3c0, 0x33);
+    t.out(0x3c0, 3); // four dots of nine
+    setCrtc(t, 0x08, 6);
+    t.vga.takeDirty();
+    t.poke(0xb8000, 'M'.charCodeAt(0));
+    expect(t.vga.takeDirty()).toEqual([{ x: 0, y: 0, width: 5, height: 10 }]);
+    t.poke(0xb8000 + 160, 'M'.charCodeAt(0)); // the cell past the right edge of the first row, first of the second
+    expect(t.vga.takeDirty()).toEqual([{ x: 0, y: 0, width: 720, height: 26 }]);
+  });
+});
+
 describe('DISPI', () => {
   it('identifies itself, tells its limits, and refuses modes that do not fit', () => {
     const t = createTestVga();

@@ -1,8 +1,8 @@
 /**
  * VGA with the Bochs DISPI extension: text modes and linear framebuffer, as a display source.
  * Offered: the whole register file, text of any geometry with fonts in plane 2, blink, cursor; DISPI up to 2560×1600; EDID.
- * Planar 16-colour and 256-colour modes too. Not offered: the CGA-compatible graphics modes (the screen is off), split screen, smooth
- * scrolling.
+ * Planar, CGA-compatible and 256-colour graphics, chained or not; split screen, smooth panning, start address latched at retrace.
+ * Not offered: register changes in the middle of a frame (the picture is drawn from one state), 4 bpp DISPI modes.
  * All register and memory input is hostile; every value is legal and nothing here throws because of one.
  */
 import type { Clock } from '../../../backend/clock';
@@ -14,11 +14,11 @@ import { DispiEnable, Dispi, DispiRegisters, type DispiEffect } from './dispi';
 import { createEdid } from './edid';
 import { ROM_FONTS } from './font';
 import { CHUNK_BYTES, dirtyGraphicsLines, renderGraphics } from './graphics';
-import { attributeToDac, cursorShape, dacColour, decideMode, decideWindow, fontOffsets, startAddress } from './mode';
-import type { LegacyWindow, TextMode, VgaMode } from './mode';
+import { attributeToDac, cursorShape, dacColour, decideMode, decideWindow, fontOffsets, scanLayout, startAddress } from './mode';
+import type { GraphicsMode, LegacyWindow, ScanLayout, TextMode, VgaMode } from './mode';
 import { PLANE_BYTES, Planes, TEXT_WINDOW_BYTES } from './planes';
 import { createRegisters, loadTextMode, readRegister, writeRegister } from './registers';
-import { changedCells, GLYPH_BYTES, renderText, textLines, type TextFrame } from './text';
+import { cellsARow, changedCells, GLYPH_BYTES, renderText, textLines, textRows, type TextFrame, type TextRow } from './text';
 
 export const VRAM_BYTES = 16 << 20;
 export const LEGACY_PORT_BASE = 0x3b0;
@@ -72,7 +72,7 @@ export class Vga implements Device, DisplaySource {
   private dispiIndex = 0;
   private mapped: LegacyWindow & { bank: number } = { start: 0, bytes: 0, access: 'closed', bank: 0 };
 
-  private mode: VgaMode = { kind: 'off', width: 720, height: 400, why: 'blanked' };
+  private mode: VgaMode = { kind: 'off', width: 720, height: 400 };
   private modeStale = true;
   /** Everything must be drawn again. */
   private allDirty = true;
@@ -82,6 +82,11 @@ export class Vga implements Device, DisplaySource {
   private readonly dirtyPages = new Uint8Array(VRAM_BYTES / PAGE_BYTES / 8);
   private readonly textWindow = new Uint8Array(TEXT_WINDOW_BYTES);
   private frame: TextFrame | undefined;
+  /** What the last picture of a planar mode was drawn with. */
+  private drawnLayout: ScanLayout | undefined;
+  /** The start address before its last change, which is shown until the frame of that change is over. */
+  private oldStart = 0;
+  private startChangedIn = -1;
   private readonly palette = new Uint32Array(256);
   /** Non-zero: a chunk of the planes was written. */
   private readonly dirtyChunks = new Uint8Array(PLANE_BYTES / CHUNK_BYTES);
@@ -123,6 +128,7 @@ export class Vga implements Device, DisplaySource {
       attributes[at] = LIGHT_GREY_BLANK >> 8;
     }
     this.loadRomFont(16);
+    this.startChangedIn = -1;
     // Not through the old mapping: its contents are void.
     this.window?.dispose();
     this.window = undefined;
@@ -162,10 +168,12 @@ export class Vga implements Device, DisplaySource {
       rects = this.takeDirtyText(mode, touched);
     } else {
       const paletteShows = this.paletteDirty && (mode.kind === 'planar' || (mode.kind === 'linear' && mode.bpp === 8));
-      const startMoved = mode.kind === 'planar' && this.cellsDirty;
-      if (this.allDirty || paletteShows || startMoved) rects = [{ x: 0, y: 0, width: mode.width, height: mode.height }];
-      else if (mode.kind === 'planar') rects = dirtyGraphicsLines(mode, startAddress(this.regs), this.dirtyChunks);
+      const layout = mode.kind === 'planar' ? this.layout(mode) : undefined;
+      const moved = layout !== undefined && (!this.drawnLayout || !sameValues(layout, this.drawnLayout));
+      if (this.allDirty || paletteShows || moved) rects = [{ x: 0, y: 0, width: mode.width, height: mode.height }];
+      else if (mode.kind === 'planar') rects = dirtyGraphicsLines(mode, layout!, this.dirtyChunks);
       else rects = mode.kind === 'linear' && touched ? dirtyLines(mode, this.dirtyPages) : [];
+      this.drawnLayout = layout;
       this.paletteDirty = this.cellsDirty = false;
     }
     this.dirtyChunks.fill(0);
@@ -193,10 +201,11 @@ export class Vga implements Device, DisplaySource {
       }
       this.native.convertPixels(pixels, out);
     } else if (mode.kind === 'planar') {
-      const colours = this.colours(mode.colours);
-      renderGraphics({ mode, planes: this.planes.data, start: startAddress(this.regs), colours }, rect, out);
+      const colours = this.colours(mode.shape === 'bytes' ? 256 : 16);
+      const layout = this.drawnLayout ?? this.layout(mode);
+      renderGraphics({ mode, layout, planes: this.planes.data, colours }, rect, out);
     } else if (mode.kind === 'text') {
-      renderText(this.frame ?? this.currentFrame(mode), rect, out);
+      renderText(this.frame ?? this.currentFrame(mode, this.layout(mode)), rect, out);
     } else {
       new Uint32Array(out.buffer, out.byteOffset, rect.width * rect.height).fill(0xff000000);
     }
@@ -204,13 +213,19 @@ export class Vga implements Device, DisplaySource {
 
   text(): string[] | null {
     this.updateMode();
-    return this.mode.kind === 'text' ? textLines(this.mode, this.readCells(this.mode)) : null;
+    const { mode } = this;
+    if (mode.kind !== 'text') return null;
+    // What was written, not what the monitor has reached.
+    const rows = textRows(mode, scanLayout(this.regs, mode, startAddress(this.regs)));
+    return textLines(mode, this.readCells(mode, rows));
   }
 
   // ---- registers and memory -----------------------------------------------------------------------------------
 
   private writePort(port: number, value: number): void {
+    const start = startAddress(this.regs);
     const effect = writeRegister(this.regs, port, value & 0xff, this.dispi.dac8Bit);
+    if (startAddress(this.regs) !== start) this.startChanged(start);
     if (effect === 'mode') {
       this.modeChanged();
       // Font selection, or a plane that colours ignore: the same mode can look different.
@@ -328,20 +343,40 @@ export class Vga implements Device, DisplaySource {
     this.modeStale = false;
     const before = this.mode;
     const next = decideMode(this.regs, this.dispi.mode());
-    if (sameMode(before, next)) return;
+    if (sameValues(before, next)) return;
     this.mode = next;
     this.allDirty = true;
-    this.frame = undefined;
+    this.frame = this.drawnLayout = undefined;
     const was = screenOf(before);
     const now = screenOf(next);
     if (was.width !== now.width || was.height !== now.height || was.mode !== now.mode) this.screenChange.fire(now);
   }
 
+  /** Frames since the clock began; each ends, and the CRTC takes a new start address over, where vertical retrace begins. */
+  private get frameNumber(): number {
+    return Math.floor((this.clock.now() / LINE_NS + LINES_TOTAL - LINES_VISIBLE) / LINES_TOTAL);
+  }
+
+  private startChanged(before: number): void {
+    const now = this.frameNumber;
+    if (now !== this.startChangedIn) this.oldStart = before;
+    this.startChangedIn = now;
+  }
+
+  private layout(mode: TextMode | GraphicsMode): ScanLayout {
+    const start = this.frameNumber === this.startChangedIn ? this.oldStart : startAddress(this.regs);
+    return scanLayout(this.regs, mode, start);
+  }
+
   private takeDirtyText(mode: TextMode, touched: boolean): Rect[] {
+    const layout = this.layout(mode);
     const before = this.frame;
-    const memoryChanged = this.cellsDirty || (touched && this.mapped.access === 'text' && touchesText(this.dirtyPages));
-    const all = this.allDirty || this.fontDirty || this.paletteDirty || !before;
-    const frame = this.currentFrame(mode, memoryChanged || all ? undefined : before);
+    const moved = before !== undefined && !sameValues(before.layout, layout);
+    // Rows of another shape have nothing to be compared with.
+    const reshaped = moved && !sameValues({ ...before.layout, start: layout.start }, layout);
+    const memoryChanged = moved || this.cellsDirty || (touched && this.mapped.access === 'text' && touchesText(this.dirtyPages));
+    const all = this.allDirty || this.fontDirty || this.paletteDirty || !before || reshaped;
+    const frame = this.currentFrame(mode, layout, memoryChanged || all ? undefined : before);
     this.cellsDirty = this.fontDirty = this.paletteDirty = false;
     this.frame = frame;
     if (all) return [{ x: 0, y: 0, width: mode.width, height: mode.height }];
@@ -361,26 +396,26 @@ export class Vga implements Device, DisplaySource {
       mark(before.cursorIndex);
       mark(frame.cursorIndex);
     }
-    return changedCells(mode, drawn, frame.cells);
+    return changedCells(mode, frame.rows, drawn, frame.cells);
   }
 
   /** The text picture as it is now; cells and colours are taken from `known` when it is given. */
-  private currentFrame(mode: TextMode, known?: TextFrame): TextFrame {
+  private currentFrame(mode: TextMode, layout: ScanLayout, known?: TextFrame): TextFrame {
     const now = this.clock.now();
+    const rows = known?.rows ?? textRows(mode, layout);
     const cursor = cursorShape(this.regs);
-    const relative = cursor.cell - startAddress(this.regs);
-    const row = mode.rowCells > 0 ? Math.floor(relative / mode.rowCells) : 0;
-    const column = relative - row * mode.rowCells;
-    const visible =
-      relative >= 0 && row < mode.rows && column < mode.columns && cursor.first <= cursor.last && cursor.first < mode.cellHeight;
+    const row = rows.findIndex(({ address }) => cursor.cell >= address && cursor.cell < address + mode.columns);
+    const visible = row >= 0 && cursor.first <= cursor.last && cursor.first < mode.cellHeight;
     const lit = Math.floor(now / CURSOR_PHASE_NS) % 2 === 0;
     const [plain, bright] = fontOffsets(this.regs);
     const plane = this.planes.data[2];
     return {
       mode,
-      cells: known?.cells ?? this.readCells(mode),
+      layout,
+      rows,
+      cells: known?.cells ?? this.readCells(mode, rows),
       cursor,
-      cursorIndex: visible && lit ? row * mode.columns + column : -1,
+      cursorIndex: visible && lit ? row * cellsARow(mode) + cursor.cell - rows[row]!.address : -1,
       blinkOn: Math.floor(now / BLINK_PHASE_NS) % 2 === 0,
       fonts: known?.fonts ?? [
         plane.subarray(plain, plain + 256 * GLYPH_BYTES),
@@ -401,18 +436,18 @@ export class Vga implements Device, DisplaySource {
     return colours;
   }
 
-  private readCells(mode: TextMode): Uint16Array {
+  private readCells(mode: TextMode, rows: readonly TextRow[]): Uint16Array {
     const window = this.textWindow;
     if (this.mapped.access === 'text') this.native.regionRead(this.region, 0, window);
     else this.planes.toText(window);
-    const cells = new Uint16Array(mode.columns * mode.rows);
-    const start = startAddress(this.regs);
-    for (let row = 0; row < mode.rows; row++) {
-      for (let column = 0; column < mode.columns; column++) {
-        const at = ((start + row * mode.rowCells + column) * 2) & (TEXT_WINDOW_BYTES - 1);
-        cells[row * mode.columns + column] = window[at]! | (window[at + 1]! << 8);
+    const perRow = cellsARow(mode);
+    const cells = new Uint16Array(perRow * rows.length);
+    rows.forEach(({ address }, row) => {
+      for (let column = 0; column < perRow; column++) {
+        const at = ((address + column) * 2) & (TEXT_WINDOW_BYTES - 1);
+        cells[row * perRow + column] = window[at]! | (window[at + 1]! << 8);
       }
-    }
+    });
     return cells;
   }
 }
@@ -425,9 +460,10 @@ function screenOf(mode: VgaMode): ScreenInfo {
   };
 }
 
-function sameMode(a: VgaMode, b: VgaMode): boolean {
-  const x = a as unknown as Record<string, unknown>;
-  const y = b as unknown as Record<string, unknown>;
+/** Of two objects of plain values. */
+function sameValues(a: object, b: object): boolean {
+  const x = a as Record<string, unknown>;
+  const y = b as Record<string, unknown>;
   const keys = Object.keys(x);
   return keys.length === Object.keys(y).length && keys.every((key) => x[key] === y[key]);
 }

@@ -56,6 +56,7 @@ class MemoryDisk implements BlockBackend {
     this.data.fill(0, offset, offset + bytes);
   }
   async readBytes(): Promise<void> {}
+  async writeBytes(): Promise<void> {}
   async close(): Promise<void> {}
 }
 

@@ -83,6 +83,8 @@ export const resources = (...descriptors: Aml[]): number[] => buffer([...flat(de
 export const io = (port: number, count: number): number[] => [0x47, 1, ...word(port), ...word(port), 1, count];
 /** Edge-triggered, active high, exclusive. */
 export const irq = (n: number): number[] => [0x22, ...word(1 << n)];
+/** A channel of the 8237: compatible timing, no bus mastering, bytes. */
+export const dma = (channel: number): number[] => [0x2a, 1 << channel, 0x00];
 /** Level-triggered, active high, shared: what the PIRQ wires are at the interrupt controllers' inputs. */
 export const sharedInterrupts = (...list: number[]): number[] => [
   0x89, ...word(2 + 4 * list.length), 0x09, list.length, ...list.flatMap(dword),

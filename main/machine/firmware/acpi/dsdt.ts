@@ -11,6 +11,8 @@ export interface AcpiConfig {
   readonly cpus: number;
   /** COM ports that exist. */
   readonly serialPorts: number;
+  /** There is a floppy controller. */
+  readonly floppy?: boolean;
 }
 
 const LINKS = ['LNKA', 'LNKB', 'LNKC', 'LNKD'] as const;
@@ -113,6 +115,7 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
           legacy('KBD', 'PNP0303', undefined, aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)),
           legacy('MOU', 'PNP0F13', undefined, aml.irq(12)),
           ...coms,
+          ...(config.floppy ? [legacy('FDC0', 'PNP0700', undefined, aml.io(0x3f2, 4), aml.io(0x3f7, 1), aml.irq(6), aml.dma(2))] : []),
           legacy('PMR', 'PNP0C02', 1, aml.io(config.pmBase ?? PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
         ),
       ),

@@ -51,6 +51,7 @@ function fakeDisk(ram: Uint8Array, contents: Uint8Array, options: { delayed?: bo
     discard: () => Promise.resolve(),
     writeZeroes: () => Promise.resolve(),
     readBytes: (offset, into) => Promise.resolve(void into.set(contents.subarray(offset, offset + into.length))),
+    writeBytes: (offset, from) => Promise.resolve(void contents.set(from, offset)),
     close: () => Promise.resolve(),
   };
 }

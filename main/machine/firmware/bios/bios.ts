@@ -200,6 +200,7 @@ export class Bios implements Device, IoHandler {
       this.keyboard.initialise();
       this.pointer.initialise();
       this.system.startClock();
+      this.memory.write8(Bda.videoFlags, 0x11); // a VGA that draws text with 400 lines
       this.video.setMode(3);
       this.menu.reset();
       this.preparing = this.disk.initialise().then(() => void (this.prepared = true));

@@ -1,5 +1,6 @@
 /** The drives INT 13h offers: what backs them, their numbers and their geometry. */
 import type { BlockBackend } from '../../../backend/block';
+import { floppyFormat } from '../../bus/floppies';
 
 export type DriveMedium = 'floppy' | 'disk' | 'disc';
 
@@ -17,23 +18,10 @@ export interface Geometry {
   readonly sectors: number;
 }
 
-/** Bytes of a floppy image → its geometry and BIOS drive type (CMOS 10h / INT 13h/08h BL). */
-const FLOPPIES: readonly [bytes: number, geometry: Geometry, type: number][] = [
-  [163840, { cylinders: 40, heads: 1, sectors: 8 }, 1],
-  [184320, { cylinders: 40, heads: 1, sectors: 9 }, 1],
-  [327680, { cylinders: 40, heads: 2, sectors: 8 }, 1],
-  [368640, { cylinders: 40, heads: 2, sectors: 9 }, 1],
-  [737280, { cylinders: 80, heads: 2, sectors: 9 }, 3],
-  [1228800, { cylinders: 80, heads: 2, sectors: 15 }, 2],
-  [1474560, { cylinders: 80, heads: 2, sectors: 18 }, 4],
-  [1720320, { cylinders: 80, heads: 2, sectors: 21 }, 4],
-  [2949120, { cylinders: 80, heads: 2, sectors: 36 }, 5],
-];
-
 /** An image of another size is addressed as the smallest diskette that holds it. */
 export function floppyGeometry(bytes: number): { geometry: Geometry; type: number } {
-  const row = FLOPPIES.find(([size]) => bytes <= size) ?? FLOPPIES[FLOPPIES.length - 1]!;
-  return { geometry: row[1], type: row[2] };
+  const { type, cylinders, heads, sectors } = floppyFormat(bytes);
+  return { geometry: { cylinders, heads, sectors }, type };
 }
 
 /**

@@ -106,6 +106,29 @@ export function videoMode(number: number): VideoMode | undefined {
   return row && { ...row, number };
 }
 
+/** CRTC registers of a text mode in which the VGA draws 350 or 200 lines, as INT 10h/12h/30h can ask: register → value. */
+const FEWER_LINES: Record<200 | 350, { misc: number; height: number; crtc: Record<number, number> }> = {
+  350: {
+    misc: 0xa0,
+    height: 14,
+    crtc: { 0x09: 0x4d, 0x0a: 0x0b, 0x0b: 0x0c, 0x10: 0x83, 0x11: 0x85, 0x12: 0x5d, 0x15: 0x63, 0x16: 0xba },
+  },
+  200: { misc: 0x60, height: 8, crtc: { 0x09: 0xc7, 0x0a: 0x06, 0x0b: 0x07 } },
+};
+
+export function withScanLines(mode: VideoMode, lines: 200 | 350 | 400): VideoMode {
+  if (mode.kind !== 'text' || lines === 400) return mode;
+  const { misc, height, crtc } = FEWER_LINES[lines];
+  return {
+    ...mode,
+    characterHeight: height,
+    height: lines,
+    // The two highest bits are the polarities of the syncs, by which a monitor knows the number of lines.
+    misc: misc | (mode.misc & 0x0f),
+    crtc: mode.crtc.map((value, index) => crtc[index] ?? value),
+  };
+}
+
 /** 64 EGA colours: bits 0–2 are blue, green, red at two thirds, bits 3–5 the same at one third. 6-bit DAC values. */
 function egaColour(index: number): [number, number, number] {
   const level = (high: number, low: number): number => ((index >> high) & 1 ? 42 : 0) + ((index >> low) & 1 ? 21 : 0);

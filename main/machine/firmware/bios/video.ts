@@ -5,7 +5,7 @@ import { GraphicsText } from './graphics-text';
 import type { RealModeMemory } from './real-memory';
 import { ROM_SEGMENT, Rom, type RomFonts } from './rom';
 import type { VgaRegisters } from './vga-registers';
-import { videoMode, type VideoMode } from './video-modes';
+import { videoMode, withScanLines, type VideoMode } from './video-modes';
 
 const FONT_WINDOW = 0xa0000;
 /** Byte offset of each of the eight font maps in plane 2. */
@@ -30,18 +30,20 @@ export class VideoServices {
   }
 
   setMode(request: number): boolean {
-    const mode = videoMode(request & 0x7f);
-    if (!mode) return false;
     const m = this.memory;
+    const flags = m.read8(Bda.videoFlags);
+    const known = videoMode(request & 0x7f);
+    if (!known) return false;
+    const mode = withScanLines(known, flags & 0x80 ? 200 : flags & 0x10 ? 400 : 350);
     this.leaveVesa();
     this.mode = mode;
-    this.vga.program(mode, (m.read8(Bda.videoFlags) & 0x08) === 0);
+    this.vga.program(mode, (flags & 0x08) === 0);
     m.write8(Bda.videoMode, mode.number);
     m.write16(Bda.columns, mode.columns);
     m.write16(Bda.pageBytes, mode.pageBytes);
     m.write16(Bda.pageStart, 0);
     m.fill(Bda.cursors, 16, 0);
-    m.write16(Bda.cursorShape, mode.kind === 'text' ? 0x0d0e : 0);
+    m.write16(Bda.cursorShape, mode.kind === 'text' ? (mode.crtc[0x0a]! << 8) | mode.crtc[0x0b]! : 0);
     m.write8(Bda.activePage, 0);
     m.write16(Bda.crtcPort, this.vga.crtcPort);
     m.write8(Bda.rows, mode.rows - 1);
@@ -49,8 +51,10 @@ export class VideoServices {
     m.write8(Bda.videoControl, 0x60 | (request & 0x80));
     m.write8(Bda.videoSwitches, 0xf9);
     m.write8(Bda.displayCombination, 0x08);
-    if (mode.kind === 'text') this.loadFont(this.fonts.font8x16, 16, 0, 256, 0);
-    else this.pointFont(mode.characterHeight);
+    if (mode.kind === 'text') {
+      const { font, height } = this.romFont({ 8: 2, 14: 1 }[mode.characterHeight] ?? 4);
+      this.loadFont(font, height, 0, 256, 0);
+    } else this.pointFont(mode.characterHeight);
     if ((request & 0x80) === 0) this.clear();
     if (mode.kind === 'text') this.moveHardwareCursor();
     return true;
@@ -476,7 +480,7 @@ export class VideoServices {
         r.cx = 0x0009;
         break;
       case 0x30: {
-        const bits = [0x00, 0x10, 0x10][r.al] ?? 0x10;
+        const bits = [0x80, 0x00, 0x10][r.al] ?? 0x10; // 200, 350, 400 lines from the next mode on
         m.write8(Bda.videoFlags, (m.read8(Bda.videoFlags) & ~0x90) | bits);
         r.al = 0x12;
         break;

@@ -1,4 +1,4 @@
-#include "accelerator/software/futex.h"
+#include "accelerator/futex.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -7,7 +7,7 @@
 
 #include <climits>
 
-namespace lodge::software {
+namespace lodge {
 
 void futexWait(const std::atomic<uint32_t>& word, uint32_t expected, uint64_t deadline) noexcept {
   timespec at{static_cast<time_t>(deadline / 1'000'000'000), static_cast<long>(deadline % 1'000'000'000)};
@@ -20,4 +20,4 @@ void futexWake(const std::atomic<uint32_t>& word) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT_MAX, nullptr, nullptr, 0);
 }
 
-}  // namespace lodge::software
+}  // namespace lodge

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace lodge::software {
+namespace lodge {
 
 /** CLOCK_MONOTONIC in nanoseconds. */
 uint64_t monotonicNs() noexcept;
@@ -32,4 +32,4 @@ class MachineClock {
   std::atomic<uint64_t> frozenAt_, frozenTsc_{0}, offset_{0}, tscOffset_{0};
 };
 
-}  // namespace lodge::software
+}  // namespace lodge

@@ -1,10 +1,10 @@
-#include "accelerator/software/clock.h"
+#include "accelerator/clock.h"
 
 #include <cpuid.h>
 #include <time.h>
 #include <x86intrin.h>
 
-namespace lodge::software {
+namespace lodge {
 namespace {
 
 /** Guest time begins here, not at zero: zero marks a running clock in frozenAt_. */
@@ -96,4 +96,4 @@ uint64_t MachineClock::hostTimeOf(uint64_t ns) const noexcept {
   return host < ns ? ~0ull : host;
 }
 
-}  // namespace lodge::software
+}  // namespace lodge

@@ -1,4 +1,4 @@
-#include "accelerator/software/exit_channel.h"
+#include "accelerator/exit_channel.h"
 
 #include <sched.h>
 #include <x86intrin.h>
@@ -8,10 +8,10 @@
 #include <cstring>
 #include <thread>
 
-#include "accelerator/software/clock.h"
-#include "accelerator/software/futex.h"
+#include "accelerator/clock.h"
+#include "accelerator/futex.h"
 
-namespace lodge::software {
+namespace lodge {
 namespace {
 
 /** A JS handler takes 1–5 µs; a futex round trip across cores up to 60 µs. */
@@ -178,4 +178,4 @@ int ExitChannel::serve(int completed, unsigned spinMicros) noexcept {
   }
 }
 
-}  // namespace lodge::software
+}  // namespace lodge

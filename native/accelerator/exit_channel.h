@@ -15,7 +15,7 @@
 
 #include "accelerator/accelerator.h"
 
-namespace lodge::software {
+namespace lodge {
 
 class ExitChannel {
  public:
@@ -66,4 +66,4 @@ class ExitChannel {
   std::vector<Event> events_;
 };
 
-}  // namespace lodge::software
+}  // namespace lodge

@@ -1,0 +1,1 @@
+export { Ahci, AHCI_PORTS, type AhciDeps } from './ahci';

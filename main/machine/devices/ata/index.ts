@@ -1,0 +1,4 @@
+export { AtaDisk, type AtaDiskDeps } from './disk';
+export { AtapiDisc, type AtapiDiscDeps } from './disc';
+export { MediaSlot, type Medium } from './media';
+export * from './registers';

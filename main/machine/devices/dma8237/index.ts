@@ -1,0 +1,1 @@
+export { Dma8237, type DmaChannel } from './dma8237';

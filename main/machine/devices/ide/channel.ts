@@ -1,0 +1,701 @@
+/**
+ * One IDE channel: command block and control block of two drives, and how their commands move data. ATA/ATAPI-7 vol. 2 §11 (state
+ * machines) and vol. 1 §5 (registers). Programmed I/O goes through a buffer here; DMA goes straight between medium and guest memory.
+ * The guest may touch any register at any time; what a real drive would ignore while busy is ignored.
+ */
+import type { Device, IoHandler, IrqLine } from '../../bus/types';
+import type { GuestMemory } from '../../memory/guest-memory';
+import { readRanges, sliceRanges, writeRanges } from '../../memory/ranges';
+import { AtaError, AtaStatus, SIGNATURES, type AtaDrive, type Move, type Operation, type Registers, type Taskfile } from '../ata';
+import { InFlight } from '../ata/in-flight';
+import { readPrdTable, type BusMasterChannel } from './bus-master';
+
+const Reg = { DATA: 0, FEATURES: 1, COUNT: 2, LOW: 3, MID: 4, HIGH: 5, DEVICE: 6, COMMAND: 7 } as const;
+export const COMMAND_PORTS = 8;
+const DEVICE_SELECT = 0x10;
+const Control = { NO_INTERRUPT: 0x02, SOFT_RESET: 0x04, HIGH_ORDER: 0x80 } as const;
+/** Interrupt reason, in the count register of packet commands (ATA/ATAPI-7 vol. 1 §6.24.6). */
+const Reason = { COMMAND: 0x01, TO_HOST: 0x02 } as const;
+const PACKET_BYTES = 12;
+/** What programmed I/O reads ahead or gathers before it goes to the backend. */
+const CHUNK_BYTES = 64 * 1024;
+const DEVICE_RESET = 0x08;
+const DIAGNOSTIC = 0x90;
+const DIAGNOSTIC_PASSED = 1;
+const { BUSY, READY, SEEK_COMPLETE, DATA_REQUEST, ERROR, DEVICE_FAULT } = AtaStatus;
+const IDLE = READY | SEEK_COMPLETE;
+
+/** The registers of one drive. The upper bytes are the previous contents of 48-bit commands. */
+class DriveState {
+  features = 0;
+  count = 0;
+  low = 0;
+  mid = 0;
+  high = 0;
+  device = 0;
+  status = 0;
+  error = 0;
+}
+
+/** A transfer in programmed I/O. */
+interface Pio {
+  readonly toHost: boolean;
+  /** The block that the guest moves now. */
+  block: Uint8Array;
+  position: number;
+  /** It was moved completely. */
+  readonly next: () => void;
+}
+
+export interface ChannelDeps {
+  readonly name: string;
+  readonly mem: GuestMemory;
+  readonly irq: IrqLine;
+  readonly master: BusMasterChannel;
+  /** Master and slave. */
+  readonly drives: readonly [AtaDrive | undefined, AtaDrive | undefined];
+  /** The function decodes this channel's ports. */
+  readonly decoded: () => boolean;
+  /** The function may access memory. */
+  readonly mayMaster: () => boolean;
+}
+
+export class IdeChannel implements Device {
+  readonly name: string;
+  private readonly states = [new DriveState(), new DriveState()] as const;
+  private selected: 0 | 1 = 0;
+  /** Whose command is or was carried out last: one at a time. The guest may select the other meanwhile. */
+  private active: 0 | 1 = 0;
+  private control = 0;
+  private interruptPending = false;
+  private pio: Pio | undefined;
+  /** A DMA command that waits for the bus master. */
+  private waitingForMaster: (() => void) | undefined;
+  private readonly inFlight = new InFlight();
+  /** Grows with each reset; what was begun before ends without touching registers. */
+  private generation = 0;
+
+  constructor(private readonly deps: ChannelDeps) {
+    this.name = deps.name;
+    deps.master.onStart = () => this.masterStarted();
+    this.reset();
+  }
+
+  /** The reset line. */
+  reset(): void {
+    this.deps.drives.forEach((drive) => drive?.reset(true));
+    this.control = 0;
+    this.deps.master.reset();
+    this.resetRegisters();
+  }
+
+  /** Nothing moves between guest memory and a medium any more when this is done; what was begun is finished for nobody. */
+  quiesce(): Promise<void> | void {
+    this.abandon();
+    return this.inFlight.idle();
+  }
+
+  readonly commandBlock: IoHandler = {
+    read: (offset, width) => {
+      if (!this.deps.decoded()) return 0xffffffff;
+      if (offset === Reg.DATA) return this.readData(width);
+      let value = 0;
+      for (let i = 0; i < width; i++) value |= this.readRegister(offset + i) << (8 * i);
+      return value;
+    },
+    write: (offset, width, value) => {
+      if (!this.deps.decoded()) return;
+      if (offset === Reg.DATA) this.writeData(width, value);
+      else for (let i = 0; i < width; i++) this.writeRegister(offset + i, (value >>> (8 * i)) & 0xff);
+    },
+    readString: (offset, width, count, into) => {
+      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.readBlock(into.subarray(0, count * width));
+      else {
+        for (let i = 0, at = 0; i < count; i++) {
+          const value = this.commandBlock.read(offset, width);
+          for (let b = 0; b < width; b++) into[at++] = value >>> (8 * b);
+        }
+      }
+    },
+    writeString: (offset, width, count, from) => {
+      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.writeBlock(from.subarray(0, count * width));
+      else {
+        for (let i = 0, at = 0; i < count; i++) {
+          let value = 0;
+          for (let b = 0; b < width; b++) value |= from[at++]! << (8 * b);
+          this.commandBlock.write(offset, width, value >>> 0);
+        }
+      }
+    },
+  };
+
+  /** Alternate status and device control. */
+  readonly controlPort: IoHandler = {
+    read: () => (this.deps.decoded() ? this.readStatus() : 0xff),
+    write: (_offset, _width, value) => {
+      if (!this.deps.decoded()) return;
+      const before = this.control;
+      this.control = value & 0xff;
+      if (value & Control.SOFT_RESET && !(before & Control.SOFT_RESET)) this.softReset();
+      else if (!(value & Control.SOFT_RESET) && before & Control.SOFT_RESET) this.softResetEnds();
+      this.updateIrq();
+    },
+  };
+
+  private get drive(): AtaDrive | undefined {
+    return this.deps.drives[this.active];
+  }
+
+  private get state(): DriveState {
+    return this.states[this.active];
+  }
+
+  private get selectedDrive(): AtaDrive | undefined {
+    return this.deps.drives[this.selected];
+  }
+
+  private get empty(): boolean {
+    return !this.deps.drives[0] && !this.deps.drives[1];
+  }
+
+  // ---- registers --------------------------------------------------------------------------------------------------
+
+  /** Without a drive on the cable the lines float high; an absent slave is answered for by its master, with no status. */
+  private readStatus(): number {
+    if (this.selectedDrive) return this.states[this.selected].status;
+    return this.empty || this.selected === 0 ? 0xff : 0;
+  }
+
+  private readRegister(offset: number): number {
+    if (this.empty || (!this.selectedDrive && this.selected === 0)) return 0xff;
+    if (offset === Reg.COMMAND) {
+      if (this.selected === this.active) this.setInterrupt(false);
+      return this.readStatus();
+    }
+    const state = this.states[this.selectedDrive ? this.selected : 0];
+    if (state.status & BUSY) return state.status;
+    const shift = this.control & Control.HIGH_ORDER ? 8 : 0;
+    switch (offset) {
+      case Reg.FEATURES:
+        return state.error;
+      case Reg.COUNT:
+        return (state.count >>> shift) & 0xff;
+      case Reg.LOW:
+        return (state.low >>> shift) & 0xff;
+      case Reg.MID:
+        return (state.mid >>> shift) & 0xff;
+      case Reg.HIGH:
+        return (state.high >>> shift) & 0xff;
+      case Reg.DEVICE:
+        return (state.device & ~DEVICE_SELECT) | 0xa0 | (this.selected ? DEVICE_SELECT : 0);
+      default:
+        return 0xff;
+    }
+  }
+
+  /** Both drives take every register write; only a command is for the selected one. */
+  private writeRegister(offset: number, value: number): void {
+    this.control &= ~Control.HIGH_ORDER;
+    if (offset === Reg.COMMAND) {
+      this.command(value);
+      return;
+    }
+    const push = (old: number): number => ((old & 0xff) << 8) | value;
+    for (const state of this.states) {
+      if (state.status & (BUSY | DATA_REQUEST) && offset !== Reg.DEVICE) continue;
+      switch (offset) {
+        case Reg.FEATURES:
+          state.features = push(state.features);
+          break;
+        case Reg.COUNT:
+          state.count = push(state.count);
+          break;
+        case Reg.LOW:
+          state.low = push(state.low);
+          break;
+        case Reg.MID:
+          state.mid = push(state.mid);
+          break;
+        case Reg.HIGH:
+          state.high = push(state.high);
+          break;
+        case Reg.DEVICE:
+          state.device = value;
+          break;
+      }
+    }
+    if (offset === Reg.DEVICE) {
+      this.selected = value & DEVICE_SELECT ? 1 : 0;
+      this.updateIrq();
+    }
+  }
+
+  private command(opcode: number): void {
+    const drive = this.selectedDrive;
+    if (this.control & Control.SOFT_RESET) return;
+    if (opcode === DIAGNOSTIC && !this.empty) {
+      this.abandon();
+      this.deps.drives.forEach((each) => each?.reset(false));
+      this.whenQuiet(() => {
+        this.showSignatures();
+        this.setInterrupt(true);
+      });
+      return;
+    }
+    if (!drive) return;
+    if (this.state.status & (BUSY | DATA_REQUEST)) {
+      // DEVICE RESET alone is taken while busy, by packet devices; two commands at once there are not on a channel.
+      if (opcode !== DEVICE_RESET || !drive.packet || this.active !== this.selected) return;
+      this.abandon();
+    }
+    this.active = this.selected;
+    const { state } = this;
+    this.setInterrupt(false);
+    const task: Taskfile = {
+      command: opcode,
+      features: state.features,
+      count: state.count,
+      low: (state.low & 0xff) | ((state.mid & 0xff) << 8) | ((state.high & 0xff) << 16),
+      high: (state.low >>> 8) | (state.mid & 0xff00) | ((state.high & 0xff00) << 8),
+      device: state.device,
+    };
+    state.error = 0;
+    state.status = BUSY;
+    this.carryOut(drive.execute(task), false);
+  }
+
+  // ---- operations -------------------------------------------------------------------------------------------------
+
+  /** `packet`: the operation came out of a command packet, whose data and end follow other rules. */
+  private carryOut(operation: Operation, packet: boolean): void {
+    const drive = this.drive!;
+    switch (operation.kind) {
+      case 'done':
+        this.complete(operation.registers, packet);
+        return;
+      case 'fail':
+        this.fail(operation, packet);
+        return;
+      case 'wait':
+        this.run(
+          operation,
+          packet,
+          () => operation.work,
+          () => this.complete(undefined, packet),
+        );
+        return;
+      case 'signature':
+        drive.reset(false);
+        this.whenQuiet(() => this.showSignature(this.active));
+        return;
+      case 'packet':
+        this.takePacket(operation.dma);
+        return;
+      case 'dataIn':
+        if (operation.dma) this.dma(operation, packet, operation.data.length);
+        else if (packet)
+          this.packetIn(
+            operation.data.length,
+            async (at, into) => void into.set(operation.data.subarray(at, at + into.length)),
+            operation,
+          );
+        else this.present(true, operation.data.slice(), true, () => this.ended());
+        return;
+      case 'dataOut':
+        if (operation.dma) this.dma(operation, packet, operation.bytes);
+        else this.collect(operation, packet);
+        return;
+      case 'read':
+        if (operation.dma) this.dma(operation, packet, operation.bytes);
+        else if (packet) this.packetIn(operation.bytes, (at, into) => drive.load(operation, at, into), operation);
+        else this.readPio(operation, 0);
+        return;
+      case 'write':
+        if (operation.dma) this.dma(operation, packet, operation.bytes);
+        else this.writePio(operation, 0, true);
+        return;
+    }
+  }
+
+  /** Work on the medium; its end counts only if no reset came between. */
+  private run(operation: Operation, packet: boolean, work: () => void | Promise<void>, done: () => void): void {
+    const { generation } = this;
+    const drive = this.drive!;
+    this.inFlight.run(
+      work,
+      () => {
+        if (generation === this.generation) done();
+      },
+      (error) => {
+        const failure = drive.failure(error, operation);
+        if (generation === this.generation) this.fail(failure, packet);
+      },
+    );
+  }
+
+  private complete(registers: Registers | undefined, packet: boolean): void {
+    const { state } = this;
+    if (registers?.count !== undefined) state.count = registers.count;
+    if (registers?.low !== undefined) {
+      const high = registers.high ?? 0;
+      state.low = (registers.low & 0xff) | ((high & 0xff) << 8);
+      state.mid = ((registers.low >>> 8) & 0xff) | (high & 0xff00);
+      state.high = ((registers.low >>> 16) & 0xff) | ((high >>> 8) & 0xff00);
+    }
+    if (packet) state.count = Reason.COMMAND | Reason.TO_HOST;
+    this.pio = undefined;
+    state.status = IDLE;
+    this.setInterrupt(true);
+  }
+
+  private fail(failure: Extract<Operation, { kind: 'fail' }>, packet: boolean): void {
+    const { state } = this;
+    this.pio = undefined;
+    this.waitingForMaster = undefined;
+    if (packet) state.count = Reason.COMMAND | Reason.TO_HOST;
+    state.error = failure.error;
+    state.status = IDLE | ERROR | (failure.fault ? DEVICE_FAULT : 0);
+    this.setInterrupt(true);
+  }
+
+  /** The last block of a read was taken: no interrupt follows. */
+  private ended(): void {
+    this.pio = undefined;
+    this.state.status = IDLE;
+  }
+
+  // ---- programmed I/O ---------------------------------------------------------------------------------------------
+
+  private present(toHost: boolean, block: Uint8Array, interrupt: boolean, next: () => void): void {
+    this.pio = { toHost, block, position: 0, next };
+    this.state.status = IDLE | DATA_REQUEST;
+    if (interrupt) this.setInterrupt(true);
+  }
+
+  private readPio(move: Move, from: number): void {
+    const drive = this.drive!;
+    const chunk = new Uint8Array(Math.min(move.bytes - from, chunkOf(move.blockBytes)));
+    this.state.status = BUSY;
+    this.run(
+      move,
+      false,
+      () => drive.load(move, from, chunk),
+      () => this.presentChunk(move, from, chunk, 0),
+    );
+  }
+
+  private presentChunk(move: Move, from: number, chunk: Uint8Array, at: number): void {
+    const end = Math.min(at + move.blockBytes, chunk.length);
+    this.present(true, chunk.subarray(at, end), true, () => {
+      if (end < chunk.length) this.presentChunk(move, from, chunk, end);
+      else if (from + end < move.bytes) this.readPio(move, from + end);
+      else this.ended();
+    });
+  }
+
+  private writePio(move: Move, from: number, first: boolean): void {
+    const chunk = new Uint8Array(Math.min(move.bytes - from, chunkOf(move.blockBytes)));
+    this.fillChunk(move, from, chunk, 0, !first);
+  }
+
+  private fillChunk(move: Move, from: number, chunk: Uint8Array, at: number, interrupt: boolean): void {
+    const drive = this.drive!;
+    const end = Math.min(at + move.blockBytes, chunk.length);
+    this.present(false, chunk.subarray(at, end), interrupt, () => {
+      if (end < chunk.length) {
+        this.fillChunk(move, from, chunk, end, true);
+        return;
+      }
+      this.pio = undefined;
+      this.state.status = BUSY;
+      const last = from + chunk.length === move.bytes;
+      const store = async (): Promise<void> => {
+        await drive.store(move, from, chunk);
+        if (last) await drive.stored(move);
+      };
+      this.run(move, false, store, () =>
+        last ? this.complete(undefined, false) : this.writePio(move, from + chunk.length, false),
+      );
+    });
+  }
+
+  /** Data from the host that the drive itself takes. */
+  private collect(operation: Extract<Operation, { kind: 'dataOut' }>, packet: boolean): void {
+    const data = new Uint8Array(operation.bytes);
+    if (packet) this.setPacketRegisters(0, Math.min(data.length, 0xfffe));
+    this.present(false, data, packet, () => {
+      this.pio = undefined;
+      this.state.status = BUSY;
+      this.carryOut(operation.accept(data), packet);
+    });
+  }
+
+  private takePacket(dma: boolean): void {
+    const cdb = new Uint8Array(PACKET_BYTES);
+    const limit = this.packetLimit();
+    this.state.count = Reason.COMMAND;
+    this.present(false, cdb, false, () => {
+      this.pio = undefined;
+      this.state.status = BUSY;
+      this.setPacketRegisters(0, limit);
+      this.carryOut(this.drive!.executePacket(cdb, dma), true);
+    });
+  }
+
+  /** Byte count limit: even, and never nothing (ATA/ATAPI-7 vol. 1 §6.24.4). */
+  private packetLimit(): number {
+    const limit = (this.state.mid & 0xff) | ((this.state.high & 0xff) << 8);
+    return Math.min(limit || 0xfffe, 0xfffe);
+  }
+
+  private setPacketRegisters(reason: number, bytes: number): void {
+    this.state.count = reason;
+    this.state.mid = bytes & 0xff;
+    this.state.high = bytes >>> 8;
+  }
+
+  private packetIn(bytes: number, load: (at: number, into: Uint8Array) => Promise<void>, operation: Operation): void {
+    const limit = this.packetLimit();
+    // An odd limit holds for a whole transfer only; blocks before the last are even.
+    const most = limit >= bytes ? bytes : Math.max(2, limit & ~1);
+    const fetch = (from: number): void => {
+      const chunk = new Uint8Array(Math.min(bytes - from, Math.max(most, CHUNK_BYTES - (CHUNK_BYTES % most))));
+      this.state.status = BUSY;
+      this.run(
+        operation,
+        true,
+        () => load(from, chunk),
+        () => show(from, chunk, 0),
+      );
+    };
+    const show = (from: number, chunk: Uint8Array, at: number): void => {
+      const end = Math.min(at + most, chunk.length);
+      this.setPacketRegisters(Reason.TO_HOST, end - at);
+      this.present(true, chunk.subarray(at, end), true, () => {
+        if (end < chunk.length) show(from, chunk, end);
+        else if (from + end < bytes) fetch(from + end);
+        else this.complete(undefined, true);
+      });
+    };
+    fetch(0);
+  }
+
+  private readData(width: number): number {
+    const bytes = new Uint8Array(4);
+    this.readBlock(bytes.subarray(0, width));
+    return (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
+  }
+
+  private writeData(width: number, value: number): void {
+    this.writeBlock(Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24).subarray(0, width));
+  }
+
+  /** One string read may span several blocks; without a data request the port gives nothing. */
+  private readBlock(into: Uint8Array): void {
+    let at = 0;
+    while (at < into.length) {
+      const { pio } = this;
+      if (!pio?.toHost || this.active !== this.selected || !(this.state.status & DATA_REQUEST)) {
+        into.fill(0, at);
+        return;
+      }
+      const take = Math.min(into.length - at, pio.block.length - pio.position);
+      into.set(pio.block.subarray(pio.position, pio.position + take), at);
+      at += take;
+      pio.position += take;
+      if (pio.position < pio.block.length) return;
+      pio.next();
+      // An odd block ends within a word: its rest is padding.
+      if (pio.block.length & 1 && at < into.length) into[at++] = 0;
+    }
+  }
+
+  private writeBlock(from: Uint8Array): void {
+    let at = 0;
+    while (at < from.length) {
+      const { pio } = this;
+      if (!pio || pio.toHost || this.active !== this.selected || !(this.state.status & DATA_REQUEST)) return;
+      const take = Math.min(from.length - at, pio.block.length - pio.position);
+      pio.block.set(from.subarray(at, at + take), pio.position);
+      at += take;
+      pio.position += take;
+      if (pio.position < pio.block.length) return;
+      if (pio.block.length & 1) at++;
+      pio.next();
+    }
+  }
+
+  // ---- DMA --------------------------------------------------------------------------------------------------------
+
+  private masterStarted(): void {
+    const begin = this.waitingForMaster;
+    this.waitingForMaster = undefined;
+    begin?.();
+  }
+
+  private dma(
+    operation: Extract<Operation, { kind: 'dataIn' | 'dataOut' | 'read' | 'write' }>,
+    packet: boolean,
+    bytes: number,
+  ): void {
+    if (packet) this.setPacketRegisters(operation.kind === 'dataIn' || operation.kind === 'read' ? Reason.TO_HOST : 0, 0);
+    this.state.status = IDLE | DATA_REQUEST;
+    const begin = (): void => this.transfer(operation, packet, bytes);
+    if (this.deps.master.active) begin();
+    else this.waitingForMaster = begin;
+  }
+
+  private transfer(
+    operation: Extract<Operation, { kind: 'dataIn' | 'dataOut' | 'read' | 'write' }>,
+    packet: boolean,
+    bytes: number,
+  ): void {
+    const { master, mem } = this.deps;
+    const drive = this.drive!;
+    const toMemory = operation.kind === 'dataIn' || operation.kind === 'read';
+    this.state.status = BUSY;
+    if (!this.deps.mayMaster() || master.toMemory !== toMemory) {
+      // The other side never answers: the drive waits with its data, as it would on the cable.
+      this.state.status = READY | DATA_REQUEST;
+      return;
+    }
+    const table = readPrdTable(mem, master.tableAddress, bytes);
+    if (typeof table === 'string') {
+      master.fail();
+      this.fail({ kind: 'fail', error: AtaError.ABORT }, packet);
+      return;
+    }
+    // Bus Master IDE §3.1: a table that ends too soon stops the engine without an interrupt; the drive still has data.
+    const short = table.bytes < bytes;
+    const end = (): void => {
+      master.finish(short || table.last);
+      if (short) this.state.status = READY | DATA_REQUEST;
+      else this.complete(undefined, packet);
+    };
+    const badMemory = (): void => {
+      master.fail();
+      this.fail({ kind: 'fail', error: AtaError.ABORT }, packet);
+    };
+    switch (operation.kind) {
+      case 'dataIn':
+        if (writeRanges(mem, table.ranges, operation.data.subarray(0, table.bytes)) < 0) badMemory();
+        else end();
+        return;
+      case 'dataOut': {
+        const data = new Uint8Array(bytes);
+        if (short || !readRanges(mem, table.ranges, data)) badMemory();
+        else {
+          master.finish(table.last);
+          this.carryOut(operation.accept(data), packet);
+        }
+        return;
+      }
+      case 'read':
+      case 'write': {
+        // Whole sectors only reach the medium.
+        const whole = short ? table.bytes - (table.bytes % 512) : bytes;
+        if (whole === 0) {
+          end();
+          return;
+        }
+        const { generation } = this;
+        this.inFlight.run(
+          () => drive.move(short ? { ...operation, bytes: whole } : operation, sliceRanges(table.ranges, 0, whole)),
+          () => {
+            if (generation === this.generation) end();
+          },
+          (error) => {
+            const failure = drive.failure(error, operation);
+            if (generation !== this.generation) return;
+            if ((error as { code?: unknown } | null)?.code === 'EFAULT') master.fail();
+            else master.finish(true);
+            this.fail(failure, packet);
+          },
+        );
+        return;
+      }
+    }
+  }
+
+  // ---- resets and interrupts --------------------------------------------------------------------------------------
+
+  private abandon(): void {
+    this.generation++;
+    this.pio = undefined;
+    this.waitingForMaster = undefined;
+  }
+
+  private softReset(): void {
+    this.abandon();
+    this.deps.drives.forEach((drive, i) => {
+      drive?.reset(false);
+      this.states[i]!.status = BUSY;
+    });
+    this.selected = this.active = 0;
+    this.setInterrupt(false);
+  }
+
+  private softResetEnds(): void {
+    this.whenQuiet(() => this.showSignatures());
+  }
+
+  private resetRegisters(): void {
+    this.abandon();
+    this.setInterrupt(false);
+    this.showSignatures();
+  }
+
+  /** Busy until nothing of the time before the reset reaches guest memory any more. */
+  private whenQuiet(then: () => void): void {
+    const wait = this.inFlight.idle();
+    if (!wait) {
+      then();
+      return;
+    }
+    this.deps.drives.forEach((drive, i) => {
+      if (drive) this.states[i]!.status = BUSY;
+    });
+    const { generation } = this;
+    void wait.then(() => {
+      if (generation === this.generation) then();
+    });
+  }
+
+  private showSignatures(): void {
+    this.selected = this.active = 0;
+    this.showSignature(0);
+    this.showSignature(1);
+  }
+
+  private showSignature(index: 0 | 1): void {
+    const drive = this.deps.drives[index];
+    const state = this.states[index];
+    const signature = drive?.packet ? SIGNATURES.packet : SIGNATURES.disk;
+    state.count = signature.count;
+    state.low = signature.low & 0xff;
+    state.mid = (signature.low >>> 8) & 0xff;
+    state.high = signature.low >>> 16;
+    state.device = 0;
+    state.error = DIAGNOSTIC_PASSED;
+    // A packet device is not ready until its first command (vol. 1 §5.14.1).
+    state.status = drive ? (drive.packet ? 0 : IDLE) : 0;
+  }
+
+  private setInterrupt(on: boolean): void {
+    this.interruptPending = on;
+    this.updateIrq(on);
+  }
+
+  private updateIrq(rose = false): void {
+    const level =
+      this.interruptPending &&
+      this.drive !== undefined &&
+      this.active === this.selected &&
+      !(this.control & Control.NO_INTERRUPT);
+    if (level && rose) this.deps.master.interrupt();
+    this.deps.irq.set(level);
+  }
+}
+
+/** A whole number of blocks. */
+const chunkOf = (block: number): number => Math.max(block, CHUNK_BYTES - (CHUNK_BYTES % block));

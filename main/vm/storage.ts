@@ -1,0 +1,276 @@
+/**
+ * Disks, discs and floppies of the PC: which controller and place each gets, and what can come and go while the machine runs.
+ * An IDE controller with one disc drive is always there, so that a disc can be put in at any time; the others are there if used.
+ */
+import { HostIoError, type BlockBackend } from '../backend/block';
+import type { Clock } from '../backend/clock';
+import type { Bus } from '../machine/bus/bus';
+import { floppyFormat } from '../machine/bus/floppies';
+import type { IrqLine } from '../machine/bus/types';
+import { Ahci, AHCI_PORTS } from '../machine/devices/ahci';
+import { AtaDisk, AtapiDisc, MediaSlot, type AtaDrive, type DriveCounters } from '../machine/devices/ata';
+import { Dma8237 } from '../machine/devices/dma8237';
+import { FLOPPY_DMA, FLOPPY_DRIVES, FLOPPY_IRQ, FLOPPY_PORTS, FloppyController } from '../machine/devices/floppy';
+import { Piix3Ide } from '../machine/devices/ide';
+import type { PciBus } from '../machine/devices/pci';
+import { createVirtioBlk, type VirtioBlk } from '../machine/devices/virtio';
+import type { Drive, DriveMedium } from '../machine/firmware/bios/drives';
+import type { GuestMemory } from '../machine/memory/guest-memory';
+import { LodgeError } from '../../preload/contract/errors';
+
+export interface BoardDisk {
+  readonly id: string;
+  readonly kind: DriveMedium;
+  readonly bus: 'virtio' | 'ide' | 'ahci';
+  /** For people: a file name. */
+  readonly label: string;
+  readonly backend: BlockBackend;
+}
+
+export interface StorageDeps {
+  readonly bus: Bus;
+  readonly pci: PciBus;
+  readonly mem: GuestMemory;
+  readonly clock: Clock;
+  readonly connect: (irq: number) => IrqLine;
+  readonly defer: (callback: () => void) => void;
+  readonly disks: readonly BoardDisk[];
+  readonly onDiskError: (diskId: string, message: string) => void;
+  /** The guest took a disc out. Nothing uses it any more. */
+  readonly onEjected: (disk: BoardDisk) => void;
+}
+
+/** Where IDE drives go: primary and secondary master come first, each for its kind, as installers expect. */
+const IDE_PLACES = { disk: [0, 1, 3, 2], disc: [2, 3, 1, 0] } as const;
+const IDE_NAMES = ['primary master', 'primary slave', 'secondary master', 'secondary slave'] as const;
+
+/** A drive whose medium can be changed. */
+interface Changeable {
+  readonly kind: 'disc' | 'floppy';
+  readonly slot: MediaSlot;
+  disk: BoardDisk | undefined;
+}
+
+export type Removal = 'removed' | 'locked' | 'notThere';
+
+export class Storage {
+  readonly ide: Piix3Ide;
+  readonly dma: Dma8237;
+  /** Only where the machine was built with floppies. */
+  readonly floppy: FloppyController | undefined;
+  private readonly ahci: Ahci | undefined;
+  private readonly virtio: VirtioBlk[] = [];
+  private readonly ata: AtaDrive[] = [];
+  private readonly changeable: Changeable[] = [];
+  private readonly fixed: BoardDisk[] = [];
+  private readonly paths: { readonly medium: DriveMedium; readonly path: string }[] = [];
+
+  constructor(private readonly deps: StorageDeps) {
+    const ide: (AtaDrive | undefined)[] = [undefined, undefined, undefined, undefined];
+    const ahci: AtaDrive[] = [];
+    const floppies: BoardDisk[] = [];
+    for (const disk of deps.disks) {
+      if (disk.kind === 'floppy') floppies.push(disk);
+      else if (disk.bus === 'virtio') this.addVirtio(disk);
+      else if (disk.bus === 'ahci') {
+        if (ahci.length === AHCI_PORTS) throw tooMany(disk, `SATA has room for ${AHCI_PORTS} drives`);
+        this.paths.push({ medium: disk.kind, path: `drive@${ahci.length}/disk@0` });
+        ahci.push(this.createDrive(disk.kind, disk, true, `SATA ${ahci.length}`));
+      } else {
+        const place = IDE_PLACES[disk.kind].find((i) => !ide[i]);
+        if (place === undefined) throw tooMany(disk, 'IDE has room for 4 drives');
+        this.paths.push({ medium: disk.kind, path: `/pci@i0cf8/ide@1,1/drive@${place >> 1}/disk@${place & 1}` });
+        ide[place] = this.createDrive(disk.kind, disk, false, IDE_NAMES[place]!);
+      }
+    }
+    this.dma = new Dma8237(deps.mem);
+    this.dma.claimPorts(deps.bus);
+    this.floppy = floppies.length > 0 ? this.createFloppy(floppies) : undefined;
+    if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2])
+      ide[2] = this.createDrive('disc', undefined, false, IDE_NAMES[2]);
+    this.ide = new Piix3Ide({ mem: deps.mem, connect: deps.connect, drives: ide });
+    this.ide.claimPorts(deps.bus);
+    if (ahci.length > 0) {
+      this.ahci = new Ahci({ mem: deps.mem, drives: ahci });
+      const slot = deps.pci.plugAnywhere(this.ahci);
+      this.completePaths(`/pci@i0cf8/pci8086,2922@${slot.toString(16)}/`);
+    }
+  }
+
+  /** What firmware does before an operating system starts. */
+  setUp(): void {
+    this.ide.setUp();
+  }
+
+  async quiesce(): Promise<void> {
+    await Promise.all([
+      ...this.virtio.map(async (disk) => disk.reset()),
+      this.ide.quiesce(),
+      this.ahci?.quiesce(),
+      this.floppy?.quiesce(),
+    ]);
+  }
+
+  get counters(): Pick<DriveCounters, 'readBytes' | 'writtenBytes'> {
+    const all = [...this.virtio, ...this.ata, ...(this.floppy ? [this.floppy] : [])].map((drive) => drive.counters);
+    return {
+      readBytes: all.reduce((sum, c) => sum + c.readBytes, 0),
+      writtenBytes: all.reduce((sum, c) => sum + c.writtenBytes, 0),
+    };
+  }
+
+  /** For firmware: what can be booted from, in the order it was given. */
+  drives(medium: DriveMedium): Drive[] {
+    const fixed = this.fixed.filter((disk) => disk.kind === medium);
+    const rows: Drive[] = fixed.map((disk) => ({ medium, label: disk.label, backend: () => disk.backend }));
+    for (const drive of this.changeable.filter((c) => c.kind === medium)) {
+      rows.push({
+        medium,
+        get label() {
+          return drive.disk?.label ?? (drive.kind === 'disc' ? 'empty disc drive' : 'empty floppy drive');
+        },
+        backend: () => drive.slot.backend,
+      });
+    }
+    return rows;
+  }
+
+  /** Open Firmware paths of what can be booted, as external firmware names devices, in the order of the built-in BIOS. */
+  get bootPaths(): string[] {
+    const order: readonly DriveMedium[] = ['floppy', 'disc', 'disk'];
+    return order.flatMap((medium) => this.paths.filter((p) => p.medium === medium).map(({ path }) => path));
+  }
+
+  /** CMOS register 10h: the types of drives A and B. */
+  get floppyTypes(): number {
+    return this.changeable
+      .filter((c) => c.kind === 'floppy')
+      .reduce((types, c, i) => types | ((c.disk ? floppyFormat(c.disk.backend.bytes).type : 4) << (4 - 4 * i)), 0);
+  }
+
+  /** Into the first empty drive of its kind; false: there is none. */
+  insert(disk: BoardDisk): boolean {
+    const drive = this.changeable.find((c) => c.kind === disk.kind && !c.disk);
+    if (!drive || !drive.slot.insert({ id: disk.id, backend: disk.backend })) return false;
+    drive.disk = disk;
+    return true;
+  }
+
+  hasEmptyDrive(kind: DriveMedium): boolean {
+    return this.changeable.some((c) => c.kind === kind && !c.disk);
+  }
+
+  isChangeable(id: string): boolean {
+    return this.changeable.some((c) => c.disk?.id === id);
+  }
+
+  /** Nothing uses the medium any more when it is 'removed'. */
+  async remove(id: string, force: boolean): Promise<Removal> {
+    const drive = this.changeable.find((c) => c.disk?.id === id);
+    if (!drive) return 'notThere';
+    const taken = await drive.slot.remove(force);
+    // The guest may have been quicker.
+    if (!taken) return drive.disk?.id === id && drive.slot.medium ? 'locked' : 'notThere';
+    drive.disk = undefined;
+    return 'removed';
+  }
+
+  /** The controller's own place is known when all its drives are. */
+  private completePaths(controller: string): void {
+    this.paths.forEach(({ medium, path }, i) => {
+      if (!path.startsWith('/')) this.paths[i] = { medium, path: controller + path };
+    });
+  }
+
+  private addVirtio(disk: BoardDisk): void {
+    const { pci, blk } = createVirtioBlk({
+      backend: disk.backend,
+      mem: this.deps.mem,
+      serial: disk.id.slice(0, 20),
+      defer: this.deps.defer,
+      onHostError: (error) => this.deps.onDiskError(disk.id, error.message),
+    });
+    const slot = this.deps.pci.plugAnywhere(pci);
+    this.paths.push({ medium: disk.kind, path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0` });
+    this.virtio.push(blk);
+    this.fixed.push(disk);
+  }
+
+  private createFloppy(disks: readonly BoardDisk[]): FloppyController {
+    if (disks.length > FLOPPY_DRIVES) throw tooMany(disks[FLOPPY_DRIVES]!, `there are ${FLOPPY_DRIVES} floppy drives`);
+    const drives = disks.map((disk, i) => {
+      this.paths.push({ medium: 'floppy', path: `/pci@i0cf8/isa@1/fdc@03f0/floppy@${i}` });
+      const drive = this.createSlot('floppy');
+      this.fill(drive, disk);
+      return drive;
+    });
+    const controller = new FloppyController({
+      irq: this.deps.connect(FLOPPY_IRQ),
+      dma: this.dma.channel(FLOPPY_DMA),
+      clock: this.deps.clock,
+      slots: drives.map((drive) => drive.slot),
+      onHostError: (i, error) => this.deps.onDiskError(drives[i]?.disk?.id ?? `floppy${i}`, error.message),
+    });
+    for (const { port, offset, count } of FLOPPY_PORTS) {
+      const handler = {
+        read: (at: number): number => controller.read(offset + at),
+        write: (at: number, width: number, value: number): void => controller.write(offset + at, width, value),
+      };
+      this.deps.bus.claimPorts(port, count, handler, controller.name, { maxWidth: 1 });
+    }
+    return controller;
+  }
+
+  private createDrive(kind: 'disk' | 'disc', disk: BoardDisk | undefined, sata: boolean, place: string): AtaDrive {
+    let drive: AtaDrive;
+    if (kind === 'disk') {
+      if (!disk) throw new Error('a disk drive is its disk');
+      drive = new AtaDisk({
+        backend: disk.backend,
+        serial: disk.id.slice(0, 20),
+        sata,
+        onHostError: (e) => this.deps.onDiskError(disk.id, e.message),
+      });
+      this.fixed.push(disk);
+    } else {
+      const tray = this.createSlot('disc');
+      const onHostError = (error: HostIoError): void => this.deps.onDiskError(tray.disk?.id ?? place, error.message);
+      drive = new AtapiDisc({
+        slot: tray.slot,
+        serial: `LODGE-${place.toUpperCase().replaceAll(' ', '-')}`.slice(0, 20),
+        sata,
+        onHostError,
+      });
+      if (disk) this.fill(tray, disk);
+    }
+    this.ata.push(drive);
+    return drive;
+  }
+
+  private createSlot(kind: Changeable['kind']): Changeable {
+    const changeable: Changeable = {
+      kind,
+      disk: undefined,
+      slot: new MediaSlot(() => {
+        const taken = changeable.disk;
+        changeable.disk = undefined;
+        if (taken) this.deps.onEjected(taken);
+      }),
+    };
+    this.changeable.push(changeable);
+    return changeable;
+  }
+
+  /** At build time: it was there when the machine was switched on, so that there is nothing to announce. */
+  private fill(drive: Changeable, disk: BoardDisk): void {
+    drive.slot.insert({ id: disk.id, backend: disk.backend });
+    drive.disk = disk;
+  }
+}
+
+const tooMany = (disk: BoardDisk, what: string): LodgeError =>
+  new LodgeError({
+    code: 'invalidInput',
+    message: `${disk.label} has no place: ${what}.`,
+    fix: 'Attach it to another controller, or remove another drive.',
+  });

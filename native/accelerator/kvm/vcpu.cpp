@@ -1,0 +1,272 @@
+#include "accelerator/kvm/vcpu.h"
+
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "accelerator/cpu_state.h"
+#include "accelerator/kvm/cpuid.h"
+#include "accelerator/kvm/machine.h"
+#include "accelerator/kvm/signal.h"
+
+namespace lodge::kvm {
+namespace {
+
+// Local APIC registers (SDM vol. 3, table 11-1).
+constexpr unsigned kApicInitialCount = 0x380, kApicCurrentCount = 0x390;
+
+uint32_t apicRegister(const kvm_lapic_state& apic, unsigned offset) {
+  uint32_t value;
+  std::memcpy(&value, apic.regs + offset, sizeof value);
+  return value;
+}
+
+void setTimer(const Descriptor& vcpu, kvm_lapic_state& apic, uint32_t initial, uint32_t current) noexcept {
+  std::memcpy(apic.regs + kApicInitialCount, &initial, sizeof initial);
+  std::memcpy(apic.regs + kApicCurrentCount, &current, sizeof current);
+  call(vcpu, KVM_SET_LAPIC, &apic);
+}
+
+}  // namespace
+
+Vcpu::~Vcpu() {
+  join();
+  if (run_ != nullptr) munmap(run_, runBytes_);
+}
+
+Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count) {
+  const int fd = call(vm, KVM_CREATE_VCPU, static_cast<unsigned long>(index_));
+  if (fd < 0) return hostError("KVM cannot make a virtual processor", fd);
+  fd_ = Descriptor(fd);
+  const int bytes = call(device, KVM_GET_VCPU_MMAP_SIZE);
+  void* const shared = bytes > 0 ? mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+  if (shared == MAP_FAILED) return hostError("KVM does not share a virtual processor's state", -errno);
+  run_ = static_cast<kvm_run*>(shared);
+  runBytes_ = static_cast<size_t>(bytes);
+  if (const int result = allowKicks(fd_); result < 0) return hostError("KVM refuses a signal mask", result);
+  const int khz = call(fd_, KVM_GET_TSC_KHZ);
+  if (khz <= 0) return "KVM does not know how fast its processors' clocks run.";
+  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000); !error.empty()) return error;
+  if (Error error = powerOn_.read(device, fd_); !error.empty()) return error;
+  kick();  // as the machine starts paused
+  return {};
+}
+
+// ---- thread ------------------------------------------------------------------------------------------------------------------
+
+bool Vcpu::start() {
+  const auto main = [](void* self) -> void* {
+    static_cast<Vcpu*>(self)->run();
+    return nullptr;
+  };
+  started_ = startThread(thread_, main, this);
+  if (started_) {
+    char name[16];
+    std::snprintf(name, sizeof name, "vcpu%u", index_);
+    pthread_setname_np(thread_, name);
+  }
+  return started_;
+}
+
+void Vcpu::join() {
+  if (!started_) return;
+  started_ = false;
+  pthread_join(thread_, nullptr);
+}
+
+void Vcpu::kick() noexcept {
+  // The flag stops a KVM_RUN that has not begun, the signal one that has; one signal a time is enough.
+  if (__atomic_exchange_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST) == 0 && started_) pthread_kill(thread_, kickSignal());
+}
+
+void Vcpu::unkick() noexcept { __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST); }
+bool Vcpu::kicked() const noexcept { return __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) != 0; }
+
+void Vcpu::run() noexcept {
+  while (machine_.enter(*this)) {
+    const int result = ioctl(fd_.get(), KVM_RUN, nullptr) < 0 ? -errno : 0;
+    // Whatever KVM_RUN says, it has completed the access of the exit before.
+    unfinished_ = false;
+    if (result == 0) {
+      handleExit();
+    } else if (result == -EINTR || result == -EAGAIN) {  // EAGAIN: while it waits for its SIPI
+      takeKicks();
+    } else {
+      machine_.stopped(*this, false, hostError("KVM cannot go on with this guest", result));
+    }
+  }
+}
+
+void Vcpu::handleExit() noexcept {
+  switch (run_->exit_reason) {
+    case KVM_EXIT_IO:
+      unfinished_ = true;
+      portExit();
+      break;
+    case KVM_EXIT_MMIO:
+      unfinished_ = true;
+      mmioExit();
+      break;
+    case KVM_EXIT_INTR: takeKicks(); break;
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+    case KVM_EXIT_SET_TPR: break;
+    case KVM_EXIT_SHUTDOWN: machine_.stopped(*this, true, "The guest had a triple fault."); break;
+    default: machine_.stopped(*this, false, failure());
+  }
+}
+
+std::string Vcpu::failure() const {
+  char text[160];
+  switch (run_->exit_reason) {
+    case KVM_EXIT_INTERNAL_ERROR: {
+      const auto& e = run_->emulation_failure;
+      if (e.suberror != KVM_INTERNAL_ERROR_EMULATION) {
+        std::snprintf(text, sizeof text, "KVM failed in itself (suberror %u).", e.suberror);
+        return text;
+      }
+      std::string bytes;
+      // ndata counts 64-bit words: flags, then the instruction's size and bytes.
+      if (e.ndata >= 3 && e.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) {
+        for (unsigned i = 0; i < std::min<unsigned>(e.insn_size, sizeof e.insn_bytes); ++i) {
+          std::snprintf(text, sizeof text, " %02x", e.insn_bytes[i]);
+          bytes += text;
+        }
+      }
+      return "The KVM of this computer would have to interpret an instruction of the guest and cannot" +
+             (bytes.empty() ? std::string() : " (bytes" + bytes + ")") + ". Lodge’s own processor can run this guest.";
+    }
+    case KVM_EXIT_FAIL_ENTRY:
+      std::snprintf(text, sizeof text, "The processor refuses to enter the guest (reason %llx).",
+                    static_cast<unsigned long long>(run_->fail_entry.hardware_entry_failure_reason));
+      return text;
+    default: std::snprintf(text, sizeof text, "KVM stopped for a reason Lodge does not know (%u).", run_->exit_reason); return text;
+  }
+}
+
+VcpuStats Vcpu::stats() noexcept {
+  VcpuStats out;
+  clockid_t clock;
+  timespec spent;
+  if (started_ && pthread_getcpuclockid(thread_, &clock) == 0 && clock_gettime(clock, &spent) == 0) {
+    out.cpuSeconds = static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) / 1e9;
+  }
+  // A halted processor waits inside KVM_RUN, which tells nobody; nor does KVM count instructions.
+  out.exits = exits_.load(std::memory_order_relaxed);
+  return out;
+}
+
+// ---- exits -------------------------------------------------------------------------------------------------------------------
+
+bool Vcpu::exchange(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept {
+  exits_.fetch_add(1, std::memory_order_relaxed);
+  mode.store(Mode::Waiting, std::memory_order_seq_cst);
+  const bool answered = machine_.exits().exchange(index_, kind, address, width, count, data);
+  mode.store(Mode::Running, std::memory_order_seq_cst);
+  return answered;
+}
+
+void Vcpu::portExit() noexcept {
+  // The guest cannot reach these fields, but a copy cannot change under us either.
+  const auto io = run_->io;
+  auto* data = reinterpret_cast<uint8_t*>(run_) + io.data_offset;
+  const bool out = io.direction == KVM_EXIT_IO_OUT;
+  if (out && io.count == 1 && machine_.ring(DoorbellKind::Port, io.port, io.size, data)) return;
+  const unsigned most = exit_record::kDataBytes / io.size;
+  for (unsigned left = io.count; left != 0;) {
+    const unsigned part = std::min(left, most);
+    if (!exchange(out ? ExitKind::PortOut : ExitKind::PortIn, io.port, io.size, part, data)) return;
+    data += part * io.size;
+    left -= part;
+  }
+}
+
+// Also every write to ROM comes here. Accesses are of the widths the instruction set has, but for those that cross a page.
+void Vcpu::mmioExit() noexcept {
+  uint64_t at = run_->mmio.phys_addr;
+  uint8_t* data = run_->mmio.data;
+  const bool write = run_->mmio.is_write;
+  PhysicalMemory& memory = *machine_.memory();
+  for (unsigned left = std::min<unsigned>(run_->mmio.len, sizeof run_->mmio.data); left != 0;) {
+    const unsigned width = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const PageEntry page = memory.page(at);
+    if (page.host != nullptr) {
+      if (!write) memory.read(at, data, width);
+      else if (page.writable) memory.write(at, data, width);
+    } else if (!(write && machine_.ring(DoorbellKind::Mmio, at, width, data)) &&
+               !exchange(write ? ExitKind::MmioWrite : ExitKind::MmioRead, at, width, 1, data)) {
+      return;
+    }
+    at += width, data += width, left -= width;
+  }
+}
+
+// ---- state and time ----------------------------------------------------------------------------------------------------------
+
+/** KVM_GET_DEVICE_ATTR or KVM_SET_DEVICE_ATTR of what the guest's TSC is ahead of the host's. False before Linux 5.16. */
+bool Vcpu::tscOffset(unsigned long request, uint64_t& offset) const noexcept {
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<uint64_t>(&offset);
+  return call(fd_, request, &attribute) == 0;
+}
+
+void Vcpu::freeze(uint64_t now) noexcept {
+  uint64_t offset;
+  if (tscOffset(KVM_GET_DEVICE_ATTR, offset)) timers_.tsc = now + offset;
+  else readMsr(fd_, kMsrTsc, timers_.tsc);
+  timers_.deadline = 0;
+  if (readMsr(fd_, kMsrTscDeadline, timers_.deadline) && timers_.deadline != 0) writeMsr(fd_, kMsrTscDeadline, 0);
+  timers_.initialCount = 0;
+  kvm_lapic_state apic;
+  if (call(fd_, KVM_GET_LAPIC, &apic) >= 0) {
+    timers_.initialCount = apicRegister(apic, kApicInitialCount);
+    timers_.currentCount = apicRegister(apic, kApicCurrentCount);
+    if (timers_.initialCount != 0) setTimer(fd_, apic, 0, 0);
+  }
+  frozen_ = true;
+}
+
+void Vcpu::thaw(uint64_t now) noexcept {
+  uint64_t offset = timers_.tsc - now;
+  // Older systems take a new TSC by its value, and keep the old one when the two are less than a second apart.
+  if (!tscOffset(KVM_SET_DEVICE_ATTR, offset)) writeMsr(fd_, kMsrTsc, timers_.tsc);
+  kvm_lapic_state apic;
+  if (timers_.initialCount != 0 && call(fd_, KVM_GET_LAPIC, &apic) >= 0) setTimer(fd_, apic, timers_.initialCount, timers_.currentCount);
+  if (timers_.deadline != 0) writeMsr(fd_, kMsrTscDeadline, timers_.deadline);
+  frozen_ = false;
+}
+
+Error Vcpu::reset() {
+  timers_ = {};
+  return powerOn_.write(fd_);
+}
+
+Error Vcpu::get(CpuSnapshot& out) const {
+  uint64_t tsc = timers_.tsc, deadline = timers_.deadline;
+  if (!frozen_) {
+    readMsr(fd_, kMsrTsc, tsc);
+    readMsr(fd_, kMsrTscDeadline, deadline);
+  }
+  out.msrs.emplace_back(kMsrTsc, tsc);
+  Error error = getState(fd_, out);
+  out.msrs.emplace_back(kMsrTscDeadline, deadline);
+  return error;
+}
+
+Error Vcpu::set(const CpuSnapshot& in) {
+  if (Error error = setState(fd_, in); !error.empty()) return error;
+  for (const auto& [msr, value] : in.msrs) {
+    if (msr == kMsrTsc) timers_.tsc = value;
+    if (msr == kMsrTscDeadline) timers_.deadline = value;
+  }
+  return {};
+}
+
+}  // namespace lodge::kvm

@@ -1,0 +1,143 @@
+import { Alert, NativeSelect, Stack, Textarea } from '@mantine/core';
+import { IconInfoCircle } from '@tabler/icons-react';
+import { useState } from 'react';
+import { PathField } from '../../components/path-field';
+import { bootAdvice } from '../../model/storage';
+import type { Boot, VmConfig } from '../../model/types';
+import { DEFAULT_COMMAND_LINE, type DraftFile } from '../../model/wizard';
+import { BootOrder } from './boot-order';
+
+export function BootTab({
+  config,
+  change,
+  hardware,
+  kernelError,
+  firmwareError,
+}: {
+  config: VmConfig;
+  change: (part: Partial<VmConfig>) => void;
+  hardware: boolean;
+  kernelError: string | undefined;
+  firmwareError: string | undefined;
+}) {
+  const { boot } = config;
+  /** What inspection found is for the eye only; the definition holds paths. */
+  const [kernel, setKernel] = useState<DraftFile>({ path: boot.kind === 'linux' ? boot.kernel : '' });
+  const [initrd, setInitrd] = useState<DraftFile>({ path: boot.kind === 'linux' ? (boot.initrd ?? '') : '' });
+  const [firmware, setFirmware] = useState<DraftFile>({ path: boot.kind === 'firmware' ? (boot.image ?? '') : '' });
+  const [commandLine, setCommandLine] = useState(boot.kind === 'linux' ? boot.commandLine : DEFAULT_COMMAND_LINE);
+  const linux = (k: string, i: string, c: string): Boot => ({
+    kind: 'linux',
+    kernel: k,
+    ...(i !== '' && { initrd: i }),
+    commandLine: c.trim(),
+  });
+  return (
+    <Stack>
+      <NativeSelect
+        label="Start from"
+        value={boot.kind}
+        disabled={!hardware}
+        onChange={(e) => {
+          const kind = e.currentTarget.value as Boot['kind'];
+          change({ boot: kind === 'linux' ? linux(kernel.path, initrd.path, commandLine) : { kind } });
+        }}
+        data={[
+          { value: 'linux', label: 'Linux kernel, started directly' },
+          { value: 'firmware', label: 'Its disks and discs, in order' },
+          { value: 'builtin', label: 'The guest that comes with Lodge' },
+        ]}
+      />
+      {boot.kind === 'firmware' && (
+        <NativeSelect
+          label="Firmware"
+          description={
+            boot.image === undefined
+              ? 'Starts at once; for everything that starts from a BIOS.'
+              : 'Runs unchanged; UEFI images keep their settings with the machine.'
+          }
+          value={boot.image === undefined ? 'builtin' : 'image'}
+          disabled={!hardware}
+          onChange={(e) => {
+            const { image: _image, variables: _variables, ...plain } = boot;
+            change({ boot: e.currentTarget.value === 'builtin' ? plain : { ...plain, image: firmware.path } });
+          }}
+          data={[
+            { value: 'builtin', label: 'Lodge’s own BIOS' },
+            { value: 'image', label: 'An image: SeaBIOS, OVMF (UEFI)…' },
+          ]}
+        />
+      )}
+      {boot.kind === 'firmware' && boot.image !== undefined && (
+        <PathField
+          label="Firmware image"
+          kind="any"
+          wanted="firmware"
+          required
+          placeholder="/usr/share/OVMF/OVMF_CODE_4M.fd"
+          value={firmware}
+          error={firmwareError}
+          disabled={!hardware}
+          onChange={(f) => {
+            setFirmware(f);
+            // Settings of one firmware mean nothing to another.
+            change({ boot: { kind: 'firmware', image: f.path } });
+          }}
+        />
+      )}
+      {boot.kind === 'firmware' && (
+        <BootOrder disks={config.disks} onChange={(disks) => change({ disks })} disabled={!hardware} />
+      )}
+      {bootAdvice(config) !== null && (
+        <Alert variant="light" color="yellow" icon={<IconInfoCircle size={17} />} py={8}>
+          {bootAdvice(config)}
+        </Alert>
+      )}
+      {boot.kind === 'linux' && (
+        <>
+          <PathField
+            label="Kernel"
+            kind="kernel"
+            wanted="kernel"
+            required
+            value={kernel}
+            error={kernelError}
+            disabled={!hardware}
+            onChange={(f) => {
+              setKernel(f);
+              change({ boot: linux(f.path, initrd.path, commandLine) });
+            }}
+          />
+          <PathField
+            label="Initial RAM disk (initrd)"
+            kind="initrd"
+            wanted="initrd"
+            value={initrd}
+            disabled={!hardware}
+            placeholder="Optional"
+            onChange={(f) => {
+              setInitrd(f);
+              change({ boot: linux(kernel.path, f.path, commandLine) });
+            }}
+          />
+          <Textarea
+            label="Command line"
+            autosize
+            minRows={1}
+            maxRows={4}
+            maxLength={2047}
+            disabled={!hardware}
+            value={commandLine}
+            onChange={(e) => {
+              const text = e.currentTarget.value.replace(/\n/g, ' ');
+              setCommandLine(text);
+              change({ boot: linux(kernel.path, initrd.path, text) });
+            }}
+            spellCheck={false}
+            styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12.5 } }}
+          />
+        </>
+      )}
+    </Stack>
+  );
+}
