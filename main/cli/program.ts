@@ -45,9 +45,12 @@ interface MachineFlags {
   kernel?: string;
   initrd?: string;
   append?: string;
+  module: string[];
   memory: number;
   cpus: number;
   disk: string[];
+  firmware: string;
+  firmwareVariables?: string;
   cdrom: string[];
   floppy: string[];
   accelerator: VmConfig['accelerator'];
@@ -57,14 +60,17 @@ interface MachineFlags {
 /** The options that `run` and `create` share. */
 const machineOptions = (command: Command): Command =>
   command
-    .option('--kernel <file>', 'Linux kernel (bzImage) to start directly')
+    .option('--kernel <file>', 'kernel to start directly: Linux (bzImage), multiboot 1 or 2, PVH')
     .option('--initrd <file>', 'initial RAM disk for it')
     .option('--append <text>', 'kernel command line')
+    .option('--module <file[=command line]>', 'a further file for a multiboot or PVH kernel; may be repeated', collect, [])
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
     .option('--disk <file[,bus=virtio|ide|ahci][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .option('--cdrom <file>', 'ISO image in a disc drive; may be repeated', collect, [])
     .option('--floppy <file[,readonly]>', 'image in a floppy drive; twice at most', collect, [])
+    .option('--firmware <builtin|file>', 'what boots the disks: the built-in BIOS, or an image (SeaBIOS, OVMF)', 'builtin')
+    .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
       new Option('--tier <tier>', 'how the software accelerator runs it')
@@ -72,11 +78,32 @@ const machineOptions = (command: Command): Command =>
         .default('auto'),
     );
 
-function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig {
-  if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined)) {
+function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
+  if (firmware === 'builtin' && firmwareVariables !== undefined) {
     throw new LodgeError({
       code: 'invalidInput',
-      message: '--initrd and --append belong to a kernel.',
+      message: 'The built-in BIOS keeps no variables.',
+      fix: 'Give --firmware FILE as well, or leave --firmware-variables out.',
+    });
+  }
+  return {
+    kind: 'firmware',
+    ...(firmware !== 'builtin' && { image: resolve(firmware) }),
+    ...(firmwareVariables !== undefined && { variables: resolve(firmwareVariables) }),
+  };
+}
+
+/** FILE[=COMMAND LINE]; the file's name may contain no equals sign. */
+function parseModule(text: string): { path: string; commandLine: string } {
+  const [path = '', ...rest] = text.split('=');
+  return { path: resolve(path), commandLine: rest.join('=') };
+}
+
+function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig {
+  if (flags.kernel === undefined && (flags.initrd !== undefined || flags.append !== undefined || flags.module.length > 0)) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: '--initrd, --append and --module belong to a kernel.',
       fix: 'Add --kernel FILE.',
     });
   }
@@ -90,11 +117,12 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
   const boot: Boot = builtin
     ? { kind: 'builtin' }
     : flags.kernel === undefined
-      ? { kind: 'firmware' }
+      ? firmwareOf(flags)
       : {
           kind: 'linux',
           kernel: resolve(flags.kernel),
           commandLine: flags.append ?? '',
+          ...(flags.module.length > 0 && { modules: flags.module.map(parseModule) }),
           ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
         };
   return {
@@ -171,7 +199,8 @@ function program(context: Context): Command {
         },
       ) => {
         if (!child) throw new Error('the VM process was not forked');
-        if (flags.kernel === undefined && !flags.builtin && flags.disk.length + flags.cdrom.length + flags.floppy.length === 0) {
+        const media = flags.disk.length + flags.cdrom.length + flags.floppy.length;
+        if (flags.kernel === undefined && !flags.builtin && media === 0 && flags.firmware === 'builtin') {
           throw new LodgeError({
             code: 'invalidInput',
             message: 'There is nothing to run.',

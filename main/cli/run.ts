@@ -64,6 +64,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   const vm = machines.addEphemeral(config, {
     serial: [options.serial],
     debugExit: options.debugExit,
+    menuSeconds: 0,
     lastScreen: options.screenshot !== undefined ? {} : null,
   });
   const { id } = vm.definition;

@@ -13,8 +13,15 @@ export const machineSpecSchema = z.object({
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
   boot: z.discriminatedUnion('kind', [
-    z.object({ kind: z.literal('linux'), kernel: z.string(), initrd: z.string().optional(), commandLine: z.string() }),
-    z.object({ kind: z.literal('firmware') }),
+    z.object({
+      kind: z.literal('linux'),
+      kernel: z.string(),
+      initrd: z.string().optional(),
+      commandLine: z.string(),
+      modules: z.array(z.object({ path: z.string(), commandLine: z.string() })).optional(),
+    }),
+    /** Without `image`, the built-in BIOS. `variables`: the file of UEFI's settings; without it they are forgotten. */
+    z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),
   ]),
   disks: z.array(
     z.object({ id: z.string(), path: z.string(), bus: diskSchema.shape.bus, format: diskSchema.shape.format, readOnly: z.boolean(), kind: diskSchema.shape.kind }),
@@ -29,6 +36,8 @@ export const machineSpecSchema = z.object({
       z.object({ kind: z.literal('none') }),
     ]),
   ),
+  /** How long firmware waits for the key that opens its boot menu. */
+  menuSeconds: z.number().min(0).max(60).optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
   /** Addon file; the VM process never guesses. */

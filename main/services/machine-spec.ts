@@ -12,6 +12,10 @@ import type { LockWish } from './file-locks';
 export interface RunOptions {
   readonly serial?: MachineSpec['serial'];
   readonly debugExit?: boolean;
+  /** UEFI settings of a definition that names no file for them. */
+  readonly variables?: string;
+  /** Seconds for the boot menu's key; 0 where nobody watches. */
+  readonly menuSeconds?: number;
   /** Undefined: a thumbnail; null: none. */
   readonly lastScreen?: MachineSpec['lastScreen'] | null;
 }
@@ -19,20 +23,25 @@ export interface RunOptions {
 /** Wide enough for the library's cards on a dense screen. */
 export const THUMBNAIL_WIDTH = 480;
 
+/** Long enough to press F12 when the window opens, short enough not to be noticed. */
+const MENU_SECONDS = 1.5;
+
 export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunOptions = {}): Promise<MachineSpec> {
   const { boot } = config;
   if (boot.kind === 'linux') {
     await checkFile(boot.kernel, 'kernel', false);
     if (boot.initrd !== undefined) await checkFile(boot.initrd, 'initial RAM disk', false);
+    for (const module of boot.modules ?? []) await checkFile(module.path, 'module', false);
   } else if (boot.kind === 'builtin') {
     await checkFile(layout.builtinGuest, 'built-in guest', false);
-  } else if (config.disks.length === 0) {
+  } else if (config.disks.length === 0 && boot.image === undefined) {
     throw new LodgeError({
       code: 'invalidInput',
       message: `“${config.name}” has nothing to start from.`,
       fix: 'Attach a disk or an ISO image, or choose another boot medium in its settings.',
     });
   }
+  if (boot.kind === 'firmware' && boot.image !== undefined) await checkFile(boot.image, 'firmware image', false);
   for (const disk of config.disks) await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
   return {
     name: config.name,
@@ -40,14 +49,21 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     memoryBytes: config.memoryMiB * (1 << 20),
     accelerator: config.accelerator,
     tier: config.tier,
-    // Our own guest follows the Linux boot protocol.
-    boot: boot.kind === 'builtin' ? { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' } : boot,
+    boot: bootSpec(boot, layout, run),
+    menuSeconds: run.menuSeconds ?? MENU_SECONDS,
     disks: config.disks.map((disk) => ({ ...disk, readOnly: !writes(disk) })),
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
     addonPath: layout.addon,
     ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
   };
+}
+
+function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {
+  // Our own guest follows the Linux boot protocol.
+  if (boot.kind === 'builtin') return { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' };
+  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined) return boot;
+  return { ...boot, variables: run.variables };
 }
 
 /** Its disks, and what they are built on: nobody may write to that meanwhile. */

@@ -249,7 +249,10 @@ export class Machines {
     try {
       // Its last run may still be letting go of its images.
       await Promise.all(this.saving);
-      const spec = await machineSpec(vm.definition, this.options.layout, vm.run);
+      const spec = await machineSpec(vm.definition, this.options.layout, {
+        ...vm.run,
+        ...(vm.folder !== undefined && { variables: join(vm.folder, 'nvram.fd') }),
+      });
       this.admit(vm);
       vm.locks = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, await lockWishes(spec));
       if (vm.state !== 'starting')

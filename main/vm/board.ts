@@ -14,18 +14,28 @@ import { PciBus } from '../machine/devices/pci';
 import { Port92 } from '../machine/devices/port92';
 import { memorySizeRegisters, Rtc } from '../machine/devices/rtc/mc146818';
 import { Uart16550, UART_PORTS } from '../machine/devices/serial/uart16550';
+import { CfiFlash } from '../machine/devices/flash/cfi-flash';
+import { FW_CFG_PORT, FW_CFG_PORTS, FwCfg } from '../machine/devices/fw-cfg/fw-cfg';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
 import { createVirtioRng } from '../machine/devices/virtio';
 import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
+import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
 import { memoryMap } from '../machine/firmware/layout';
 import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
-import { AddressSpace } from '../machine/memory/address-space';
+import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
 import { Storage, type BoardDisk } from './storage';
 
 export type { BoardDisk };
+
+/** External firmware: code that ends at 4 GiB, and in front of it the flash that holds UEFI's variables. */
+export interface BoardFlash {
+  readonly code: Uint8Array;
+  readonly variables?: { readonly contents: Uint8Array; changed(offset: number, bytes: number): void };
+  readonly vgaRom?: Uint8Array;
+}
 
 export interface BoardOptions {
   readonly native: NativeMachine;
@@ -39,6 +49,12 @@ export interface BoardOptions {
   readonly debugExit: boolean;
   /** The built-in BIOS is there, and the processors start in it. */
   readonly bios: boolean;
+  /** Instead of the built-in BIOS. */
+  readonly flash?: BoardFlash;
+  /** How long firmware waits for the key of its boot menu. */
+  readonly menuSeconds: number;
+  /** What firmware says at its debug port. */
+  readonly firmwareLog?: (text: string) => void;
   readonly fillRandom: (into: Uint8Array) => void;
   /** Runs a callback in a later turn of the event loop. */
   readonly defer: (callback: () => void) => void;
@@ -53,6 +69,11 @@ export interface BoardOptions {
 }
 
 const VGA_SLOT = 2;
+/** As much of external firmware as a PC shows below 1 MiB as well. */
+const SHADOW_BYTES = 128 << 10;
+const SHADOW_END = 1 << 20;
+/** Reading it gives E9h where somebody listens (Bochs). */
+const DEBUG_PORT = 0x402;
 const CMOS_FLOPPIES = 0x10;
 
 export class Board {
@@ -64,6 +85,7 @@ export class Board {
   readonly pm: Piix4Pm;
   readonly keyboardController: I8042;
   readonly vga: Vga;
+  private readonly host: I440fx;
   readonly storage: Storage;
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
@@ -82,7 +104,8 @@ export class Board {
     this.pci = new PciBus({ bus, doorbells: this.doorbells, regions: this.space, native, resetControl });
     this.piix3 = new Piix3((irq) => wires.connect(irq));
     this.pm = new Piix4Pm({ clock, sci: wires.connect(SCI_IRQ), powerOff: options.onPowerOff });
-    this.pci.plug(new I440fx(), 0);
+    this.host = new I440fx();
+    this.pci.plug(this.host, 0);
     this.pci.plug(this.piix3, 1, 0);
     this.pci.plug(this.pm, 1, 3);
     this.pci.setRouter(this.piix3);
@@ -134,6 +157,7 @@ export class Board {
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
     if (options.bios) this.bios = this.add(this.createBios());
+    if (options.flash) this.plugFlash(options.flash);
   }
 
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
@@ -148,6 +172,7 @@ export class Board {
 
   /** What firmware does before an operating system starts. Returns the address of the ACPI root pointer. */
   setUpPlatform(): number {
+    this.host.setUp();
     this.piix3.setUpRoutes();
     this.pm.setUp();
     this.pci.assignResources();
@@ -163,14 +188,21 @@ export class Board {
   }
 
   /** The state in which the processors find the machine when the BIOS is to boot it. */
-  loadBios(): void {
-    if (!this.bios) throw new Error('this machine was built without a BIOS');
-    if (!this.memory.write(gpa(ROM_BASE), this.bios.rom)) throw new Error('the BIOS area is not backed by RAM');
+  loadFirmware(): void {
+    const { flash } = this.options;
+    const rom = this.bios?.rom ?? flash?.code.subarray(-SHADOW_BYTES);
+    if (!rom) throw new Error('this machine was built without firmware');
+    if (!this.memory.write(gpa(this.bios ? ROM_BASE : SHADOW_END - rom.length), rom)) throw new Error('the BIOS area is not backed by RAM');
   }
 
   /** For an operating system that is loaded without a BIOS. */
   loadBiosData(): void {
     installBiosData(this.memory, this.serialPorts);
+  }
+
+  /** A line for every BIOS service that ends. */
+  traceBios(to: (line: string) => void): void {
+    if (this.bios) this.bios.trace = to;
   }
 
   dispose(): void {
@@ -192,7 +224,7 @@ export class Board {
       // What is in a drive is there to be started or installed from; a disk that boots comes last.
       bootOrder: () => [...order.floppies, ...order.discs, ...order.disks],
       memoryMap: memoryMap(this.space.layout),
-      menuSeconds: 0,
+      menuSeconds: this.options.menuSeconds,
       prepare: () => void this.setUpPlatform(),
       restart: onReset,
       powerOff: onPowerOff,
@@ -203,6 +235,29 @@ export class Board {
     native.regionWrite(rom, 0, bios.rom);
     native.mapRegion(rom, 0, 2 ** 32 - ROM_BYTES, ROM_BYTES);
     return bios;
+  }
+
+  private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
+    const { native, cpus, ramBytes, version, menuSeconds, firmwareLog } = this.options;
+    const rom = native.addRegion('rom', code.length);
+    native.regionWrite(rom, 0, code);
+    const at = HIGH_RAM_START - code.length;
+    native.mapRegion(rom, 0, at, code.length);
+    if (variables) {
+      const flash = this.add(new CfiFlash(variables.contents, (offset, bytes) => variables.changed(offset, bytes)));
+      this.bus.claimMmio(at - variables.contents.length, variables.contents.length, flash, flash.name);
+    }
+    const contents = firmwareFiles({
+      ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, bootOrder: this.storage.bootPaths, floppy: this.storage.floppy !== undefined },
+      powerManagementBase: () => this.pm.ioBase,
+      menuMilliseconds: Math.round(menuSeconds * 1000),
+      ...(vgaRom && { vgaRom }),
+    });
+    this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');
+    if (firmwareLog) {
+      const port = { read: () => 0xe9, write: (_offset: number, _width: number, value: number) => firmwareLog(String.fromCharCode(value)) };
+      this.bus.claimPorts(DEBUG_PORT, 1, port, 'debug port', { maxWidth: 1 });
+    }
   }
 
   private add<T extends Device>(device: T): T {

@@ -12,11 +12,12 @@ import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
 import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
-import { bootLinux } from './boot-linux';
+import { bootKernel } from './boot-kernel';
 import { cpuReport, translate } from './cpu-report';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
+import { type FirmwareImage, loadFirmware } from './firmware-image';
 import { GuestClock } from './guest-clock';
 import { KeyTyper } from './key-typer';
 import { RunLoop } from './run-loop';
@@ -50,6 +51,7 @@ interface Parts {
   readonly serial: readonly CharPipe[];
   /** Changes with the media. */
   readonly disks: BoardDisk[];
+  readonly firmware?: FirmwareImage;
 }
 
 const hostTimers: Timers = {
@@ -87,6 +89,7 @@ export class Machine {
     const exitBuffer = new ArrayBuffer(spec.cpus * Exit.STRIDE);
     const serial: CharPipe[] = [];
     const disks: BoardDisk[] = [];
+    let firmware: FirmwareImage | undefined;
     let native: NativeMachine | undefined;
     let machine: Machine | undefined;
     try {
@@ -96,18 +99,23 @@ export class Machine {
       for (const disk of spec.disks) {
         disks.push(await openDisk(disk, native));
       }
-      const parts: Parts = { spec, hooks, engine: choice.info, native, exitBuffer, serial, disks };
+      const { boot } = spec;
+      if (boot.kind === 'firmware' && boot.image !== undefined) {
+        firmware = await loadFirmware({ ...boot, image: boot.image }, (message) => hooks.onNotice('error', message));
+      }
+      const parts: Parts = { spec, hooks, engine: choice.info, native, exitBuffer, serial, disks, ...(firmware && { firmware }) };
       machine = createNative(() => new Machine(parts));
       return machine;
     } catch (error) {
-      await Promise.allSettled([...serial.map((s) => s.close()), ...disks.map((d) => d.backend.close())]);
+      await Promise.allSettled([...serial.map((s) => s.close()), ...disks.map((d) => d.backend.close()), firmware?.variables?.close()]);
       native?.destroy();
       throw friendly(error);
     }
   }
 
   private constructor(private readonly parts: Parts) {
-    const { spec, hooks, native, serial, disks } = parts;
+    const { spec, hooks, native, serial, disks, firmware } = parts;
+    const traces = process.env['LODGE_TRACE']?.split(',') ?? [];
     this.board = new Board({
       native,
       clock: this.clock,
@@ -117,7 +125,10 @@ export class Machine {
       serial,
       disks,
       debugExit: spec.debugExit,
-      bios: spec.boot.kind === 'firmware',
+      bios: spec.boot.kind === 'firmware' && !firmware,
+      menuSeconds: spec.menuSeconds ?? 0,
+      ...(firmware && { flash: firmware }),
+      ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),
       defer: (callback) => void setImmediate(callback),
       onReset: () => this.guestReset(),
@@ -128,7 +139,8 @@ export class Machine {
       onDiskError: (id, message) => this.diskFailed(id, message),
       onEjected: (disk) => this.ejected(disk),
     });
-    if (process.env['LODGE_TRACE']?.split(',').includes('bus')) this.board.bus.trace = traceAccess;
+    if (traces.includes('bus')) this.board.bus.trace = traceAccess;
+    if (traces.includes('bios')) this.board.traceBios((line) => void process.stderr.write(`bios: ${line}\n`));
     const dispatcher = new ExitDispatcher(parts.exitBuffer, this.board.bus);
     this.loop = new RunLoop({
       native,
@@ -163,6 +175,7 @@ export class Machine {
     this.clock.resume();
     native.resume();
     this.state = 'running';
+    this.traceCpus();
     return true;
   }
 
@@ -308,7 +321,7 @@ export class Machine {
       if (!backend.readOnly) await backend.flush();
       await backend.close();
     }));
-    await Promise.allSettled(serial.map((port) => port.close()));
+    await Promise.allSettled([...serial.map((port) => port.close()), this.parts.firmware?.variables?.close()]);
     this.viewers.dispose();
     this.display.dispose();
     this.board.dispose();
@@ -322,12 +335,12 @@ export class Machine {
   private async boot(): Promise<void> {
     const { native, spec } = this.parts;
     if (spec.boot.kind === 'firmware') {
-      this.board.loadBios();
+      this.board.loadFirmware();
       return;
     }
     const rsdp = this.board.setUpPlatform();
     this.board.loadBiosData();
-    await bootLinux(native, spec.boot, this.board.space.layout, rsdp);
+    await bootKernel(native, spec.boot, this.board.space.layout, rsdp);
   }
 
   private serialize(work: () => void | Promise<void>): Promise<void> {
@@ -378,6 +391,18 @@ export class Machine {
         }
       }
     }
+  }
+
+  /** LODGE_TRACE=cpu: where the first processor is, once a second. */
+  private traceCpus(): void {
+    if (!process.env['LODGE_TRACE']?.split(',').includes('cpu')) return;
+    const look = async (): Promise<void> => {
+      if (this.state !== 'running') return;
+      await this.park();
+      process.stderr.write(`${this.report(0, this.parts.native.getCpuState(0))}\n`);
+      this.parts.native.resume();
+    };
+    setInterval(() => void this.serialize(look).catch(() => undefined), 1000).unref();
   }
 
   private report(vcpu: number, state: CpuState): string {

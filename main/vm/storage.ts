@@ -63,6 +63,7 @@ export class Storage {
   private readonly ata: AtaDrive[] = [];
   private readonly changeable: Changeable[] = [];
   private readonly fixed: BoardDisk[] = [];
+  private readonly paths: { readonly medium: DriveMedium; readonly path: string }[] = [];
 
   constructor(private readonly deps: StorageDeps) {
     const ide: (AtaDrive | undefined)[] = [undefined, undefined, undefined, undefined];
@@ -73,10 +74,12 @@ export class Storage {
       else if (disk.bus === 'virtio') this.addVirtio(disk);
       else if (disk.bus === 'ahci') {
         if (ahci.length === AHCI_PORTS) throw tooMany(disk, `SATA has room for ${AHCI_PORTS} drives`);
+        this.paths.push({ medium: disk.kind, path: `drive@${ahci.length}/disk@0` });
         ahci.push(this.createDrive(disk.kind, disk, true, `SATA ${ahci.length}`));
       } else {
         const place = IDE_PLACES[disk.kind].find((i) => !ide[i]);
         if (place === undefined) throw tooMany(disk, 'IDE has room for 4 drives');
+        this.paths.push({ medium: disk.kind, path: `/pci@i0cf8/ide@1,1/drive@${place >> 1}/disk@${place & 1}` });
         ide[place] = this.createDrive(disk.kind, disk, false, IDE_NAMES[place]!);
       }
     }
@@ -89,7 +92,8 @@ export class Storage {
     this.ide.claimPorts(deps.bus);
     if (ahci.length > 0) {
       this.ahci = new Ahci({ mem: deps.mem, drives: ahci });
-      deps.pci.plugAnywhere(this.ahci);
+      const slot = deps.pci.plugAnywhere(this.ahci);
+      this.completePaths(`/pci@i0cf8/pci8086,2922@${slot.toString(16)}/`);
     }
   }
 
@@ -131,6 +135,12 @@ export class Storage {
     return rows;
   }
 
+  /** Open Firmware paths of what can be booted, as external firmware names devices, in the order of the built-in BIOS. */
+  get bootPaths(): string[] {
+    const order: readonly DriveMedium[] = ['floppy', 'disc', 'disk'];
+    return order.flatMap((medium) => this.paths.filter((p) => p.medium === medium).map(({ path }) => path));
+  }
+
   /** CMOS register 10h: the types of drives A and B. */
   get floppyTypes(): number {
     return this.changeable
@@ -165,6 +175,13 @@ export class Storage {
     return 'removed';
   }
 
+  /** The controller's own place is known when all its drives are. */
+  private completePaths(controller: string): void {
+    this.paths.forEach(({ medium, path }, i) => {
+      if (!path.startsWith('/')) this.paths[i] = { medium, path: controller + path };
+    });
+  }
+
   private addVirtio(disk: BoardDisk): void {
     const { pci, blk } = createVirtioBlk({
       backend: disk.backend,
@@ -173,14 +190,16 @@ export class Storage {
       defer: this.deps.defer,
       onHostError: (error) => this.deps.onDiskError(disk.id, error.message),
     });
-    this.deps.pci.plugAnywhere(pci);
+    const slot = this.deps.pci.plugAnywhere(pci);
+    this.paths.push({ medium: disk.kind, path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0` });
     this.virtio.push(blk);
     this.fixed.push(disk);
   }
 
   private createFloppy(disks: readonly BoardDisk[]): FloppyController {
     if (disks.length > FLOPPY_DRIVES) throw tooMany(disks[FLOPPY_DRIVES]!, `there are ${FLOPPY_DRIVES} floppy drives`);
-    const drives = disks.map((disk) => {
+    const drives = disks.map((disk, i) => {
+      this.paths.push({ medium: 'floppy', path: `/pci@i0cf8/isa@1/fdc@03f0/floppy@${i}` });
       const drive = this.createSlot('floppy');
       this.fill(drive, disk);
       return drive;

@@ -30,12 +30,14 @@ export type Disk = z.infer<typeof diskSchema>;
 
 /** What the VM starts from. */
 export const bootSchema = z.discriminatedUnion('kind', [
-  /** Linux boot protocol: the bzImage is loaded directly. */
+  /** A kernel is loaded directly: a Linux bzImage, or one that follows multiboot, multiboot2 or PVH. */
   z.object({
     kind: z.literal('linux'),
     kernel: absolutePath,
     initrd: absolutePath.optional(),
     commandLine: z.string().max(2047),
+    /** For kernels that take more files than one, in order. */
+    modules: z.array(z.object({ path: absolutePath, commandLine: z.string().max(2047) })).max(32).optional(),
   }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),

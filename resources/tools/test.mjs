@@ -41,10 +41,13 @@ const STAGES = [
   },
   {
     name: 'guest',
-    limit: 900,
+    limit: 1500,
     needs: ['native', 'guest', 'app'],
-
-    prepare: async () => (await import('./lib/fixtures.mjs')).ensureFixtures(),
+    programs: { xorriso: 'xorriso', mformat: 'mtools', mcopy: 'mtools' },
+    prepare: async () => {
+      const kernels = (await import('./lib/fixtures.mjs')).ensureFixtures();
+      (await import('./lib/media.mjs')).ensureMedia(kernels);
+    },
     command: () => vitest('guest', at('tests/guest/vitest.config.ts')),
     read: () => readVitest('guest'),
   },

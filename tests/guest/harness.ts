@@ -10,11 +10,11 @@ export const ROOT = resolve(import.meta.dirname, '../..');
 const LODGE = join(ROOT, 'resources/tools/lodge.mjs');
 
 /** Everything that takes longer on a busy machine is multiplied by this (LODGE_TEST_PATIENCE=3). */
-const PATIENCE = Number(process.env['LODGE_TEST_PATIENCE'] ?? 1);
+export const PATIENCE = Number(process.env['LODGE_TEST_PATIENCE'] ?? 1);
 /** From power-on to the init of a Debian kernel in the interpreter, on two busy cores. */
 export const BOOT_SECONDS = 120;
 
-export type KernelName = 'linux-image-cloud-amd64' | 'linux-image-amd64';
+export type KernelName = 'linux-image-cloud-amd64' | 'linux-image-amd64' | 'linux-image-686-pae:i386';
 export interface Fixture {
   kernel: string;
   initrd: string;
@@ -77,6 +77,10 @@ export class GuestRun {
     return this.output;
   }
 
+  get hasEnded(): boolean {
+    return this.exit !== undefined;
+  }
+
   /** The next match after the previous one. Fails at once when the process ends without it. */
   async waitFor(marker: RegExp, seconds: number): Promise<RegExpExecArray> {
     let match: RegExpExecArray | null = null;
@@ -127,7 +131,7 @@ export class GuestRun {
     for (const waiter of [...this.waiters]) waiter();
   }
 
-  private tail(): string {
+  protected tail(): string {
     const last = (text: string): string => text.split('\n').slice(-30).join('\n');
     return `--- serial ---\n${last(this.output)}\n--- stderr ---\n${last(this.errors)}`;
   }

@@ -6,7 +6,8 @@ export interface SmbiosConfig {
   readonly version: string;
 }
 
-const ENTRY_BYTES = 31;
+/** The structures follow one byte behind it, aligned. */
+export const SMBIOS_ENTRY_BYTES = 31;
 const ENTRY_INTERMEDIATE = 0x10;
 
 class Structure {
@@ -82,7 +83,7 @@ export function buildSmbios(config: SmbiosConfig, at: number): Uint8Array {
   const view = new DataView(bytes.buffer);
   const text = (offset: number, s: string): void => [...s].forEach((c, i) => (bytes[offset + i] = c.charCodeAt(0)));
   text(0, '_SM_');
-  bytes[5] = ENTRY_BYTES;
+  bytes[5] = SMBIOS_ENTRY_BYTES;
   bytes.set([2, 8], 6);
   view.setUint16(8, Math.max(...list.map((s) => s.length)), true);
   text(ENTRY_INTERMEDIATE, '_DMI_');
@@ -91,7 +92,7 @@ export function buildSmbios(config: SmbiosConfig, at: number): Uint8Array {
   view.setUint16(0x1c, list.length, true);
   bytes[0x1e] = 0x28;
   bytes.set(table, 32);
-  checksum(bytes, 0x15, ENTRY_INTERMEDIATE, ENTRY_BYTES);
-  checksum(bytes, 4, 0, ENTRY_BYTES);
+  checksum(bytes, 0x15, ENTRY_INTERMEDIATE, SMBIOS_ENTRY_BYTES);
+  checksum(bytes, 4, 0, SMBIOS_ENTRY_BYTES);
   return bytes;
 }

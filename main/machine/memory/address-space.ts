@@ -86,7 +86,8 @@ export class AddressSpace implements RegionWindows {
     if (!Number.isSafeInteger(at) || at < 0 || bytes <= 0 || at % PAGE_BYTES !== 0 || bytes % PAGE_BYTES !== 0) return false;
     const end = at + bytes;
     if (at >= LEGACY_VGA_START && end <= LEGACY_VGA_END) return true;
-    if (at >= Math.max(PCI_MEMORY_START, this.layout.low) && end <= PCI_MEMORY_END) return true;
+    // Firmware may begin its PCI memory anywhere above the RAM.
+    if (at >= this.layout.low && end <= PCI_MEMORY_END) return true;
     return at >= HIGH_RAM_START + this.layout.high && end <= 2 ** 46;
   }
 }

@@ -10,6 +10,8 @@ namespace {
 /** CR0.EM, CR4.OSFXSR, CR0.TS; the slow side of `fpBlocked != 0`. */
 bool simdAllowed(Core& c, const FpRow& row) {
   if (row.attributes & kFpNoTaskSwitchCheck) return true;
+  // FXSAVE and FXRSTOR come before SSE: CR4.OSFXSR does not stop them, and CR0.EM gives #NM (SDM vol. 3 table 13-1).
+  if (row.feature == FpFeature::Fxsr) return !(c.fpBlocked & (kFpEm | kFpTs)) || c.raise(kNM);
   if ((c.fpBlocked & kFpEm) || (!(row.attributes & kFpMmx) && (c.fpBlocked & kFpNoOsfxsr))) return c.raise(kUD);
   if (c.fpBlocked & kFpTs) return c.raise(kNM);
   return true;

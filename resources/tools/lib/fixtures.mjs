@@ -19,7 +19,8 @@ import { gzipSync } from 'node:zlib';
 import { CACHE, at, hashOf, runQuiet, say, which } from './common.mjs';
 import { cpio } from './cpio.mjs';
 
-export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64'];
+/** The 32-bit kernel needs apt to know the i386 architecture (`dpkg --add-architecture i386`); it is left out elsewhere. */
+export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64', 'linux-image-686-pae:i386'];
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
 /** Loaded when a test asks for them: controllers and drives that every boot would otherwise wait for. */
 const STORAGE_MODULES = ['ata_piix', 'ahci', 'sd_mod', 'sr_mod', 'isofs', 'floppy'];
@@ -30,9 +31,10 @@ const RECIPE = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs'
 export const FIXTURES = join(HOME, `fixtures-${RECIPE}.json`);
 
 /** Downloads one package and returns the path of its .deb in `folder`. */
-function download(name, folder) {
+export function download(name, folder) {
   runQuiet('apt-get', ['-qq', 'download', name], { cwd: folder, what: `apt-get download ${name}`, timeoutSeconds: 600 });
-  const file = readdirSync(folder).find((f) => f.startsWith(`${name}_`) && f.endsWith('.deb'));
+  const [bare] = name.split(':');
+  const file = readdirSync(folder).find((f) => f.startsWith(`${bare}_`) && f.endsWith('.deb'));
   if (!file) throw new Error(`apt-get made no ${name} package`);
   return join(folder, file);
 }
@@ -43,7 +45,7 @@ function versionedPackage(meta) {
     runQuiet('apt-cache', ['depends', meta], { what: `apt-cache depends ${meta}` }),
   );
   if (!match) throw new Error(`apt knows no kernel behind ${meta}`);
-  return match[1];
+  return meta.endsWith(':i386') && !match[1].endsWith(':i386') ? `${match[1]}:i386` : match[1];
 }
 
 /** Names of the modules a .ko file needs (its .modinfo section is a list of NUL-terminated key=value strings). */
@@ -147,7 +149,7 @@ function makeInitrd(busybox, modules) {
 
 function makeKernel(meta, busybox) {
   const name = versionedPackage(meta);
-  const folder = join(HOME, `${name}-${RECIPE}`);
+  const folder = join(HOME, `${name.replace(':', '-')}-${RECIPE}`);
   if (!existsSync(join(folder, 'initrd.gz'))) {
     const work = mkdtempSync(join(HOME, 'new-'));
     try {
@@ -183,13 +185,14 @@ function makeKernel(meta, busybox) {
   };
 }
 
-/** busybox-static's program: the installed one if it is static, else from the package. */
-function findBusybox() {
-  const kept = join(HOME, 'busybox');
+/** The program of busybox-static, for the processor of the kernel. */
+function findBusybox(meta) {
+  const suffix = meta.endsWith(':i386') ? ':i386' : '';
+  const kept = join(HOME, `busybox${suffix.replace(':', '-')}`);
   if (existsSync(kept)) return kept;
   const work = mkdtempSync(join(HOME, 'new-'));
   try {
-    const deb = download('busybox-static', work);
+    const deb = download(`busybox-static${suffix}`, work);
     runQuiet('dpkg-deb', ['-x', deb, work], { what: 'Unpacking busybox-static' });
     const program = ['bin/busybox', 'usr/bin/busybox'].map((p) => join(work, p)).find((p) => existsSync(p));
     renameSync(program, kept);
@@ -211,7 +214,7 @@ function dropOld() {
 
 let updated = false;
 /** Package lists that are missing or older than the archive make any download fail: root can renew them, once. */
-function orAfterUpdate(attempt) {
+export function orAfterUpdate(attempt) {
   try {
     return attempt();
   } catch (error) {
@@ -228,7 +231,7 @@ export function ensureFixtures() {
   const fixtures = {};
   const make = (meta) => {
     if (!which('apt-get') || !which('dpkg-deb')) throw new Error('Debian kernels are taken through apt, which is not here');
-    return makeKernel(meta, findBusybox());
+    return makeKernel(meta, findBusybox(meta));
   };
   for (const meta of KERNELS) {
     try {

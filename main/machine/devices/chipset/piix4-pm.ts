@@ -14,6 +14,8 @@ export const PM_TIMER_HZ = 3579545;
 
 const PMBA = 0x40;
 const PMREGMISC = 0x80;
+const DEVACTB = 0x58;
+const DEVACTB_APMC_EN = 1 << 25;
 const SMBBA = 0x90;
 const SMBHSTCFG = 0xd2;
 /** Host enabled; its interrupt is IRQ 9. */
@@ -45,6 +47,8 @@ export class Piix4Pm extends PciFunction implements IoHandler {
     this.defineRegisters([
       { offset: PMBA, width: 4, name: 'pmba', reset: 1, writable: 0xffc0 },
       { offset: PMREGMISC, width: 1, name: 'pmregmisc', reset: 0, writable: 1 },
+      // APMC_EN is set as if firmware had installed its SMI handler: there is no system management mode to enter.
+      { offset: DEVACTB, width: 4, name: 'devactb', reset: DEVACTB_APMC_EN, writable: 0 },
       { offset: SMBBA, width: 4, name: 'smbba', reset: 1, writable: 0xfff0 },
       { offset: SMBHSTCFG, width: 1, name: 'smbhstcfg', reset: 0, writable: 0x0f },
     ]);
@@ -89,6 +93,11 @@ export class Piix4Pm extends PciFunction implements IoHandler {
     const smbusOn = (this.config.read(SMBHSTCFG, 1) & 1) !== 0;
     this.place(0, pmOn ? this.config.read(PMBA, 4) & 0xffc0 : 0, PM_PORTS, this, 'ACPI power management');
     this.place(1, smbusOn ? this.config.read(SMBBA, 4) & 0xfff0 : 0, SMBUS_PORTS, this.smbus, 'SMBus');
+  }
+
+  /** Where the power management registers are, or will be put by the built-in firmware. */
+  get ioBase(): number {
+    return this.blocks[0]!.base || PM_BASE;
   }
 
   private place(index: number, base: number, count: number, handler: IoHandler, name: string): void {

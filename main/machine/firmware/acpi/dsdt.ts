@@ -4,6 +4,10 @@ import { PCI_MEMORY_END, PCI_MEMORY_START } from '../../memory/address-space';
 import * as aml from './aml';
 
 export interface AcpiConfig {
+  /** Where firmware begins to place PCI memory; PCI_MEMORY_START unless told. */
+  readonly pciMemoryStart?: number;
+  /** Where firmware put the power management registers; PM_BASE unless told. */
+  readonly pmBase?: number;
   readonly cpus: number;
   /** COM ports that exist. */
   readonly serialPorts: number;
@@ -99,7 +103,7 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
             aml.io(0xcf8, 8),
             aml.ioWindow(0x0d00, 0xffff),
             aml.memoryWindow(0xa0000, 0xbffff, true),
-            aml.memoryWindow(PCI_MEMORY_START, PCI_MEMORY_END - 1, false),
+            aml.memoryWindow(config.pciMemoryStart ?? PCI_MEMORY_START, PCI_MEMORY_END - 1, false),
           ),
         ),
         interruptRouting(),
@@ -112,7 +116,7 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
           legacy('MOU', 'PNP0F13', undefined, aml.irq(12)),
           ...coms,
           ...(config.floppy ? [legacy('FDC0', 'PNP0700', undefined, aml.io(0x3f2, 4), aml.io(0x3f7, 1), aml.irq(6), aml.dma(2))] : []),
-          legacy('PMR', 'PNP0C02', 1, aml.io(PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
+          legacy('PMR', 'PNP0C02', 1, aml.io(config.pmBase ?? PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
         ),
       ),
       aml.fields('PCI0.ISA.PIRQ', ['PRQ0', 8], ['PRQ1', 8], ['PRQ2', 8], ['PRQ3', 8]),

@@ -83,11 +83,11 @@ const BOOT_8042 = 2;
 const RESET_PORT = 0xcf9;
 const RESET_VALUE = 6;
 
-function fadt(facs: number, dsdt: number): Table {
+function fadt(facs: number, dsdt: number, pmBase: number): Table {
   const t = new Table(244);
   t.u32(36, facs).u32(40, dsdt);
   t.u16(46, SCI_IRQ); // no SMI command port: ACPI is always enabled
-  t.u32(56, PM_BASE + Pm.STATUS).u32(64, PM_BASE + Pm.CONTROL).u32(76, PM_BASE + Pm.TIMER).u32(80, PM_BASE + Pm.GPE_STATUS);
+  t.u32(56, pmBase + Pm.STATUS).u32(64, pmBase + Pm.CONTROL).u32(76, pmBase + Pm.TIMER).u32(80, pmBase + Pm.GPE_STATUS);
   t.u8(88, 4).u8(89, 2).u8(91, 4).u8(92, 4);
   t.u16(96, 0xffff).u16(98, 0xffff); // C2 and C3 do not exist
   t.u8(108, RTC_CENTURY_REGISTER);
@@ -96,10 +96,10 @@ function fadt(facs: number, dsdt: number): Table {
   portAddress(t, 116, RESET_PORT, 8);
   t.u8(128, RESET_VALUE);
   t.u64(132, facs).u64(140, dsdt);
-  portAddress(t, 148, PM_BASE + Pm.STATUS, 32);
-  portAddress(t, 172, PM_BASE + Pm.CONTROL, 16);
-  portAddress(t, 208, PM_BASE + Pm.TIMER, 32);
-  portAddress(t, 220, PM_BASE + Pm.GPE_STATUS, 32);
+  portAddress(t, 148, pmBase + Pm.STATUS, 32);
+  portAddress(t, 172, pmBase + Pm.CONTROL, 16);
+  portAddress(t, 208, pmBase + Pm.TIMER, 32);
+  portAddress(t, 220, pmBase + Pm.GPE_STATUS, 32);
   return sdt('FACP', 3, t.bytes.subarray(HEADER_BYTES));
 }
 
@@ -129,6 +129,13 @@ export interface AcpiImage {
   readonly rsdp: number;
   /** By signature, as in the image: for checks. */
   readonly tables: ReadonlyMap<string, Uint8Array>;
+  /** What must change when the image moves: by address. */
+  readonly relocations: {
+    /** Little-endian addresses that point into the image. */
+    readonly pointers: readonly { readonly at: number; readonly bytes: 4 | 8 }[];
+    /** The byte at `at` makes the range add up to 0. */
+    readonly checksums: readonly { readonly at: number; readonly start: number; readonly bytes: number }[];
+  };
 }
 
 /** `at`: a 64-byte aligned address between 0xe0000 and 0xfffff, where an OS scans for the RSDP. */
@@ -147,9 +154,12 @@ export function buildAcpi(config: AcpiConfig, at: number): AcpiImage {
   const facs = new Table(64).text(0, 'FACS').u32(4, 64).u8(32, 1);
   const facsAt = place(facs, 64);
   const dsdt = sdt('DSDT', 2, dsdtBody(config));
-  const fadtTable = fadt(facsAt, place(dsdt, 16));
+  const dsdtAt = place(dsdt, 16);
+  const fadtTable = fadt(facsAt, dsdtAt, config.pmBase ?? PM_BASE);
   const madtTable = madt(config.cpus);
-  const pointers = [place(fadtTable, 16), place(madtTable, 16)];
+  const fadtAt = place(fadtTable, 16);
+  const madtAt = place(madtTable, 16);
+  const pointers = [fadtAt, madtAt];
 
   const short = new Table(4 * pointers.length);
   const long = new Table(8 * pointers.length);
@@ -165,5 +175,21 @@ export function buildAcpi(config: AcpiConfig, at: number): AcpiImage {
   const tables = new Map(
     Object.entries({ DSDT: dsdt, FACP: fadtTable, APIC: madtTable, FACS: facs, RSDT: rsdt, XSDT: xsdt }).map(([k, t]) => [k, t.bytes]),
   );
-  return { bytes, rsdp: rsdpAt, tables };
+  const headed: [number, Table][] = [[dsdtAt, dsdt], [fadtAt, fadtTable], [madtAt, madtTable], [rsdtAt, rsdt], [xsdtAt, xsdt]];
+  const relocations: AcpiImage['relocations'] = {
+    pointers: [
+      ...[36, 40].map((offset) => ({ at: fadtAt + offset, bytes: 4 as const })),
+      ...[132, 140].map((offset) => ({ at: fadtAt + offset, bytes: 8 as const })),
+      ...pointers.map((_, i) => ({ at: rsdtAt + HEADER_BYTES + 4 * i, bytes: 4 as const })),
+      ...pointers.map((_, i) => ({ at: xsdtAt + HEADER_BYTES + 8 * i, bytes: 8 as const })),
+      { at: rsdpAt + 16, bytes: 4 },
+      { at: rsdpAt + 24, bytes: 8 },
+    ],
+    checksums: [
+      ...headed.map(([start, table]) => ({ at: start + 9, start, bytes: table.bytes.length })),
+      { at: rsdpAt + 8, start: rsdpAt, bytes: 20 },
+      { at: rsdpAt + 32, start: rsdpAt, bytes: 36 },
+    ],
+  };
+  return { bytes, rsdp: rsdpAt, tables, relocations };
 }

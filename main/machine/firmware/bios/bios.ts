@@ -90,6 +90,8 @@ export class Bios implements Device, IoHandler {
   private readonly menu: BootMenu;
   private preparing: Promise<void> | undefined;
   private prepared = false;
+  /** Set for LODGE_TRACE=bios: a line for every service that ends. */
+  trace: ((line: string) => void) | undefined;
 
   constructor(private readonly deps: BiosDependencies) {
     const { bus, fonts } = deps;
@@ -135,7 +137,13 @@ export class Bios implements Device, IoHandler {
   write(_offset: number, width: number, value: number): void {
     if (width !== 4) return;
     const frame = new RegisterFrame(this.memory, value >>> 16, value & 0xffff);
-    frame.status = this.serve(frame);
+    if (!this.trace) {
+      frame.status = this.serve(frame);
+      return;
+    }
+    const before = `INT ${frame.vector.toString(16)} ${frame.describe()}`;
+    const status = (frame.status = this.serve(frame));
+    if (status === TrapStatus.done) this.trace(`${before} -> ${frame.describe()}`);
   }
 
   private serve(r: RegisterFrame): number {

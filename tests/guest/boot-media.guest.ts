@@ -1,0 +1,79 @@
+/** Boot loaders and systems from real media, started by the built-in BIOS on the reference tier. */
+import { describe, expect, it, type TestContext } from 'vitest';
+import { unexpected } from './dmesg';
+import { BOOT_SECONDS, boot, fixture, section } from './harness';
+import { medium, ScreenRun } from './screen';
+
+const TIER = ['--tier', 'interpreter'];
+const start = (context: TestContext, name: string, memory = 128, ...more: string[]): ScreenRun =>
+  new ScreenRun(['--disk', medium(context, name), '--memory', String(memory), ...TIER, ...more]);
+
+describe('GRUB 2', () => {
+  it.for(['grub-rescue.iso', 'grub-rescue-floppy.img'])('%s: the menu, and its command line', async (name, context) => {
+    const run = start(context, name);
+    await run.waitForScreen(/GNU GRUB {2}version 2/, 30);
+    await run.waitForScreen(/\*GNU\/Linux/, 10);
+    await run.keys('c');
+    await run.waitForScreen(/grub> *$/m, 10);
+    await run.keys('echo The keyboard $grub_platform answers\n');
+    await run.waitForScreen(/^The keyboard pc answers/m, 10);
+    await run.keys('lsmmap\n');
+    await run.waitForScreen(/base_addr = 0x0, length = 0x9fc00, available RAM/, 10);
+    run.kill();
+  });
+});
+
+describe('Debian’s kernel', () => {
+  it.for(['grub.iso', 'isolinux.iso', 'syslinux.img'])('starts from %s', async (name, context) => {
+    const run = start(context, name, 256);
+    await run.waitFor(/LODGE-INIT kernel=/, BOOT_SECONDS);
+    await run.waitFor(/LODGE-DONE/, BOOT_SECONDS);
+    const exit = await run.ended(30);
+    expect(exit.code, exit.stderr).toBe(0);
+    expect(unexpected(section(exit.stdout, 'dmesg')), 'kernel messages that QEMU’s PC does not show').toEqual([]);
+  });
+});
+
+describe('iPXE', () => {
+  it('starts, finds no network and returns to the BIOS', async (context) => {
+    const run = start(context, 'ipxe.iso');
+    await run.waitForScreen(/iPXE initialising devices\.\.\.ok[^]*Open Source Network Boot Firmware/, 60);
+    await run.waitForScreen(/Nothing here could be booted/, 60);
+    run.kill();
+  });
+});
+
+describe('Memtest86+', () => {
+  it.for(['memtest-64.iso', 'memtest-32.iso'])('%s: a whole pass over 64 MiB', { timeout: 900_000 }, async (name, context) => {
+    const run = start(context, name, 64);
+    await run.waitForScreen(/Memtest86\+ v6\.10/, 30);
+    const screen = await run.waitForScreen(/Pass: +[1-9]/, 400);
+    expect(screen).toMatch(/Errors: 0/);
+    run.kill();
+  });
+});
+
+describe('Debian’s installer', () => {
+  it('reaches its first question in text mode', { timeout: 700_000 }, async (context) => {
+    const run = new ScreenRun([
+      ...['--kernel', medium(context, 'installer-kernel'), '--initrd', medium(context, 'installer-initrd')],
+      // Without a frame buffer driver the console stays in the VGA's text mode.
+      ...['--append', 'vga=normal fb=false nomodeset quiet', '--memory', '1024', ...TIER],
+    ]);
+    await run.waitForScreen(/Select a language[^]*English/, 300);
+    run.kill();
+  });
+});
+
+describe('linux-image-686-pae', () => {
+  it('boots to its init and powers off', async (context) => {
+    const guest = fixture(context, 'linux-image-686-pae:i386');
+    const run = boot(guest, { test: 'report', append: 'quiet', extra: TIER });
+    const init = await run.waitFor(/LODGE-INIT kernel=(\S+) machine=(\S+)/, BOOT_SECONDS);
+    expect(init.slice(1, 3)).toEqual([guest.release, 'i686']);
+    await run.waitFor(/LODGE-DONE/, BOOT_SECONDS);
+    const exit = await run.ended(30);
+    expect(exit.code, exit.stderr).toBe(0);
+    expect(unexpected(section(exit.stdout, 'dmesg')), 'kernel messages that QEMU’s PC does not show').toEqual([]);
+  });
+});
