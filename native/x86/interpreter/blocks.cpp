@@ -13,7 +13,9 @@ constexpr unsigned kMaxInsns = 64;  ///< bounds how long a request waits, togeth
 constexpr uint8_t kZeroUnit = static_cast<uint8_t>(unitOf(sizeof(State)));
 static_assert(offsetof(State, gpr) == 0 && sizeof(State) / 8 < 256);
 
-size_t hashOf(Gpa gpa, uint32_t mode) { return (gpa ^ gpa >> 14 ^ mode << 13 ^ mode << 7) & ((size_t{1} << Core::kHashBits) - 1); }
+size_t hashOf(Gpa gpa, uint32_t mode) {
+  return (gpa ^ gpa >> 14 ^ mode << 13 ^ mode << 7) & ((size_t{1} << Core::kHashBits) - 1);
+}
 
 uint64_t chunksOf(unsigned first, unsigned bytes) {
   const unsigned from = first >> 6, to = (first + bytes - 1) >> 6;
@@ -163,7 +165,8 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
     }
     describeOperands(d, i);
     const int64_t target = static_cast<int64_t>(at + d.length) + static_cast<int64_t>(d.immediate);
-    const Binding binding{*this, d, i, mode, target >= 0 && target < static_cast<int64_t>(kPageBytes), at + d.length >= kPageBytes};
+    const Binding binding{
+        *this, d, i, mode, target >= 0 && target < static_cast<int64_t>(kPageBytes), at + d.length >= kPageBytes};
     i.fn = bind(binding);
     at += d.length;
     if (d.row->attributes & kEnds) ended = true;

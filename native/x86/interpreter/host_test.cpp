@@ -57,7 +57,8 @@ class Host {
     for (uint8_t b : {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57}) *at_++ = b;
     move(0x89, kRsp, offsetof(Context, hostRsp));
     if (size == CodeSize::k32) {
-      for (uint8_t b : {0xb8, int{kHostData}, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0}) *at_++ = b;  // mov eax,data; mov ds,eax; mov es,eax
+      for (uint8_t b : {0xb8, int{kHostData}, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0})
+        *at_++ = b;  // mov eax,data; mov ds,eax; mov es,eax
     }
     *at_++ = 0xff;
     *at_++ = 0x35;
