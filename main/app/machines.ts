@@ -27,6 +27,7 @@ export class Machines implements Disposable {
             return;
           case 'host':
           case 'notice':
+          case 'job':
             return;
           default:
             event satisfies never;
