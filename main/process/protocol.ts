@@ -3,7 +3,15 @@
  * (child_process) or parentPort (Electron utilityProcess). The VM process is not trusted: everything it says is validated.
  */
 import { z } from 'zod';
-import { acceleratorChoiceSchema, diskSchema, engineInfoSchema, lodgeErrorSchema, stopReasonSchema, tierChoiceSchema } from '../../preload/contract';
+import {
+  acceleratorChoiceSchema,
+  diskSchema,
+  engineInfoSchema,
+  lodgeErrorSchema,
+  stopReasonSchema,
+  tierChoiceSchema,
+  boundedTextSchema,
+} from '../../preload/contract';
 
 /** What the VM process needs to build the machine: resolved paths, nothing from the inventory. */
 export const machineSpecSchema = z.object({
@@ -24,7 +32,14 @@ export const machineSpecSchema = z.object({
     z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),
   ]),
   disks: z.array(
-    z.object({ id: z.string(), path: z.string(), bus: diskSchema.shape.bus, format: diskSchema.shape.format, readOnly: z.boolean(), kind: diskSchema.shape.kind }),
+    z.object({
+      id: z.string(),
+      path: z.string(),
+      bus: diskSchema.shape.bus,
+      format: diskSchema.shape.format,
+      readOnly: z.boolean(),
+      kind: diskSchema.shape.kind,
+    }),
   ),
   serial: z.array(
     z.discriminatedUnion('kind', [
@@ -49,23 +64,30 @@ export type MachineSpec = z.infer<typeof machineSpecSchema>;
 
 export const toVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('start'), spec: machineSpecSchema }),
-  z.object({ type: z.literal('request'), id: z.int(), call: z.discriminatedUnion('name', [
-    z.object({ name: z.literal('pause') }),
-    z.object({ name: z.literal('resume') }),
-    z.object({ name: z.literal('powerButton') }),
-    z.object({ name: z.literal('reset') }),
-    /** PNG of the screen, base64; with `maxWidth`, scaled down to a thumbnail. null: the screen is off. */
-    z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
-    z.object({ name: z.literal('text') }),
-    z.object({ name: z.literal('keys'), keys: z.string() }),
-    z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
-    z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
-    /** `force`: also a disc that the guest has locked in; without, that is the error mediumLocked and the guest is asked. */
-    z.object({ name: z.literal('detachDisk'), diskId: z.string(), force: z.boolean().optional() }),
-  ]) }),
+  z.object({
+    type: z.literal('request'),
+    id: z.int(),
+    call: z.discriminatedUnion('name', [
+      z.object({ name: z.literal('pause') }),
+      z.object({ name: z.literal('resume') }),
+      z.object({ name: z.literal('powerButton') }),
+      z.object({ name: z.literal('reset') }),
+      /** PNG of the screen, base64; with `maxWidth`, scaled down to a thumbnail. null: the screen is off. */
+      z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
+      z.object({ name: z.literal('text') }),
+      z.object({ name: z.literal('keys'), keys: z.string() }),
+      z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
+      z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
+      /** `force`: also a disc that the guest has locked in; without, that is the error mediumLocked and the guest is asked. */
+      z.object({ name: z.literal('detachDisk'), diskId: z.string(), force: z.boolean().optional() }),
+    ]),
+  }),
   /** A viewer: in Electron with a MessagePort, in Node with the upgraded socket as handle (ws completes the handshake here;
    *  `head`: what followed the request already, base64). */
-  z.object({ type: z.literal('viewer'), request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional() }),
+  z.object({
+    type: z.literal('viewer'),
+    request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional(),
+  }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),
 ]);
@@ -77,14 +99,32 @@ export const fromVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ready') }),
   /** The guest runs. */
   z.object({ type: z.literal('started'), engine: engineInfoSchema }),
-  z.object({ type: z.literal('reply'), id: z.int(), result: z.union([z.object({ ok: z.literal(true), value: z.unknown().optional() }), z.object({ ok: z.literal(false), error: lodgeErrorSchema })]) }),
+  z.object({
+    type: z.literal('reply'),
+    id: z.int(),
+    result: z.union([
+      z.object({ ok: z.literal(true), value: z.unknown().optional() }),
+      z.object({ ok: z.literal(false), error: lodgeErrorSchema }),
+    ]),
+  }),
   /** Once a second while something changes. */
-  z.object({ type: z.literal('stats'), stats: z.object({ cpuPercent: z.number(), residentBytes: z.number(), diskReadBytes: z.number(), diskWrittenBytes: z.number(), netReceivedBytes: z.number(), netSentBytes: z.number(), uptimeSeconds: z.number() }) }),
+  z.object({
+    type: z.literal('stats'),
+    stats: z.object({
+      cpuPercent: z.number(),
+      residentBytes: z.number(),
+      diskReadBytes: z.number(),
+      diskWrittenBytes: z.number(),
+      netReceivedBytes: z.number(),
+      netSentBytes: z.number(),
+      uptimeSeconds: z.number(),
+    }),
+  }),
   /** The picture changed since the last request for a thumbnail (at most once in two seconds). */
   z.object({ type: z.literal('screenChanged') }),
   /** The guest took a disc or floppy out of its drive. */
   z.object({ type: z.literal('ejected'), diskId: z.string() }),
-  z.object({ type: z.literal('notice'), level: z.enum(['info', 'warning', 'error']), message: z.string() }),
+  z.object({ type: z.literal('notice'), level: z.enum(['info', 'warning', 'error']), message: boundedTextSchema }),
   /** The machine ended; disks are closed; the process exits with 0 after this. */
   z.object({
     type: z.literal('stopped'),
@@ -97,7 +137,10 @@ export type FromVm = z.infer<typeof fromVmSchema>;
 
 /** What the `value` of a successful reply must be. Calls without a row answer nothing that is looked at. */
 export const vmReplySchemas = {
-  screenshot: z.string().max(64 << 20).nullable(),
+  screenshot: z
+    .string()
+    .max(64 << 20)
+    .nullable(),
   /** null: the guest is in a graphics mode. */
   text: z.array(z.string().max(1024)).max(512).nullable(),
 } as const;

@@ -21,14 +21,17 @@ export const ERROR_CODES = [
   'internal', // a bug in Lodge
 ] as const;
 
+/** Words for people, from processes that need not be trusted: long enough for a stack, too short to flood anybody. */
+export const boundedTextSchema = z.string().max(1 << 16);
+
 export const lodgeErrorSchema = z.object({
   code: z.enum(ERROR_CODES),
   /** One line: what happened, in plain words. */
-  message: z.string(),
+  message: boundedTextSchema,
   /** What to do about it, when there is something. */
-  fix: z.string().optional(),
+  fix: boundedTextSchema.optional(),
   /** Technical detail to expand and copy. */
-  detail: z.string().optional(),
+  detail: boundedTextSchema.optional(),
 });
 export type LodgeErrorData = z.infer<typeof lodgeErrorSchema>;
 export type ErrorCode = LodgeErrorData['code'];

@@ -1,6 +1,6 @@
 /** The nouns: a VM's definition (what is stored), its state (what is true now), the host, preferences. */
 import { z } from 'zod';
-import { lodgeErrorSchema } from './errors';
+import { boundedTextSchema, lodgeErrorSchema } from './errors';
 
 export const vmIdSchema = z.uuid();
 export type VmId = z.infer<typeof vmIdSchema>;
@@ -37,7 +37,10 @@ export const bootSchema = z.discriminatedUnion('kind', [
     initrd: absolutePath.optional(),
     commandLine: z.string().max(2047),
     /** For kernels that take more files than one, in order. */
-    modules: z.array(z.object({ path: absolutePath, commandLine: z.string().max(2047) })).max(32).optional(),
+    modules: z
+      .array(z.object({ path: absolutePath, commandLine: z.string().max(2047) }))
+      .max(32)
+      .optional(),
   }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),
@@ -94,9 +97,9 @@ export const stopReasonSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('powerOff') }), // the guest powered itself off
   z.object({ kind: z.literal('stopped') }), // the user pulled the plug
   z.object({ kind: z.literal('debugExit'), code: z.int() }), // isa-debug-exit was written
-  z.object({ kind: z.literal('guestFault'), message: z.string(), report: z.string() }), // triple fault; CPU state as text
+  z.object({ kind: z.literal('guestFault'), message: boundedTextSchema, report: boundedTextSchema }), // triple fault; CPU state as text
   z.object({ kind: z.literal('failed'), error: lodgeErrorSchema }), // could not start, or a host error ended it
-  z.object({ kind: z.literal('crashed'), message: z.string(), detail: z.string() }), // the VM process died
+  z.object({ kind: z.literal('crashed'), message: boundedTextSchema, detail: boundedTextSchema }), // the VM process died
 ]);
 export type StopReason = z.infer<typeof stopReasonSchema>;
 
