@@ -161,6 +161,7 @@ test('a killed VM process is noticed at once and hurts nobody else', async ({ lo
     .getByRole('button', { name: /^(start|restart)/i })
     .first()
     .click();
+  // The canvas may still hold the last picture of the killed machine, so the state is what counts first.
+  await expect.poll(states, { timeout: 30_000 }).toMatchObject({ [name]: 'running', Neighbour: 'running' });
   await expect.poll(() => coloursOn(page), { timeout: 30_000 }).toBeGreaterThan(2);
-  expect(states()).toMatchObject({ [name]: 'running', Neighbour: 'running' });
 });
