@@ -41,7 +41,7 @@ const STAGES = [
   },
   {
     name: 'guest',
-    limit: 1500,
+    limit: 2400,
     needs: ['native', 'guest', 'app'],
     programs: { xorriso: 'xorriso', mformat: 'mtools', mcopy: 'mtools' },
     prepare: async () => {

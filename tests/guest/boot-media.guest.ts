@@ -43,16 +43,6 @@ describe('iPXE', () => {
   });
 });
 
-describe('Memtest86+', () => {
-  it.for(['memtest-64.iso', 'memtest-32.iso'])('%s: a whole pass over 64 MiB', { timeout: 900_000 }, async (name, context) => {
-    const run = start(context, name, 64);
-    await run.waitForScreen(/Memtest86\+ v6\.10/, 30);
-    const screen = await run.waitForScreen(/Pass: +[1-9]/, 400);
-    expect(screen).toMatch(/Errors: 0/);
-    run.kill();
-  });
-});
-
 describe('Debian’s installer', () => {
   it('reaches its first question in text mode', { timeout: 700_000 }, async (context) => {
     const run = new ScreenRun([
