@@ -59,7 +59,7 @@ describe('linux-image-686-pae', () => {
   it('boots to its init and powers off', async (context) => {
     const guest = fixture(context, 'linux-image-686-pae:i386');
     const run = boot(guest, { test: 'report', append: 'quiet', extra: TIER });
-    const init = await run.waitFor(/LODGE-INIT kernel=(\S+) machine=(\S+)/, BOOT_SECONDS);
+    const init = await run.waitFor(/LODGE-INIT kernel=(\S+) machine=(\S+) /, BOOT_SECONDS);
     expect(init.slice(1, 3)).toEqual([guest.release, 'i686']);
     await run.waitFor(/LODGE-DONE/, BOOT_SECONDS);
     const exit = await run.ended(30);
