@@ -85,7 +85,7 @@ test('the wizard makes a Linux machine that boots, answers and powers off', asyn
   await expect(lodge.machine('Debian test')).toBeVisible();
   const page = await lodge.doubleClick('Debian test');
   await expect.poll(() => lodge.screenText('Debian test'), { timeout: 120_000, intervals: [1000] }).toContain('lodge#');
-  expect(await coloursOn(page), 'the text is on the canvas').toBeGreaterThan(1);
+  await expect.poll(() => coloursOn(page), { message: 'the text is on the canvas', timeout: 30_000 }).toBeGreaterThan(1);
 
   await page.locator('canvas').first().click();
   await typeKeys(page, 'echo "Answer: $((6*7))"\n');
