@@ -38,7 +38,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(fileRead),    METHOD(fileWrite),    METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
-                      METHOD(takeEvents),  METHOD(stats)});
+                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints)});
 #undef METHOD
 }
 
