@@ -55,7 +55,7 @@ export function openDisk(path: string, options: OpenDiskOptions): Promise<ImageD
 }
 
 async function openIn(chain: Chain, path: string, format: 'auto' | DiskFormat, readOnly: boolean): Promise<ImageDisk> {
-  const file = await HostFile.open(path, readOnly);
+  const file = await HostFile.open(path, readOnly, chain.options.native);
   let parent: ImageDisk | undefined;
   const extra: HostFile[] = [];
   try {
@@ -75,7 +75,7 @@ async function openIn(chain: Chain, path: string, format: 'auto' | DiskFormat, r
       host: () => made.disk!,
       openParent: async (name, parentFormat) => (parent = await openIn(chain, await relatedPath(path, name, chain.related), parentFormat, true)),
       openPart: async (name) => {
-        const part = await HostFile.open(await relatedPath(path, name, chain.related), readOnly);
+        const part = await HostFile.open(await relatedPath(path, name, chain.related), readOnly, chain.options.native);
         extra.push(part);
         if (chain.seen.has(part.identity)) throw invalid(path, 'it names the same file twice');
         chain.seen.add(part.identity);
