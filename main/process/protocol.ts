@@ -88,6 +88,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     type: z.literal('viewer'),
     request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional(),
   }),
+  /** The socket of the viewer before is this process's alone now: until then the sender may still take bytes from it. */
+  z.object({ type: z.literal('viewerReleased') }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),
 ]);
