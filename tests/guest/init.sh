@@ -146,6 +146,8 @@ HANDLER
     before=$(head -n 1 "$modes")
     while [ "$(head -n 1 "$modes")" = "$before" ]; do sleep 0.1; done
     screen
+    # The framebuffer follows right after.
+    sleep 1
     ;;
   exit)
     # Port 0xf4 = 244: isa-debug-exit.
