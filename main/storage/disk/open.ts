@@ -131,8 +131,7 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
     const header = value(path, parseVdiHeader(await file.bytes(0, VDI_HEADER_BYTES)));
     if (header.type === 'differencing') await openParent(await findVdi(path, header.parentId), 'vdi');
     const map = new VdiMap(file, header);
-    // A count that is too small would make new blocks overwrite others.
-    return { map, prepare: () => requireSound(path, map) };
+    return { map, prepare: () => mendVdi(path, map) };
   },
 
   vmdk: async (context) => openVmdk(context),
@@ -160,10 +159,11 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
   },
 };
 
-/** Before anything is written: that the tables do not contradict each other. */
-async function requireSound(path: string, map: BlockMap): Promise<void> {
-  const { ok, errors } = await map.check();
-  if (!ok) throw new ImageError('fileInvalid', `${path} is damaged and can only be read: ${errors[0]}.`, 'Attach it read-only, or convert it to a new image.');
+/** Before anything is written: two blocks at one place, or one outside the file, cannot be put right; a wrong count can. */
+async function mendVdi(path: string, map: VdiMap): Promise<void> {
+  const { errors } = await map.survey();
+  if (errors.length === 0) return map.mend();
+  throw new ImageError('fileInvalid', `${path} is damaged and can only be read: ${errors[0]}.`, 'Attach it read-only, or convert it to a new image.');
 }
 
 function qcow2ParentFormat(path: string, format: string | undefined): 'auto' | DiskFormat {
