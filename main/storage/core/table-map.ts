@@ -95,10 +95,15 @@ export abstract class TableMap implements BlockMap {
     return this.cache.peek(position) ?? (await this.cache.load(position));
   }
 
-  protected async positionOf(index: number): Promise<number | null> {
+  protected positionOf(index: number): Promise<number | null> {
+    return this.loaded(() => this.entryPosition(index));
+  }
+
+  /** Of something that called `miss` while a page was not there. */
+  protected async loaded<T>(look: () => T | undefined): Promise<T> {
     for (;;) {
-      const position = this.entryPosition(index);
-      if (position !== undefined) return position;
+      const found = look();
+      if (found !== undefined) return found;
       await this.cache.load(this.missing);
     }
   }

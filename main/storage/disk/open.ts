@@ -153,8 +153,17 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
     return { map: await VhdMap.open(file, footer, header) };
   },
 
-  vhdx: async ({ file, path }) => {
-    const map = new VhdxMap(file, value(path, await readVhdx(file)));
+  vhdx: async ({ file, path, openParent }) => {
+    const image = value(path, await readVhdx(file));
+    const locator = image.metadata.parent;
+    if (locator) {
+      const { map } = await openParent(locator.name, 'vhdx');
+      // The parent's content changed since: what the child leaves out would be wrong.
+      if (!(map instanceof VhdxMap) || !locator.linkage.includes(map.image.header.dataWriteGuid)) {
+        throw invalid(path, 'the image it is built on is another one, or was changed since');
+      }
+    }
+    const map = new VhdxMap(file, image);
     return { map, prepare: () => map.prepareWriting() };
   },
 };

@@ -13,7 +13,7 @@ import { hasQemu, KINDS, NO_QEMU, qemuCheck, QEMU_NAME, QEMU_KINDS, qemuImg, typ
 import { FakeMemory, life, Model, perform, random, wholeDisk } from './model';
 import { Recorder, RecordingMemory, recording } from './recorder';
 
-const SEQUENCES = Number(process.env['LODGE_CRASH_SEQUENCES'] ?? 6);
+const SEQUENCES = Number(process.env['LODGE_CRASH_SEQUENCES'] ?? 3);
 const FIRST_SEED = Number(process.env['LODGE_CRASH_SEED'] ?? 1);
 const STEPS = 40;
 const SECTORS = 5 * 2048 + 8;

@@ -33,6 +33,8 @@ export interface Kind {
   readonly qemu: boolean;
   /** Its tables cannot change in one sector: after a power cut they are right again once it was opened for writing. */
   readonly mended?: boolean;
+  /** Nothing is allocated in it. */
+  readonly flat?: boolean;
   make(path: string, bytes: number, n: number): Promise<void>;
 }
 
@@ -41,6 +43,7 @@ const own = (name: string, format: DiskFormat, variant?: DiskVariant): Kind => (
   format,
   qemu: true,
   mended: format === 'vdi',
+  flat: format === 'raw' || variant === 'fixed',
   make: (path, bytes) => createDisk({ path, bytes, format, variant }),
 });
 
@@ -83,6 +86,7 @@ export const KINDS: readonly Kind[] = [
   over('qcow2 on raw', 'qcow2', 'raw', true),
   over('vdi differencing', 'vdi', 'vdi', false),
   over('vhd differencing', 'vhd', 'vhd', false),
+  over('vhdx differencing', 'vhdx', 'vhdx', false),
 ];
 
 /** Images that only qemu-img makes. */
