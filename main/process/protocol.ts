@@ -11,6 +11,7 @@ import {
   lodgeErrorSchema,
   stopReasonSchema,
   tierChoiceSchema,
+  videoSchema,
   boundedTextSchema,
 } from '../../preload/contract';
 
@@ -54,6 +55,8 @@ export const machineSpecSchema = z.object({
   ),
   /** How long firmware waits for the key that opens its boot menu. */
   menuSeconds: z.number().min(0).max(60).optional(),
+  /** Absent: 'vga'. */
+  video: videoSchema.optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
   /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */
@@ -91,6 +94,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     type: z.literal('viewer'),
     request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional(),
   }),
+  /** The socket of the viewer before is this process's alone now: until then the sender may still take bytes from it. */
+  z.object({ type: z.literal('viewerReleased') }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),
 ]);
