@@ -11,6 +11,7 @@ import {
   lodgeErrorSchema,
   stopReasonSchema,
   tierChoiceSchema,
+  videoSchema,
   boundedTextSchema,
 } from '../../preload/contract';
 
@@ -54,6 +55,8 @@ export const machineSpecSchema = z.object({
   ),
   /** How long firmware waits for the key that opens its boot menu. */
   menuSeconds: z.number().min(0).max(60).optional(),
+  /** Absent: 'vga'. */
+  video: videoSchema.optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
   /** Addon file; the VM process never guesses. */

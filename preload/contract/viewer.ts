@@ -28,6 +28,8 @@ export const viewerToVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('key'), code: z.string().max(32), down: z.boolean() }),
   mouseSchema,
   pointerSchema,
+  /** Guest pixels there is room for; a guest whose display driver can follow gets a screen of this size. */
+  z.object({ type: z.literal('resize'), width: z.int().min(1).max(16384), height: z.int().min(1).max(16384) }),
   /** Release everything that is held (the window lost focus). */
   z.object({ type: z.literal('releaseKeys') }),
   z.object({ type: z.literal('serial'), port: z.int().min(0).max(3), data: z.string().max(65536) }),

@@ -3,7 +3,7 @@
  * the serial line. Its root file system is made once and put on two disks, for a BIOS (MBR) and for UEFI (GPT with a system partition).
  * Made as root only: owners and device files of the tree are real.
  */
-import { closeSync, copyFileSync, cpSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'; // prettier-ignore
+import { closeSync, cpSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'; // prettier-ignore
 import { join } from 'node:path';
 import { SetupError, runQuiet, say } from './common.mjs';
 import { unpacked } from './packages.mjs';
