@@ -105,7 +105,7 @@ void rmGpr(Item& item, bool read, bool written) {
 bool describeSimd(Item& item, const Setting& setting) {
   const Decoded& d = item.d;
   const FpRow& row = *d.simd;
-  if (!setting.vectors || !(setting.fpOffered >> static_cast<unsigned>(row.feature) & 1)) return false;
+  if (!setting.vectors) return false;
   if (row.attributes & (kFpMmx | kFpVariableStore)) return false;
   item.prefixes |= static_cast<uint8_t>((row.prefix == FpPrefix::P66   ? k66
                                          : row.prefix == FpPrefix::PF2 ? kF2
@@ -500,6 +500,8 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
   item.bytes = bytes;
   item.offset = offset;
   if (decode(bytes, available, setting.size, item.d) != DecodeStatus::Ok) return false;
+  const Op encoded = item.d.op;
+  if (!admit(item.d, setting.features)) return false;
   const Decoded& d = item.d;
   const auto step = [&] {
     item.kind = endsTranslation(d) ? Kind::StepEnd : Kind::Step;
@@ -512,6 +514,8 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
     item.gprsWritten = 0xffff;
     return true;
   };
+  // The host would take it for what its encoding says, not for what the guest's processor does.
+  if (d.op != encoded || d.vexEncoded) return step();
   switch (d.op) {
     case Op::Nop:
     case Op::Pause:

@@ -73,7 +73,7 @@ struct Setting {
   bool flatFs = false, flatGs = false;  ///< 32-bit code: FS and GS allow everything
   bool user = false;
   bool vectors = true;    ///< SIMD instructions may run as they are
-  uint32_t fpOffered = 0;
+  x86::FeatureSet features;  ///< those of the processor model
 };
 
 /** Decodes and classifies the instruction at `bytes`. False: it is not whole, or not one. */

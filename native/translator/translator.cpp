@@ -172,7 +172,7 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   setting.flatGs = mode & kModeFlatGs;
   setting.user = (mode & kModePrivilege) >> kModePrivilegeShift == kUser;
   setting.vectors = !(mode & kModeNoVectors);
-  setting.fpOffered = c_.fpOffered;
+  setting.features = c_.features;
   unit.size = setting.size;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);
