@@ -30,7 +30,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                      {METHOD(addRegion),   METHOD(mapRegion),    METHOD(unmap),          METHOD(memRead),     METHOD(memWrite),
                       METHOD(memReadU16),  METHOD(memReadU32),   METHOD(memReadU64),     METHOD(memWriteU16), METHOD(memWriteU32),
                       METHOD(memFill),     METHOD(regionRead),   METHOD(regionWrite),    METHOD(takeDirty),   METHOD(convertPixels),
-                      METHOD(fileRead),    METHOD(fileWrite),    METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
+                      METHOD(fileRead),    METHOD(fileWrite),    METHOD(fileZero),       METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
                       METHOD(takeEvents),  METHOD(stats)});
@@ -272,6 +272,11 @@ Napi::Value MachineObject::transfer(Info info, bool toGuest) {
 
 Napi::Value MachineObject::fileRead(Info info) { return transfer(info, true); }
 Napi::Value MachineObject::fileWrite(Info info) { return transfer(info, false); }
+
+Napi::Value MachineObject::fileZero(Info info) {
+  return ZeroWorker::start(info.Env(), static_cast<int>(integer(info[0], "fd", 0x7fffffff)), integer(info[1], "fileOffset"),
+                           integer(info[2], "bytes"), boolean(info[3], "giveBack") ? ZeroKind::GiveBack : ZeroKind::Keep);
+}
 
 // ---- interrupts and doorbells ----------------------------------------------------------------------------------------------
 

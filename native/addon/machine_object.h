@@ -35,6 +35,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void convertPixels(Info info);
   Napi::Value fileRead(Info info);
   Napi::Value fileWrite(Info info);
+  Napi::Value fileZero(Info info);
   void setIrq(Info info);
   void sendMsi(Info info);
   void nmi(Info info);

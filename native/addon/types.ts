@@ -16,7 +16,7 @@ export interface NativeAddon {
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator';
@@ -123,6 +123,11 @@ export interface NativeMachine {
    */
   fileRead(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;
   fileWrite(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;
+  /**
+   * Makes a range of a file read as zeroes without writing them. `giveBack`: its blocks are the host's again; else they stay the
+   * file's. False: the host's file system cannot do this, and nothing was changed. Rejects with `errno` set.
+   */
+  fileZero(fd: number, fileOffset: number, bytes: number, giveBack: boolean): Promise<boolean>;
 
   // ---- interrupts ---------------------------------------------------------------------------------------------
   /** Level of a global system interrupt, 0–23. Lines below 16 drive the 8259s as well. */

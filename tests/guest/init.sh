@@ -49,6 +49,7 @@ case "$mode" in
       yes lodge-guest-wrote-this | head -c 1048576 | dd of=/dev/vda bs=64k seek=16 conv=fsync 2>/dev/null
       echo 3 >/proc/sys/vm/drop_caches
       echo "LODGE-DISK reread=$(dd if=/dev/vda bs=64k skip=16 count=16 2>/dev/null | sha256sum | cut -d' ' -f1)"
+      blkdiscard -o 4194304 -l 2097152 /dev/vda; echo "LODGE-DISCARD code=$?"
       echo "LODGE-DISK serial=$(cat /sys/block/vda/serial)"
     else
       echo "LODGE-DISK none"

@@ -120,6 +120,9 @@ export class FakeNative implements NativeMachine {
   fileWrite(): number {
     return 0;
   }
+  async fileZero(): Promise<boolean> {
+    return false;
+  }
   setIrq(gsi: number, level: boolean): void {
     this.irqs.push([gsi, level]);
   }

@@ -208,12 +208,12 @@ function findBusybox(meta) {
 }
 
 const KEEP_DAYS = 14;
-/** Every change of the recipe and every new kernel leaves its predecessor behind. */
-function dropOld() {
+/** Every change of a recipe and every new kernel leaves its predecessor behind. */
+export function dropOld(folder, names) {
   const before = Date.now() - KEEP_DAYS * 86_400_000;
-  for (const name of readdirSync(HOME)) {
-    if (!/^(linux-image-|fixtures-|new-)/.test(name) || statSync(join(HOME, name)).mtimeMs > before) continue;
-    rmSync(join(HOME, name), { recursive: true, force: true });
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (names.test(name) && statSync(path).mtimeMs <= before) rmSync(path, { recursive: true, force: true });
   }
 }
 
@@ -246,7 +246,7 @@ export function ensureFixtures() {
       say(fixtures[meta].problem);
     }
   }
-  dropOld();
+  dropOld(HOME, /^(linux-image-|fixtures-|new-)/);
   writeFileSync(FIXTURES, JSON.stringify(fixtures, null, 2));
   return fixtures;
 }

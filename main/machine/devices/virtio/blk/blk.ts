@@ -208,9 +208,9 @@ export class VirtioBlk implements VirtioDevice {
 
   private async overSegments(request: Extract<BlkRequest, { segments: unknown }>): Promise<void> {
     const { backend } = this.deps;
-    for (const { offset, bytes } of request.segments) {
+    for (const { offset, bytes, unmap } of request.segments) {
       if (bytes === 0) continue;
-      await (request.kind === 'discard' ? backend.discard(offset, bytes) : backend.writeZeroes(offset, bytes));
+      await (request.kind === 'discard' ? backend.discard(offset, bytes) : backend.writeZeroes(offset, bytes, unmap));
     }
     if (this.writeThrough) await backend.flush();
   }
