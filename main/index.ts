@@ -4,6 +4,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { LodgeError } from '../preload/contract';
 import { parseArguments } from './app/arguments';
+import { prepareDataFolder } from './app/data-folder';
+import { OpenedFiles } from './app/opened-files';
 import { runShell } from './app/shell';
 import { utilitySpawner } from './app/vm-spawner';
 import { createLogger } from './lib/log';
@@ -21,19 +23,28 @@ const { dataDir, images } = parseArguments(process.argv.slice(1), process.cwd())
 const paths = dataPaths({ dataDir });
 
 app.setName('Lodge');
-// One Lodge for each data folder: Electron's lock follows its own folder.
-app.setPath('userData', join(paths.dataDir, 'electron'));
+const files = new OpenedFiles();
+app.on('open-file', (event, path) => {
+  event.preventDefault();
+  files.open(path);
+});
 
-if (app.requestSingleInstanceLock()) {
-  app
-    .whenReady()
-    .then(start)
-    .catch((e: unknown) => {
-      const error = LodgeError.from(e);
-      dialog.showErrorBox('Lodge cannot start', [error.message, error.fix, error.detail].filter(Boolean).join('\n\n'));
-      app.exit(1);
-    });
-} else app.quit();
+const unusable = prepareDataFolder(paths.dataDir);
+if (unusable) void app.whenReady().then(() => fail(unusable));
+else {
+  // One Lodge for each data folder: Electron's lock follows its own folder.
+  app.setPath('userData', join(paths.dataDir, 'electron'));
+  if (app.requestSingleInstanceLock()) app.whenReady().then(start).catch(fail);
+  else app.quit();
+}
+
+function fail(reason: unknown): void {
+  const error = LodgeError.from(reason);
+  const text = [error.message, error.fix, error.detail].filter(Boolean).join('\n\n');
+  process.stderr.write(`lodge: ${text}\n`);
+  dialog.showErrorBox('Lodge cannot start', text);
+  app.exit(1);
+}
 
 async function start(): Promise<void> {
   const log = await createLogger({ file: paths.logFile });
@@ -63,5 +74,6 @@ async function start(): Promise<void> {
     icon: existsSync(icon) ? icon : undefined,
     version: layout.version,
     images,
+    files,
   });
 }
