@@ -1,6 +1,6 @@
 /** Lodge as an Electron application: the services in this process, a utility process for each machine. Wiring only. */
 import { app, dialog } from 'electron';
-import { existsSync } from 'node:fs';
+import { existsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { LodgeError } from '../preload/contract';
 import { parseArguments } from './app/arguments';
@@ -41,7 +41,8 @@ else {
 function fail(reason: unknown): void {
   const error = LodgeError.from(reason);
   const text = [error.message, error.fix, error.detail].filter(Boolean).join('\n\n');
-  process.stderr.write(`lodge: ${text}\n`);
+  // At once: the box holds everything up until somebody has read it, also where there is no screen to read it on.
+  writeSync(2, `lodge: ${text}\n`);
   dialog.showErrorBox('Lodge cannot start', text);
   app.exit(1);
 }

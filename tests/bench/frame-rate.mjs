@@ -60,7 +60,11 @@ const profile = join(folder, 'profile');
 const debugging = ['--no-sandbox', '--remote-debugging-port=0', `--user-data-dir=${profile}`];
 /** Serves the machines. In Electron, shows them as well. */
 const server = ELECTRON
-  ? spawn('xvfb-run', ['-a', ELECTRON, ...debugging, at('.'), '--data', data], { stdio: ['ignore', 'ignore', 'pipe'] })
+  ? spawn('xvfb-run', ['-a', ELECTRON, ...debugging, at('.'), '--data', data], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      // xvfb-run keeps signals from what it runs.
+      detached: true,
+    })
   : spawn(process.execPath, [CLI, 'serve', '--port', '0', '--data', data], { stdio: ['ignore', 'pipe', 'inherit'] });
 const browser = ELECTRON
   ? undefined
@@ -162,7 +166,8 @@ try {
   }
 } finally {
   browser?.kill('SIGKILL');
-  server.kill('SIGTERM');
+  if (ELECTRON) process.kill(-server.pid, 'SIGKILL');
+  else server.kill('SIGTERM');
   await new Promise((gone) => server.once('exit', gone));
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 }
