@@ -130,7 +130,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
         };
   return {
     name,
-    os: builtin ? 'lodge-guest' : flags.kernel === undefined ? 'other' : 'linux',
+    os: builtin || flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
     memoryMiB: flags.memory,
