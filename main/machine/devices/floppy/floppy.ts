@@ -9,7 +9,7 @@ import type { Clock } from '../../../backend/clock';
 import { floppyFormat, type FloppyFormat } from '../../bus/floppies';
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 import type { MediaSlot } from '../ata';
-import { InFlight } from '../ata/in-flight';
+import { InFlight } from '../in-flight';
 import type { DmaChannel } from '../dma8237';
 
 export const FLOPPY_IRQ = 6;

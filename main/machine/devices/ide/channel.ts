@@ -7,7 +7,7 @@ import type { Device, IoHandler, IrqLine } from '../../bus/types';
 import type { GuestMemory } from '../../memory/guest-memory';
 import { readRanges, sliceRanges, writeRanges } from '../../memory/ranges';
 import { AtaError, AtaStatus, SIGNATURES, type AtaDrive, type Move, type Operation, type Registers, type Taskfile } from '../ata';
-import { InFlight } from '../ata/in-flight';
+import { InFlight } from '../in-flight';
 import { readPrdTable, type BusMasterChannel } from './bus-master';
 
 const Reg = { DATA: 0, FEATURES: 1, COUNT: 2, LOW: 3, MID: 4, HIGH: 5, DEVICE: 6, COMMAND: 7 } as const;
