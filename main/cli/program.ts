@@ -55,6 +55,7 @@ interface MachineFlags {
   floppy: string[];
   accelerator: VmConfig['accelerator'];
   tier: VmConfig['tier'];
+  video: NonNullable<VmConfig['video']>;
 }
 
 /** The options that `run` and `create` share. */
@@ -76,7 +77,8 @@ const machineOptions = (command: Command): Command =>
       new Option('--tier <tier>', 'how the software accelerator runs it')
         .choices(['auto', 'interpreter', 'translator'])
         .default('auto'),
-    );
+    )
+    .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
 function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
   if (firmware === 'builtin' && firmwareVariables !== undefined) {
@@ -140,6 +142,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
+    ...(flags.video !== 'vga' && { video: flags.video }),
   };
 }
 

@@ -10,6 +10,7 @@ import {
   lodgeErrorSchema,
   stopReasonSchema,
   tierChoiceSchema,
+  videoSchema,
   boundedTextSchema,
 } from '../../preload/contract';
 
@@ -53,6 +54,8 @@ export const machineSpecSchema = z.object({
   ),
   /** How long firmware waits for the key that opens its boot menu. */
   menuSeconds: z.number().min(0).max(60).optional(),
+  /** Absent: 'vga'. */
+  video: videoSchema.optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
   /** Addon file; the VM process never guesses. */
@@ -88,6 +91,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
     type: z.literal('viewer'),
     request: z.object({ headers: z.record(z.string(), z.string()), head: z.string() }).optional(),
   }),
+  /** The socket of the viewer before is this process's alone now: until then the sender may still take bytes from it. */
+  z.object({ type: z.literal('viewerReleased') }),
   /** Flush disks and end. */
   z.object({ type: z.literal('stop') }),
 ]);

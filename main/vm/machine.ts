@@ -125,6 +125,7 @@ export class Machine {
       serial,
       disks,
       debugExit: spec.debugExit,
+      video: spec.video ?? 'vga',
       bios: spec.boot.kind === 'firmware' && !firmware,
       menuSeconds: spec.menuSeconds ?? 0,
       ...(firmware && { flash: firmware }),
@@ -148,7 +149,7 @@ export class Machine {
       onEvents: (events) => this.handle(events),
       onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
     });
-    this.display = new DisplayHub(this.board.vga, hostTimers, () => hooks.onScreenChanged());
+    this.display = new DisplayHub(this.board.display, hostTimers, () => hooks.onScreenChanged());
     const { keyboard, mouse } = this.board.keyboardController;
     this.typer = new KeyTyper({ clock: this.clock, keyboard });
     this.viewers = new ViewerHub({
@@ -156,6 +157,7 @@ export class Machine {
       terminals: serial.map((port) => (port instanceof TerminalBackend ? port : undefined)),
       keyboard,
       pointer: mouse,
+      resize: this.board.resizeDisplay,
       activity: () => ({ ...this.counters(), netBytes: 0, cpuSeconds: cpuSeconds() }),
       timers: hostTimers,
       now: () => performance.now(),

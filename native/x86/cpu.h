@@ -64,10 +64,13 @@ enum class RunExit : uint8_t {
   InternalError,  ///< a bug in Lodge; message()
 };
 
+struct CpuModel;
+
 struct CpuConfig {
   unsigned index = 0;       ///< APIC id; 0 is the bootstrap processor
   unsigned count = 1;
   uint64_t tscHz = 0;
+  const CpuModel* model = nullptr;  ///< null: the default
 };
 
 class Cpu {

@@ -57,6 +57,10 @@ export type Boot = z.infer<typeof bootSchema>;
 export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
 export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
 
+/** The display adapter: 'virtio' is a VGA too, and lets a driver follow the size of the window. */
+export const videoSchema = z.enum(['vga', 'virtio']);
+export type Video = z.infer<typeof videoSchema>;
+
 /** 2: disks may have any of DISK_FORMATS. */
 export const CONFIG_SCHEMA_VERSION = 2;
 export const MEMORY_MIN_MIB = 16;
@@ -77,6 +81,8 @@ export const vmConfigSchema = z.object({
   serialPorts: z.int().min(0).max(2),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  /** Absent: 'vga'. */
+  video: videoSchema.optional(),
 });
 export type VmConfig = z.infer<typeof vmConfigSchema>;
 

@@ -1,5 +1,6 @@
 /** A `lodge run` whose screen is followed: text of the VGA, keys, and the power button, through the machine's control socket. */
-import { existsSync, readFileSync } from 'node:fs';
+import { constants, copyFileSync, existsSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import type { TestContext } from 'vitest';
 import { dataPaths } from '../../main/lib/paths';
 import { connectAll, type LocalClient } from '../../main/rpc/local-socket';
@@ -14,6 +15,14 @@ export function medium(context: TestContext, name: string): string {
   const found = all[name];
   if (found?.path === undefined || !existsSync(found.path)) context.skip(found?.problem ?? `no ${name}: npm test sets it up`);
   return found!.path!;
+}
+
+/** A copy to write to: a machine has a disk to itself, and other tests use the same medium at the same time. */
+export function ownMedium(context: TestContext, name: string): string {
+  const path = medium(context, name);
+  const copy = join(scratch(), basename(path));
+  copyFileSync(path, copy, constants.COPYFILE_FICLONE);
+  return copy;
 }
 
 const POLL_MS = 500;

@@ -17,6 +17,8 @@
 
 #include "memory/physical_memory.h"
 #include "x86/cpu.h"
+#include "x86/cpuid.h"
+#include "x86/fp/vex_thunks.h"
 #include "x86/instruction.h"
 #include "x86/state.h"
 
@@ -143,7 +145,7 @@ enum Cr0 : uint64_t { kCr0Pe = 1, kCr0Mp = 2, kCr0Em = 4, kCr0Ts = 8, kCr0Et = 1
   kCr0Nw = 1u << 29, kCr0Cd = 1u << 30, kCr0Pg = 1u << 31 };
 enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse = 16, kCr4Pae = 32, kCr4Mce = 64, kCr4Pge = 128,
   kCr4Pce = 256, kCr4Osfxsr = 512, kCr4Osxmmexcpt = 1024, kCr4Umip = 1u << 11, kCr4Fsgsbase = 1u << 16, kCr4Smep = 1u << 20,
-  kCr4Smap = 1u << 21 };
+  kCr4Smap = 1u << 21, kCr4Pcide = 1u << 17, kCr4Osxsave = 1u << 18 };
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
 /** Decode mode: what a block's instructions depend on besides their bytes. */
@@ -178,6 +180,7 @@ struct Core {
   bool stepHeld = false;      ///< no single-step trap behind the instruction at hand, although TF was set before it
   bool nmiBlocked = false, nmiPending = false;
   uint8_t fpBlocked = 0;      ///< FpBlock bits: why SIMD or x87 instructions may not run now
+  bool vexBlocked = true;     ///< VEX vector instructions may not: vexRefused() raises why
   PendingWrite pending = PendingWrite::None;
   uint8_t pendingParts = 0;
   const Insn* cursor = nullptr;
@@ -213,7 +216,9 @@ struct Core {
   std::vector<FpFn> fpFunctions;
   std::vector<const FpRow*> fpRows;
   std::unordered_map<uint32_t, uint16_t> fpSpecial;
-  uint32_t fpOffered = 0;  ///< FpFeature bits that CPUID shows
+  FeatureSet features;     ///< what CPUID shows; all others are #UD
+  VexThunks vexThunks;
+  const VexThunks::Entry* vexTable = nullptr;  ///< vexThunks.entries()
 
   // Block cache.
   static constexpr unsigned kHashBits = 16;
@@ -269,7 +274,8 @@ struct Core {
   void updateMode();
   uint32_t flatness() const;  ///< kModeFlat…
   void newGeneration();
-  void updateFp();  ///< fpBlocked from CR0 and CR4
+  void updateFp();  ///< fpBlocked and vexBlocked from the mode, CR0, CR4 and XCR0
+  bool vexRefused();
   uint64_t stackMask() const;
 
   // ---- memory (mmu.cpp) ------------------------------------------------------------------------------------
@@ -393,6 +399,7 @@ struct Core {
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;
   bool ioAllowed(uint16_t port, unsigned size);
   bool randomNumber(uint64_t& value);
+  bool setXcr0(uint64_t value);
 
   void resetState();
   RunExit run();
@@ -424,6 +431,8 @@ Handler bindString(const Binding&);
 Handler bindSystem(const Binding&);
 Handler bindDescriptors(const Binding&);
 Handler bindFp(const Binding&);
+Handler bindVex(const Binding&);
+Handler bindXsave(const Binding&);
 /** Faults that decoding found; and the pseudo-instruction behind a block that does not end in a branch. */
 Exec undefinedHandler(Core&, const Insn*);
 Exec tooLongHandler(Core&, const Insn*);

@@ -27,7 +27,8 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
     fpRows.push_back(&kSimdRows[n]);
   }
   fpTable = fpFunctions.data();
-  fpOffered = hostFpFeatures();
+  if (!config.model) config.model = &defaultCpuModel();
+  features = offeredFeatures(*config.model);
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb& t : tlbs) std::fill(std::begin(t.page), std::end(t.page), 1);
   std::fill(std::begin(noTlb.page), std::end(noTlb.page), 1);
@@ -102,6 +103,20 @@ void Core::setFlags(uint64_t value) {
 void Core::updateFp() {
   fpBlocked = static_cast<uint8_t>((state.cr0 & kCr0Em ? +kFpEm : 0) | (state.cr0 & kCr0Ts ? +kFpTs : 0) |
                                    (state.cr4 & kCr4Osfxsr ? 0 : +kFpNoOsfxsr));
+  vexBlocked = !protectedMode() || !(state.cr4 & kCr4Osxsave) || (state.xcr0 & 6) != 6 || (state.cr0 & kCr0Ts);
+}
+
+bool Core::vexRefused() {
+  const bool known = protectedMode() && (state.cr4 & kCr4Osxsave) && (state.xcr0 & 6) == 6;
+  return raise(known ? kNM : kUD);
+}
+
+/** XSETBV. x87 state cannot be turned off, and YMM needs SSE (SDM vol. 1 §13.3). */
+bool Core::setXcr0(uint64_t value) {
+  if ((value & ~xcr0Allowed(features)) || !(value & 1) || (value & 6) == 4) return raise(kGP, 0);
+  state.xcr0 = value;
+  updateFp();
+  return true;
 }
 
 bool Core::setCr0(uint64_t value) {
@@ -147,6 +162,8 @@ bool Core::loadPdptes(uint64_t cr3) {
 
 bool Core::setCr3(uint64_t value) {
   if (longMode()) {
+    // With PCIDs bit 63 asks to keep translations, and is not kept. Dropping them all the same is always right.
+    if (state.cr4 & kCr4Pcide) value &= ~(1ull << 63);
     if (value >> kPhysicalAddressBits) return raise(kGP, 0);
   } else if ((state.cr0 & kCr0Pg) && (state.cr4 & kCr4Pae) && !loadPdptes(value)) {
     return false;
@@ -157,22 +174,25 @@ bool Core::setCr3(uint64_t value) {
 }
 
 bool Core::setCr4(uint64_t value) {
-  if (value & ~kCr4Allowed) return raise(kGP, 0);
+  if (value & ~cr4Allowed(features)) return raise(kGP, 0);
   if (longMode() && !(value & kCr4Pae)) return raise(kGP, 0);
+  if ((value & ~state.cr4 & kCr4Pcide) && (!longMode() || (state.cr3 & 0xfff))) return raise(kGP, 0);
   const uint64_t changed = state.cr4 ^ value;
   if ((changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep)) && (state.cr0 & kCr0Pg) && !longMode() && (value & kCr4Pae) &&
       !loadPdptes(state.cr3)) {
     return false;
   }
   state.cr4 = value;
-  if (changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep | kCr4Smap)) flushTlb(true);
+  if (changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep | kCr4Smap | kCr4Pcide)) flushTlb(true);
   updateFp();
   updateMode();
   return true;
 }
 
 void Core::cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const {
-  cpuidLookup(CpuidQuery{leaf, subleaf, config.index, config.count, fpOffered, config.tscHz, false, true}, out);
+  const bool osxsave = state.cr4 & kCr4Osxsave;
+  cpuidLookup(CpuidQuery{leaf, subleaf, config.index, config.count, config.model, features, config.tscHz, osxsave, true, state.xcr0},
+              out);
 }
 
 bool Core::randomNumber(uint64_t& value) {

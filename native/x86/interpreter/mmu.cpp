@@ -499,6 +499,7 @@ void Core::updateMode() {
   codeBase = codeSize == CodeSize::k64 ? 0 : state.seg[kCs].base;
   modeBits = static_cast<uint32_t>(codeSize) | (codeSize == CodeSize::k32 ? flatness() : 0);
   fetchKey = generation << 8 | modeBits | (cpl == 3 ? 8 : 0);
+  updateFp();
   tlb = cpl == 3 && (state.cr0 & kCr0Am) && (state.rflags & kAc) ? &noTlb : &tlbs[privilege()];
 }
 

@@ -170,7 +170,7 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
             />
           </Tabs.Panel>
           <Tabs.Panel value="display">
-            <DisplayTab vmId={vm.definition.id} />
+            <DisplayTab vmId={vm.definition.id} config={config} change={change} hardware={hardware} />
           </Tabs.Panel>
           <Tabs.Panel value="advanced">
             <AdvancedTab config={config} change={change} hardware={hardware} />

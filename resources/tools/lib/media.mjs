@@ -13,41 +13,25 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
-import { CACHE, hashOf, runQuiet, say } from './common.mjs';
-import { download, orAfterUpdate } from './fixtures.mjs';
+import { basename, join } from 'node:path';
+import { hashOf, runQuiet, say } from './common.mjs';
+import { biosDisk, debianRoot, efiDisk as debianEfiDisk } from './debian-disk.mjs';
+import { FIXTURES, dropOld } from './fixtures.mjs';
+import { HOME, unpacked } from './packages.mjs';
 
-const HOME = join(CACHE, 'media');
-/** Name → { path } or { problem }. */
-export const MEDIA = join(HOME, 'media.json');
+/** What makes the disks and discs here; the kernels and the test guest on them have recipes of their own. */
+const MEDIA_RECIPE = ['resources/tools/lib/media.mjs'];
+const DEBIAN_RECIPE = ['resources/tools/lib/debian-disk.mjs'];
+const LIST = basename(FIXTURES).replace('fixtures', `media-${hashOf([...MEDIA_RECIPE, ...DEBIAN_RECIPE]).slice(0, 12)}`);
+/** Name → { path } or { problem }; several clones may share one cache. */
+export const MEDIA = join(HOME, LIST);
 const KERNEL = 'linux-image-cloud-amd64';
 const COMMAND_LINE = 'console=ttyS0 panic=-1 quiet lodge.test=report';
 const INSTALLER = 'usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64';
-
-/** The files of a package, or only those that match `only` (of a large one). */
-function unpacked(name, only = []) {
-  const folder = join(HOME, 'packages', name);
-  if (existsSync(folder)) return folder;
-  const work = mkdtempSync(join(HOME, 'new-'));
-  try {
-    say(`fetching ${name} for guest tests…`);
-    const deb = orAfterUpdate(() => download(name, work));
-    const target = join(work, 'files');
-    mkdirSync(target);
-    const wanted = only.length > 0 ? `--wildcards ${only.map((path) => `"./${path}"`).join(' ')}` : '';
-    runQuiet('sh', ['-c', `dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" ${wanted}`, 'sh', deb, target], {
-      what: `Unpacking ${name}`,
-    });
-    mkdirSync(join(HOME, 'packages'), { recursive: true });
-    renameSync(target, folder);
-    return folder;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
-}
 
 const inPackage = (name, path, only) => () => {
   const file = join(unpacked(name, only), path);
@@ -169,19 +153,32 @@ const READY = {
 /** Made here, with a Debian kernel and the test guest's initrd. */
 const MADE = { 'isolinux.iso': isolinuxDisc, 'grub.iso': grubDisc, 'syslinux.img': syslinuxDisk, 'efi.img': efiDisk };
 
-function make(name, recipe, kernel) {
-  const key = hashOf(['resources/tools/lib/media.mjs'], kernel.kernel, kernel.initrd).slice(0, 12);
+/** Both disks of a small Debian, in one folder: they share a root file system. */
+function debianDisks(folder, work) {
+  const root = join(work, 'root.ext4');
+  debianRoot(root, work);
+  mkdirSync(folder);
+  biosDisk(join(folder, 'debian.img'), work, root);
+  debianEfiDisk(join(folder, 'debian-efi.img'), work, root);
+}
+
+/** What `recipe(target, work, kernel)` makes, kept under the hash of what it is made from. */
+function make(name, recipe, sources, kernel) {
+  const key = hashOf(sources, ...(kernel ? [kernel.kernel, kernel.initrd] : [])).slice(0, 12);
   const target = join(HOME, `${key}-${name}`);
-  if (existsSync(target)) return target;
-  const work = mkdtempSync(join(HOME, 'new-'));
-  try {
-    const image = join(work, name);
-    recipe(image, work, kernel);
-    renameSync(image, target);
-    return target;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
+  if (!existsSync(target)) {
+    const work = mkdtempSync(join(HOME, 'new-'));
+    try {
+      const fresh = join(work, name);
+      recipe(fresh, work, kernel);
+      renameSync(fresh, target);
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
   }
+  // In use now, so not old.
+  utimesSync(target, new Date(), new Date());
+  return target;
 }
 
 /** @returns {Record<string, { path: string } | { problem: string }>} also written to MEDIA */
@@ -201,9 +198,11 @@ export function ensureMedia(kernels) {
     add(name, () => {
       const kernel = kernels[KERNEL];
       if (!kernel || kernel.problem !== undefined) throw new Error(kernel?.problem ?? `no ${KERNEL}`);
-      return make(name, recipe, kernel);
+      return make(name, recipe, MEDIA_RECIPE, kernel);
     });
   }
+  for (const name of ['debian.img', 'debian-efi.img']) add(name, () => join(make('debian', debianDisks, DEBIAN_RECIPE), name));
+  dropOld(HOME, /^[0-9a-f]{12}-|^(media|new)-/);
   writeFileSync(MEDIA, JSON.stringify(media, null, 2));
   return media;
 }
