@@ -527,6 +527,13 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
       if (setting.user) return step();
       item.kind = Kind::Cli;
       return true;
+    case Op::Movs:
+    case Op::Stos:
+      if (!d.rep || d.addressSize != (setting.size == CodeSize::k64 ? 8 : 4)) return step();
+      if (d.op == Op::Movs && (d.segment >= kFs || (d.segment == kCs && setting.size != CodeSize::k64))) return step();
+      item.kind = Kind::Repeat;
+      item.gprsWritten = bit(kRcx) | bit(kRsi) | bit(kRdi);
+      return true;
     case Op::Lea: {
       Access a;
       if (!addressOf(d, offset, setting, a)) return step();

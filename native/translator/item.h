@@ -27,6 +27,7 @@ enum class Kind : uint8_t {
   CallFar,   ///< indirect near call
   Ret,
   Cli,
+  Repeat,    ///< REP MOVS, REP STOS
   Step,      ///< the interpreter executes it, and translated code goes on
   StepEnd,   ///< the interpreter executes it, and nothing that was known before holds after it
 };

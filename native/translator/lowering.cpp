@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "translator/refill.h"
+
 namespace lodge::translator {
 
 using namespace x86;
@@ -124,6 +126,17 @@ void Lowering::effective(uint8_t to, const Address& a, int64_t disp) {
   }
 }
 
+/** R15D := distance of the TLB entry for the address in R15D. */
+void Lowering::tlbIndexOfR15() {
+  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);  // SHR R15D, 7
+  e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+}
+
+/** A failed check: the TLB may only have forgotten; else the interpreter takes over. */
+void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low) {
+  group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run, retry, access, low});
+}
+
 /**
  * R14 := host address of [address + low, + span), all of it in one page that may be accessed so. Returns the distance field of
  * the jump that is taken otherwise.
@@ -136,14 +149,12 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, bool 
     Address low32 = a;
     low32.bytes = 4;
     effective(kR15, low32, low);
-    e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);            // SHR R15D, 7
-    e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+    tlbIndexOfR15();
     effective(kR14, a, low + (inOne ? 0 : span - 1));
   } else {
     effective(kR14, a, low);
     e_.op32(0x8b, kR15, inRegister(kR14));
-    e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);
-    e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+    tlbIndexOfR15();
     e_.store64(frame(at_.temporary), kR14);
     if (!inOne && span > 1) {
       if (unit_->size == CodeSize::k64) e_.lea64(kR14, at(kR14, static_cast<int32_t>(span - 1)));
@@ -227,7 +238,8 @@ void Lowering::openGroup(size_t i) {
   }
   const unsigned span = static_cast<unsigned>(high - low);
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
-  uint8_t* const miss = check(shared, low, span, shared.aligned);
+  uint8_t* const retry = e_.position();
+  uint8_t* const failed = check(shared, low, span, shared.aligned);
   group_.active = true;
   group_.low = low;
   group_.drift = 0;
@@ -236,7 +248,7 @@ void Lowering::openGroup(size_t i) {
   site.offset = first.offset;
   site.count = static_cast<uint8_t>(last - i + 1);
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
-  group_.pending.push_back({miss, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  miss(failed, site, retry, shared, low);
 }
 
 /** Behind item i: the slow path joins here. */
@@ -253,12 +265,13 @@ void Lowering::closeGroup(size_t i) {
 void Lowering::checkAlone(size_t i, const Access& access) {
   const Item& item = unit_->items[i];
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
-  uint8_t* const miss = check(access, access.disp, access.size, false);
+  uint8_t* const retry = e_.position();
+  uint8_t* const failed = check(access, access.disp, access.size, false);
   SiteSpec site{SiteKind::Run};
   site.offset = item.offset;
   site.count = 1;
   site.endOffset = static_cast<uint16_t>(item.offset + item.d.length);
-  group_.pending.push_back({miss, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  miss(failed, site, retry, access, access.disp);
 }
 
 // ---- the run ----------------------------------------------------------------------------------------------------------
@@ -343,6 +356,9 @@ void Lowering::item(size_t i) {
     case Kind::Cli:
       clobberFlags(live_[i]);
       e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kIf));
+      break;
+    case Kind::Repeat:
+      repeat(it);
       break;
     case Kind::Step:
       step(it, SiteKind::Run);
@@ -551,6 +567,70 @@ void Lowering::divide(const Item& it) {
   }
 }
 
+/** REP MOVS and REP STOS, upwards, with each operand inside one page: as the host does it. */
+void Lowering::repeat(const Item& it) {
+  const Decoded& d = it.d;
+  const bool wide = unit_->size == CodeSize::k64, copies = d.op == Op::Movs;
+  const uint8_t scale = static_cast<uint8_t>(d.operandSize == 8 ? 3 : d.operandSize >> 1);
+  const int32_t tlb = at_.tlb[unit_->privilege];
+  clobberFlags(live_[index_]);
+  SiteSpec site{SiteKind::Run};
+  site.offset = it.offset;
+  site.count = 1;
+  site.endOffset = static_cast<uint16_t>(it.offset + d.length);
+  const auto slow = [&](uint8_t* from) {
+    group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  };
+  e_.encode(0, kMap1, 0xf7, 0, frame(at_.rflags)), e_.u32(kDf);  // TEST
+  slow(e_.jumpIf(kNotEqual));
+  if (!wide) {
+    // The upper halves of registers mean nothing in 32-bit code.
+    for (uint8_t g : {kRcx, kRsi, kRdi}) e_.op32(0x8b, g, inRegister(g));
+  }
+  e_.op64(0x85, kRcx, inRegister(kRcx));
+  uint8_t* const nothing = e_.jumpIf(4);
+  e_.alu64(7, inRegister(kRcx), static_cast<int32_t>(kPageBytes));
+  slow(e_.jumpIf(7));
+  const auto translate = [&](uint8_t pointer, bool write) {
+    // The first byte's entry must be of the last byte's page: a run is shorter than what the TLB spans. Each operand is retried
+    // by itself, as both may want the same entry.
+    uint8_t* const retry = e_.position();
+    e_.op32(0x8b, kR15, inRegister(pointer));
+    tlbIndexOfR15();
+    e_.lea64(kR14, at(pointer, kRcx, scale, -1));
+    e_.alu64(4, inRegister(kR14), -4096);
+    e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (write ? 8 : 0)));
+    Access access;
+    access.write = write;
+    access.address.base = pointer;
+    access.address.bytes = wide ? 8 : 4;
+    miss(e_.jumpIf(kNotEqual), site, retry, access, 0);
+    e_.load64(kR14, at(kCoreReg, kR15, 0, tlb + 16));
+  };
+  if (copies) {
+    translate(kRsi, false);
+    e_.store64(frame(at_.argument), kR14);
+  }
+  translate(kRdi, true);
+  if (copies) {
+    e_.load64(kR15, frame(at_.argument));
+    e_.op64(0x03, kRsi, inRegister(kR15));
+  }
+  e_.op64(0x03, kRdi, inRegister(kR14));
+  e_.u8(0xf3);
+  if (d.operandSize == 2) e_.u8(0x66);
+  if (d.operandSize == 8) e_.u8(0x48);
+  e_.u8(d.opcode);
+  if (copies) e_.op64(0x2b, kRsi, inRegister(kR15));
+  e_.op64(0x2b, kRdi, inRegister(kR14));
+  e_.land(nothing);
+  for (Stub& s : group_.pending) {
+    s.resume = e_.position();
+    stubs_.push_back(s);
+  }
+  group_.pending.clear();
+}
+
 void Lowering::push(size_t i) {
   const Item& it = unit_->items[i];
   const bool wide = unit_->size == CodeSize::k64;
@@ -654,11 +734,9 @@ void Lowering::exitTo(int64_t target) {
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
 void Lowering::jumpCached(uint32_t site) {
   static_assert(sizeof(TierJump) == 32 && offsetof(TierJump, key) == 8 && offsetof(TierJump, code) == 16);
-  e_.op32(0x8b, kR14, inRegister(kR15));
-  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR14)), e_.u8(12);
-  e_.op32(0x33, kR14, inRegister(kR15));
-  e_.alu32(4, inRegister(kR14), kTierJumps - 1);
-  e_.encode(0, kMap1, 0xc1, 4, inRegister(kR14)), e_.u8(5);
+  e_.op32(0x33, kR14, inRegister(kR14));
+  e_.encode(kF2 | kRexW, kMap0F38, 0xf1, kR14, inRegister(kR15));  // CRC32
+  e_.alu32(4, inRegister(kR14), (kTierJumps - 1) << 5);
   e_.store64(frame(at_.rip), kR15);
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps));
   uint8_t* const other = e_.jumpIf(kNotEqual);
@@ -681,6 +759,12 @@ void Lowering::emitStubs() {
     e_.land(s.from);
     switch (s.kind) {
       case Stub::Kind::Run:
+        if (s.retry) {
+          effective(kR14, s.access.address, s.low);
+          e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
+          e_.callTo(routines_.refill);
+          e_.jumpIfTo(kNotEqual, s.retry);
+        }
         e_.moveImm32(kR15, s.site);
         e_.callTo(routines_.step);
         e_.jumpTo(s.resume);

@@ -27,7 +27,8 @@ struct CoreLayout {
 
 /** Routines that translated code jumps to; executable addresses seen from the writable mapping. */
 struct Routines {
-  const uint8_t *step = nullptr;         ///< calls: R15 names the site
+  const uint8_t* step = nullptr;         ///< called: R15 names the site
+  const uint8_t* refill = nullptr;       ///< called: R14 linear address, R15 access; ZF: in vain
   const uint8_t *exitHost = nullptr, *exitSaved = nullptr;  ///< leave; frame.argument says why
 };
 
@@ -83,6 +84,9 @@ class Lowering {
     FlagsIn flags;
     int64_t target = 0;  ///< Jump: distance from the page's start
     enum class Kind : uint8_t { Run, Link, Poll, Jump } kind;
+    uint8_t* retry = nullptr;  ///< Run, of a failed TLB check: where that begins
+    Access access = {};
+    int64_t low = 0;
   };
   struct Group {
     size_t last = 0;
@@ -109,6 +113,7 @@ class Lowering {
   // Memory.
   bool simple(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
+  void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
   uint8_t* check(const Access& access, int64_t low, unsigned span, bool aligned);
   void openGroup(size_t i);
   void closeGroup(size_t i);
@@ -124,6 +129,8 @@ class Lowering {
   void call(size_t i);
   void callFar(size_t i);
   void step(const Item& item, SiteKind kind);
+  void repeat(const Item& item);
+  void tlbIndexOfR15();
   void immediate(const Item& item);
   /** The second access of an instruction that has two. */
   void checkAlone(size_t i, const Access& access);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "translator/code_cache.h"
+#include "translator/refill.h"
 #include "translator/lowering.h"
 #include "translator/routines.h"
 #include "x86/fp/host_fp.h"
@@ -66,7 +67,7 @@ class Translator final : public SecondTier {
   Translator(Core& core, const Options& options)
       : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits) {
     if (!cache_.valid()) return;
-    enter_ = makeRoutines(cache_, layout_, stepFromCode, routines_);
+    enter_ = makeRoutines(cache_, layout_, stepFromCode, refill, routines_);
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
@@ -159,7 +160,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
   }
   if (!t || t->interpreted) return nullptr;
   if (t->anyFlags || t->saved) {
-    TierJump& jump = c_.tierJumps[((linear >> 12 ^ linear) & (kTierJumps - 1))];
+    TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
     jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
   }
   return t;
@@ -376,7 +377,7 @@ Outcome Translator::run() noexcept {
   c_.frame.key = c_.generation << 16 | mode_;
   Outcome why;
   Translation* t = nullptr;
-  const TierJump& jump = c_.tierJumps[((c_.state.rip >> 12 ^ c_.state.rip) & (kTierJumps - 1))];
+  const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
   const uint8_t* code;
   if (jump.linear == c_.state.rip && jump.key == c_.frame.key) {
     code = jump.code;
@@ -409,7 +410,7 @@ Outcome Translator::run() noexcept {
       c_.state.rip = c_.frame.codePage + spec.offset;
       if (spec.kind == SiteKind::Poll) {
         // The entry of something that died leads here, too.
-        if (sites_[number].owner->dead) c_.tierJumps[((c_.state.rip >> 12 ^ c_.state.rip) & (kTierJumps - 1))].linear = 1;
+        if (sites_[number].owner->dead) c_.tierJumps[tierJumpIndex(c_.state.rip)].linear = 1;
         return Outcome::Again;
       }
       saved = spec.saved;

@@ -107,6 +107,7 @@ struct WalkEntry {
   uint64_t generation = 0;
   uint64_t addend = 0;
   uint64_t info = 0;
+  const std::atomic<uint8_t>* code = nullptr;  ///< set when the page holds decoded code
 };
 constexpr unsigned kWalkEntries = 8192;
 /** Who accesses: the index of a TLB. */
@@ -145,7 +146,13 @@ class SecondTier {
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
 struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
-constexpr unsigned kTierJumps = 4096;
+constexpr unsigned kTierJumps = 8192;
+/** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
+inline unsigned tierJumpIndex(uint64_t linear) {
+  uint64_t hash = 0;
+  asm("crc32q %1, %0" : "+r"(hash) : "rm"(linear));
+  return static_cast<unsigned>(hash >> 5 & (kTierJumps - 1));
+}
 struct TierFrame {
   uint64_t hostStack = 0;   ///< stack pointer outside
   uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
