@@ -159,6 +159,28 @@ bool describeSimd(Item& item, const Setting& setting) {
   return true;
 }
 
+bool describeX87(Item& item, const Setting& setting) {
+  const Decoded& d = item.d;
+  const X87Row& row = *d.x87;
+  if (!setting.x87) return false;
+  const bool loadsControl = d.memory && row.opcode == 0xd9 && row.extension == 5;
+  const bool storesControl = d.memory && ((row.opcode == 0xd9 && row.extension == 7) || (row.opcode == 0xdd && row.extension == 7));
+  const bool storesStatus = !d.memory && row.opcode == 0xdf && d.modrm == 0xe0;
+  if ((row.attributes & kX87Control) && !loadsControl && !storesControl && !storesStatus) return false;
+  if (d.memory) {
+    if (row.memoryBytes > 10 || !memoryOperand(item, setting, row.memoryBytes, row.attributes & kFpStore)) return false;
+  }
+  item.x87 = true;
+  if (row.attributes & kFpReadsFlags) item.flagsRead = kArith;
+  if (row.attributes & kFpWritesFlags) {
+    item.flagsWritten = true;
+    item.flagsKilled = kArith;
+  }
+  if (storesStatus) item.gprsWritten = bit(kRax);
+  item.kind = loadsControl ? Kind::LoadControl : Kind::Same;
+  return true;
+}
+
 /** MOV with an address in the instruction, as a MOV with a ModRM byte. */
 bool describeMoffs(Item& item, const Setting& setting) {
   Decoded& d = item.d;
@@ -526,6 +548,12 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
     case Op::Cli:
       if (setting.user) return step();
       item.kind = Kind::Cli;
+      return true;
+    case Op::X87:
+      return describeX87(item, setting) || step();
+    case Op::Fwait:
+      if (!setting.x87) return step();
+      item.kind = Kind::Nop;
       return true;
     case Op::Movs:
     case Op::Stos:

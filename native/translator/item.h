@@ -28,6 +28,7 @@ enum class Kind : uint8_t {
   Ret,
   Cli,
   Repeat,    ///< REP MOVS, REP STOS
+  LoadControl,  ///< FLDCW
   Step,      ///< the interpreter executes it, and translated code goes on
   StepEnd,   ///< the interpreter executes it, and nothing that was known before holds after it
 };
@@ -58,6 +59,7 @@ struct Item {
   uint8_t prefixes = 0;        ///< of the encoding to emit
   bool raw = false;            ///< opcode and immediates only: operands are implicit
   bool byteReg = false, byteRm = false;
+  bool x87 = false;            ///< needs the guest's x87 state in the host
   Bank regBank = Bank::None, rmBank = Bank::None;
   bool regRead = false, regWritten = false, rmRead = false, rmWritten = false;
   uint32_t flagsRead = 0, flagsKilled = 0;
@@ -74,6 +76,7 @@ struct Setting {
   bool flatFs = false, flatGs = false;  ///< 32-bit code: FS and GS allow everything
   bool user = false;
   bool vectors = true;    ///< SIMD instructions may run as they are
+  bool x87 = true;        ///< so may x87 instructions: no exception is unmasked or pending
   uint32_t fpOffered = 0;
 };
 

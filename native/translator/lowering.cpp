@@ -25,7 +25,8 @@ CoreLayout::CoreLayout(const Core& c)
     : ax(distance(c, &c.ax)), requests(distance(c, &c.requests)), codePage(distance(c, &c.frame.codePage)),
       key(distance(c, &c.frame.key)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
-      jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)) {
+      jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
+      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)) {
   for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n].entry);
 }
 
@@ -206,7 +207,7 @@ void Lowering::openGroup(size_t i) {
   const Address& a = shared.address;
   int64_t low = shared.disp, high = shared.disp + shared.size, drift = 0;
   size_t last = i;
-  const bool alone = first.kind == Kind::CallFar || first.source.present || shared.aligned;
+  const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned;
   for (size_t j = i; !alone && j + 1 < unit_->items.size(); ++j) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
@@ -221,8 +222,9 @@ void Lowering::openGroup(size_t i) {
     if (a.index != kNoRegister && (item.gprsWritten >> a.index & 1)) break;
     const Item& next = unit_->items[j + 1];
     if (next.access.present) {
+      if (next.x87 && !first.x87) break;
       if (next.source.present || next.access.aligned || !(next.access.address == a) || next.kind == Kind::Divide ||
-          next.kind == Kind::CallFar)
+          next.kind == Kind::CallFar || next.kind == Kind::LoadControl)
         break;
       const int64_t from = next.access.disp + drift;
       const int64_t newLow = std::min(low, from), newHigh = std::max<int64_t>(high, from + next.access.size);
@@ -231,7 +233,7 @@ void Lowering::openGroup(size_t i) {
       high = newHigh;
       shared.write |= next.access.write;
       last = j + 1;
-    } else if (usesGroupRegister(next)) {
+    } else if (usesGroupRegister(next) || (next.x87 && !first.x87)) {
       break;
     }
     if (j + 1 - i >= 31) break;
@@ -247,6 +249,7 @@ void Lowering::openGroup(size_t i) {
   SiteSpec site{SiteKind::Run};
   site.offset = first.offset;
   site.count = static_cast<uint8_t>(last - i + 1);
+  site.x87 = first.x87;
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
   miss(failed, site, retry, shared, low);
 }
@@ -311,6 +314,7 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
 
 void Lowering::item(size_t i) {
   const Item& it = unit_->items[i];
+  if (it.x87 && !x87Loaded_ && !group_.active) x87(i);
   if (it.access.present && !group_.active) openGroup(i);
 
   const uint32_t preserved = it.flagsWritten && it.kind != Kind::Step && it.kind != Kind::StepEnd ? live_[i] & ~it.flagsKilled : 0;
@@ -356,6 +360,9 @@ void Lowering::item(size_t i) {
     case Kind::Cli:
       clobberFlags(live_[i]);
       e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kIf));
+      break;
+    case Kind::LoadControl:
+      loadControl(it);
       break;
     case Kind::Repeat:
       repeat(it);
@@ -438,6 +445,15 @@ void Lowering::same(const Item& it) {
   const Decoded& d = it.d;
   const auto map = static_cast<Map>(it.map);
   unsigned prefixes = it.prefixes;
+  if (it.x87) {
+    if (d.memory) {
+      e_.encode(0, kMap1, d.opcode, d.modrm >> 3 & 7, operandAt(it.access));
+    } else {
+      e_.u8(d.opcode);
+      e_.u8(d.modrm);
+    }
+    return;
+  }
   if (it.raw) {
     if (prefixes & k66) e_.u8(0x66);
     if (prefixes & kRexW) e_.u8(0x48);
@@ -702,7 +718,34 @@ void Lowering::callFar(size_t i) {
   unit_->open = false;
 }
 
+/** In front of the first x87 instruction of a unit, and of the first after the interpreter may have taken the state. */
+void Lowering::x87(size_t i) {
+  clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
+  e_.alu32(7, frame(at_.x87Loaded), 0);
+  Stub s{e_.jumpIf(4), 0, nullptr, FlagsIn::Dead, 0, Stub::Kind::LoadX87};
+  s.resume = e_.position();
+  stubs_.push_back(s);
+  x87Loaded_ = true;
+}
+
+/** A control word that unmasks exceptions is the interpreter's. */
+void Lowering::loadControl(const Item& it) {
+  clobberFlags(live_[index_]);
+  const Operand m = operandAt(it.access);
+  e_.encode(0, kMap0F, 0xb7, kR15, m);
+  e_.encode(0, kMap1, 0xf7, 2, inRegister(kR15));                        // NOT
+  e_.encode(kRex, kMap1, 0xf6, 0, inRegister(kR15)), e_.u8(0x3f);        // TEST R15B
+  SiteSpec site{SiteKind::End};
+  site.offset = it.offset;
+  site.count = 1;
+  site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);
+  group_.pending.push_back({e_.jumpIf(kNotEqual), addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  e_.encode(0, kMap1, 0xd9, 5, m);
+  e_.encode(0, kMap1, 0xd9, 7, frame(at_.x87Control));  // FNSTCW: without the bits that do not exist
+}
+
 void Lowering::step(const Item& it, SiteKind kind) {
+  x87Loaded_ = false;
   if (flags_ == FlagsIn::Host) saveFlags();
   SiteSpec site{kind};
   site.offset = it.offset;
@@ -767,6 +810,10 @@ void Lowering::emitStubs() {
         }
         e_.moveImm32(kR15, s.site);
         e_.callTo(routines_.step);
+        e_.jumpTo(s.resume);
+        break;
+      case Stub::Kind::LoadX87:
+        e_.callTo(routines_.loadX87);
         e_.jumpTo(s.resume);
         break;
       case Stub::Kind::Link:

@@ -21,7 +21,7 @@ namespace lodge::translator {
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, tlb[x86::kPrivileges];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -29,6 +29,7 @@ struct CoreLayout {
 struct Routines {
   const uint8_t* step = nullptr;         ///< called: R15 names the site
   const uint8_t* refill = nullptr;       ///< called: R14 linear address, R15 access; ZF: in vain
+  const uint8_t* loadX87 = nullptr;      ///< called: the guest's x87 state goes into the host
   const uint8_t *exitHost = nullptr, *exitSaved = nullptr;  ///< leave; frame.argument says why
 };
 
@@ -48,6 +49,7 @@ struct SiteSpec {
   uint16_t offset = 0;       ///< in the page: of the first instruction, or of the target
   uint8_t count = 0;         ///< instructions
   uint16_t endOffset = 0;    ///< behind the last of them
+  bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
@@ -83,7 +85,7 @@ class Lowering {
     uint8_t* resume;     ///< Run
     FlagsIn flags;
     int64_t target = 0;  ///< Jump: distance from the page's start
-    enum class Kind : uint8_t { Run, Link, Poll, Jump } kind;
+    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87 } kind;
     uint8_t* retry = nullptr;  ///< Run, of a failed TLB check: where that begins
     Access access = {};
     int64_t low = 0;
@@ -130,6 +132,8 @@ class Lowering {
   void callFar(size_t i);
   void step(const Item& item, SiteKind kind);
   void repeat(const Item& item);
+  void x87(size_t i);
+  void loadControl(const Item& item);
   void tlbIndexOfR15();
   void immediate(const Item& item);
   /** The second access of an instruction that has two. */
@@ -156,6 +160,7 @@ class Lowering {
   FlagsIn flags_ = FlagsIn::Host;
   Group group_;
   size_t index_ = 0;
+  bool x87Loaded_ = false;
 };
 
 }  // namespace lodge::translator

@@ -46,6 +46,7 @@ class Writer {
 }  // namespace
 
 EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, StepFunction step, RefillFunction refill,
+                           LoadX87Function loadX87,
                            Routines& routines) {
   Emitter e(cache.next(), cache.end());
   Writer w(e, at);
@@ -98,21 +99,29 @@ EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, StepFunction 
   e.alu64(0, inRegister(4), 8);
   w.leave();
 
-  // R14: linear address, R15D: access. Leaves ZF set when it was in vain. Only what C++ may clobber is saved.
+  // Calls of functions that leave vector registers alone: only what C++ may clobber is saved.
   constexpr uint8_t kClobbered[] = {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11};
+  const auto call = [&](const void* function, auto arguments) {
+    for (uint8_t g : kClobbered) e.store64(w.core(g * 8, 8), g);
+    e.lea64(kRdi, w.core(0, 8));
+    arguments();
+    e.move64(kR15, kCoreReg);
+    e.load64(kCoreReg, w.core(at.hostStack, 8));
+    e.moveImm64(kRax, reinterpret_cast<uint64_t>(function));
+    e.encode(0, kMap1, 0xff, 2, inRegister(kRax));
+    e.move64(kCoreReg, kR15);
+    e.op32(0x85, kRax, inRegister(kRax));
+    for (uint8_t g : kClobbered) e.load64(g, w.core(g * 8, 8));
+    e.u8(0xc3);
+  };
+  // R14: linear address, R15D: access. Leaves ZF set when it was in vain.
   routines.refill = e.position();
-  for (uint8_t g : kClobbered) e.store64(w.core(g * 8, 8), g);
-  e.lea64(kRdi, w.core(0, 8));
-  e.move64(kRsi, 14);
-  e.op32(0x8b, kRdx, inRegister(kR15));
-  e.move64(kR15, kCoreReg);
-  e.load64(kCoreReg, w.core(at.hostStack, 8));
-  e.moveImm64(kRax, reinterpret_cast<uint64_t>(refill));
-  e.encode(0, kMap1, 0xff, 2, inRegister(kRax));
-  e.move64(kCoreReg, kR15);
-  e.op32(0x85, kRax, inRegister(kRax));
-  for (uint8_t g : kClobbered) e.load64(g, w.core(g * 8, 8));
-  e.u8(0xc3);
+  call(reinterpret_cast<const void*>(refill), [&] {
+    e.move64(kRsi, 14);
+    e.op32(0x8b, kRdx, inRegister(kR15));
+  });
+  routines.loadX87 = e.position();
+  call(reinterpret_cast<const void*>(loadX87), [] {});
 
   cache.take(static_cast<size_t>(e.position() - cache.next()));
   cache.keep();

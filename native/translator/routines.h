@@ -10,12 +10,14 @@ namespace lodge::translator {
 using StepFunction = uint32_t (*)(x86::Core*, uint32_t);
 /** (core, linear address, access): see refill(). */
 using RefillFunction = uint32_t (*)(x86::Core*, uint64_t, uint32_t);
+using LoadX87Function = void (*)(x86::Core*);
 /** Loads the guest's registers and jumps to `code`; comes back when translated code leaves. */
 using EnterFunction = void (*)(x86::Core*, const uint8_t* code);
 
 
 /** Writes them into the cache, which keeps them. `routines` are addresses in the writable mapping, as code to be written sees them. */
 EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& layout, StepFunction step, RefillFunction refill,
+                           LoadX87Function loadX87,
                            Routines& routines);
 
 }  // namespace lodge::translator

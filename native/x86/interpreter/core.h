@@ -142,6 +142,8 @@ class SecondTier {
   /** Bytes of a page changed: forgets what was made of them. Returns the chunks of the page that still hold code. */
   virtual uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept = 0;
   virtual void flush() noexcept = 0;
+  /** State that is kept in host registers goes back into the Core. */
+  virtual void settle() noexcept = 0;
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
@@ -159,7 +161,7 @@ struct TierFrame {
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
-  uint64_t vectors = 0;
+  uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 
 enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal };

@@ -208,6 +208,7 @@ bool Core::service() {
   if (r & kRequestInvalidateCode) takeWrittenPages();
   if (r & kRequestDirtyTaken) dirtyTaken();
   if (r & kRequestInit) {
+    if (tier) tier->settle();
     // SDM vol. 3 §10.1: as reset, but for CR0.CD and NW, FPU and SSE state.
     const uint64_t cacheBits = state.cr0 & (kCr0Cd | kCr0Nw);
     const X87State x87 = state.x87;
@@ -264,6 +265,12 @@ RunExit Core::run() {
     return RunExit::InternalError;
   }
   const HostFpScope scope(state);
+  struct Settle {
+    SecondTier* tier;
+    ~Settle() {
+      if (tier) tier->settle();
+    }
+  } const settle{tier};
   updateMode();
   for (;;) {
     if (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
@@ -280,6 +287,7 @@ RunExit Core::run() {
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
       if (outcome != SecondTier::Outcome::Interpret) continue;
     }
+    if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
       if (!deliverFault()) return exit;
