@@ -186,6 +186,7 @@ bool describeMoffs(Item& item, const Setting& setting) {
   Decoded& d = item.d;
   const bool store = d.opcode >= 0xa2;
   d.reg = kRax;
+  d.hasModRm = true;
   d.base = d.index = kNoRegister;
   if (!memoryOperand(item, setting, d.operandSize, store)) return false;
   d.opcode = static_cast<uint8_t>((store ? 0x88 : 0x8a) | (d.opcode & 1));
