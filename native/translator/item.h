@@ -44,7 +44,8 @@ struct Address {
 };
 
 struct Access {
-  bool present = false, write = false, aligned = false;
+  bool present = false, write = false;
+  uint8_t aligned = 0;   ///< to so many bytes, else #GP: 16 or 32
   uint16_t size = 0;
   int64_t disp = 0;
   Address address;
@@ -59,6 +60,10 @@ struct Item {
   uint8_t prefixes = 0;        ///< of the encoding to emit
   bool raw = false;            ///< opcode and immediates only: operands are implicit
   bool byteReg = false, byteRm = false;
+  bool vex = false;            ///< VEX-encoded
+  Bank vBank = Bank::None;     ///< of VEX.vvvv
+  bool vWritten = false;
+  uint8_t vexPrefix = 0;       ///< VEX.pp
   bool x87 = false;            ///< needs the guest's x87 state in the host
   Bank regBank = Bank::None, rmBank = Bank::None;
   bool regRead = false, regWritten = false, rmRead = false, rmWritten = false;
@@ -76,8 +81,9 @@ struct Setting {
   bool flatFs = false, flatGs = false;  ///< 32-bit code: FS and GS allow everything
   bool user = false;
   bool vectors = true;    ///< SIMD instructions may run as they are
+  bool vex = true;        ///< so may VEX-encoded ones
   bool x87 = true;        ///< so may x87 instructions: no exception is unmasked or pending
-  uint32_t fpOffered = 0;
+  x86::FeatureSet features;  ///< those of the processor model
 };
 
 /** Decodes and classifies the instruction at `bytes`. False: it is not whole, or not one. */

@@ -142,9 +142,9 @@ void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const A
  * R14 := host address of [address + low, + span), all of it in one page that may be accessed so. Returns the distance field of
  * the jump that is taken otherwise.
  */
-uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, bool aligned) {
+uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsigned aligned) {
   const Address& a = access.address;
-  const bool plain = simple(a), inOne = aligned && span <= 16;
+  const bool plain = simple(a), inOne = aligned != 0;
   const int32_t tlb = at_.tlb[unit_->privilege];
   if (plain) {
     Address low32 = a;
@@ -163,7 +163,7 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, bool 
     }
   }
   static_assert(sizeof(TlbEntry) == 32 && offsetof(TlbEntry, write) == 8 && offsetof(TlbEntry, addend) == 16);
-  e_.alu64(4, inRegister(kR14), inOne ? -4096 | 15 : -4096);
+  e_.alu64(4, inRegister(kR14), inOne ? -4096 | static_cast<int32_t>(aligned - 1) : -4096);
   e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (access.write ? 8 : 0)));
   uint8_t* const miss = e_.jumpIf(kNotEqual);
   if (plain) effective(kR14, a, low);
@@ -269,7 +269,7 @@ void Lowering::checkAlone(size_t i, const Access& access) {
   const Item& item = unit_->items[i];
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
   uint8_t* const retry = e_.position();
-  uint8_t* const failed = check(access, access.disp, access.size, false);
+  uint8_t* const failed = check(access, access.disp, access.size, 0);
   SiteSpec site{SiteKind::Run};
   site.offset = item.offset;
   site.count = 1;
@@ -454,6 +454,7 @@ void Lowering::same(const Item& it) {
     }
     return;
   }
+  if (it.vex) return sameVex(it);
   if (it.raw) {
     if (prefixes & k66) e_.u8(0x66);
     if (prefixes & kRexW) e_.u8(0x48);
@@ -520,6 +521,50 @@ void Lowering::same(const Item& it) {
   immediate(it);
   if (storeReg) storeGpr(d.reg, kR15);
   if (storeRm) storeGpr(d.rm, rmScratch);
+}
+
+void Lowering::sameVex(const Item& it) {
+  const Decoded& d = it.d;
+  if (it.raw) {
+    e_.bytes(it.bytes, d.length);
+    return;
+  }
+  // Registers that are in the Core: a source in R15 may share it with the destination, which is written last.
+  uint8_t reg = d.modrm >> 3 & 7, v = d.v;
+  bool storeReg = false, storeV = false, storeRm = false;
+  if (it.vBank == Bank::Gpr) {
+    if (inHost(d.v)) {
+      v = hostOf(d.v);
+    } else {
+      v = kR15;
+      if (!it.vWritten) loadGpr(kR15, d.v);
+      storeV = it.vWritten;
+    }
+  }
+  if (it.regBank == Bank::Vector) {
+    reg = d.reg;
+  } else if (it.regBank == Bank::Gpr) {
+    reg = inHost(d.reg) ? hostOf(d.reg) : kR15;
+    storeReg = !inHost(d.reg);
+  }
+  Operand rm;
+  if (it.access.present) {
+    rm = operandAt(it.access);
+  } else if (it.rmBank == Bank::Vector) {
+    rm = inRegister(d.rm);
+  } else if (inHost(d.rm)) {
+    rm = inRegister(hostOf(d.rm));
+  } else if (it.rmWritten) {
+    rm = inRegister(kR15);
+    storeRm = true;
+  } else {
+    rm = slot(d.rm);
+  }
+  e_.encodeVex(it.vexPrefix, d.vexW && unit_->size == CodeSize::k64, d.vexL, static_cast<Map>(it.map), d.opcode, reg, v, rm);
+  immediate(it);
+  if (storeV) storeGpr(d.v, kR15);
+  if (storeReg) storeGpr(d.reg, kR15);
+  if (storeRm) storeGpr(d.rm, kR15);
 }
 
 void Lowering::lea(const Item& it) {

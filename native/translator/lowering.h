@@ -116,7 +116,7 @@ class Lowering {
   bool simple(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
   void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
-  uint8_t* check(const Access& access, int64_t low, unsigned span, bool aligned);
+  uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
   void openGroup(size_t i);
   void closeGroup(size_t i);
   Operand operandAt(const Access& access) const;
@@ -125,6 +125,7 @@ class Lowering {
   // Instructions.
   void item(size_t i);
   void same(const Item& item);
+  void sameVex(const Item& item);
   void lea(const Item& item);
   void divide(const Item& item);
   void push(size_t i);

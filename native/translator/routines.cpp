@@ -13,12 +13,17 @@ uint8_t hostOf(unsigned gpr) { return static_cast<uint8_t>(gpr == kRsp ? 13 : gp
 
 class Writer {
  public:
-  Writer(Emitter& e, const CoreLayout& at) : e_(e), at_(at) {}
+  Writer(Emitter& e, const CoreLayout& at, bool wide) : e_(e), at_(at), wide_(wide) {}
   /** `below`: how far RSP is below the Core. */
   Operand core(int32_t offset, int32_t below) const { return lodge::translator::at(kCoreReg, offset + below); }
   void vectors(bool store, int32_t below) {
-    for (uint8_t n = 0; n < 16; ++n)
-      e_.encode(0, kMap0F, store ? 0x11 : 0x10, n, core(at_.vectors + static_cast<int32_t>(sizeof(VectorRegister)) * n, below));
+    for (uint8_t n = 0; n < 16; ++n) {
+      const Operand m = core(at_.vectors + static_cast<int32_t>(sizeof(VectorRegister)) * n, below);
+      if (wide_) e_.encodeVex(0, false, true, kMap0F, store ? 0x11 : 0x10, n, 0, m);
+      else e_.encode(0, kMap0F, store ? 0x11 : 0x10, n, m);
+    }
+    // Compiled code outside uses SSE, which some processors slow down while the upper halves are not zero.
+    if (wide_ && store) e_.u8(0xc5), e_.u8(0xf8), e_.u8(0x77);
   }
   void gprs(bool store, int32_t below) {
     for (unsigned g = 0; g < 13; ++g) e_.op64(store ? 0x89 : 0x8b, hostOf(g), core(static_cast<int32_t>(g) * 8, below));
@@ -41,15 +46,16 @@ class Writer {
  private:
   Emitter& e_;
   const CoreLayout& at_;
+  const bool wide_;
 };
 
 }  // namespace
 
-EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, StepFunction step, RefillFunction refill,
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, StepFunction step, RefillFunction refill,
                            LoadX87Function loadX87,
                            Routines& routines) {
   Emitter e(cache.next(), cache.end());
-  Writer w(e, at);
+  Writer w(e, at, wide);
 
   // enter(rdi: core, rsi: code)
   uint8_t* const enter = e.position();

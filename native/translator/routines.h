@@ -15,8 +15,8 @@ using LoadX87Function = void (*)(x86::Core*);
 using EnterFunction = void (*)(x86::Core*, const uint8_t* code);
 
 
-/** Writes them into the cache, which keeps them. `routines` are addresses in the writable mapping, as code to be written sees them. */
-EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& layout, StepFunction step, RefillFunction refill,
+/** Writes them into the cache, which keeps them. `wide`: vector registers have 32 bytes. `routines` are addresses in the writable mapping, as code to be written sees them. */
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& layout, bool wide, StepFunction step, RefillFunction refill,
                            LoadX87Function loadX87,
                            Routines& routines);
 

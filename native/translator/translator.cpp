@@ -27,6 +27,7 @@ enum : uint32_t {
   kModePrivilegeShift = 8,
   kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
   kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
+  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
 };
 constexpr uint32_t kNoMode = ~0u;
 constexpr unsigned kHashBits = 16;
@@ -70,7 +71,7 @@ class Translator final : public SecondTier {
   Translator(Core& core, const Options& options)
       : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits) {
     if (!cache_.valid()) return;
-    enter_ = makeRoutines(cache_, layout_, stepFromCode, refill, loadX87, routines_);
+    enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), stepFromCode, refill, loadX87, routines_);
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
@@ -137,7 +138,7 @@ uint32_t Translator::currentMode() {
   const bool x87 = !(c_.fpBlocked & (kFpEm | kFpTs)) && (fp.control & fpbits::kExceptions) == fpbits::kExceptions &&
                    !(fp.status & fpbits::kErrorSummary);
   return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors) |
-         (x87 ? 0 : +kModeNoX87);
+         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0);
 }
 
 Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
@@ -184,7 +185,8 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   setting.user = (mode & kModePrivilege) >> kModePrivilegeShift == kUser;
   setting.vectors = !(mode & kModeNoVectors);
   setting.x87 = !(mode & kModeNoX87);
-  setting.fpOffered = c_.fpOffered;
+  setting.vex = !(mode & kModeNoVex);
+  setting.features = c_.features;
   unit.size = setting.size;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);
@@ -340,7 +342,7 @@ bool Translator::prepare(Site& site) {
     Decoded d;
     if (at >= kPageBytes || decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
     // FXSAVE and its kin, MMX, EMMS, FWAIT.
-    if (d.op == Op::X87 || d.op == Op::Fwait ||
+    if (d.op == Op::X87 || d.op == Op::Fwait || d.op == Op::Xsave || d.op == Op::Xsavec || d.op == Op::Xsaveopt || d.op == Op::Xrstor ||
         (d.op == Op::Simd && ((d.simd->attributes & kFpMmx) || d.simd->form == FpForm::Memory || d.simd->form == FpForm::None ||
                               d.simd->form == FpForm::XmmMmx || d.simd->form == FpForm::MmxXmm)))
       site.needsX87 = true;

@@ -42,7 +42,7 @@ consteval Map twoByteMap() {
   return map;
 }
 
-constexpr unsigned kGroups = 18;
+constexpr unsigned kGroups = 22;
 struct GroupMap {
   std::array<std::array<Row, 8>, kGroups> rows{};
   bool overlap = false;
@@ -96,8 +96,24 @@ constexpr Map38Row kMap38[] = {
 #undef GROUP
 };
 constexpr Row kMovsxdRow{Op::Movsxd, Form::RM, Width::V, kNone, kNone, kRmDword};
+constexpr Row kTzcntRow{Op::Tzcnt, Form::RM, Width::V, kArith, kOf | kSf | kAf | kPf, kNone};
 constexpr Row kLzcntRow{Op::Lzcnt, Form::RM, Width::V, kArith, kOf | kSf | kAf | kPf, kNone};
 constexpr Row kSimdRow{Op::Simd, Form::M, Width::V, kNone, kNone, kNone};
+constexpr Row kVexRow{Op::Vex, Form::M, Width::Y, kNone, kNone, kNone};
+
+struct VexIntegerRow {
+  FpMap map;
+  uint8_t opcode;
+  FpPrefix prefix;
+  int8_t extension;
+  Row row;
+};
+constexpr VexIntegerRow kVexIntegers[] = {
+#define VEXI(map, opcode, prefix, reg, op, form, width, writes, undefined, attributes) \
+  {FpMap::map, opcode, FpPrefix::prefix, reg, Row{Op::op, form, width, writes, undefined, attributes}},
+#include "x86/tables/vex_integer.inc"
+#undef VEXI
+};
 constexpr Row kPauseRow{Op::Pause, Form::None, Width::None, kNone, kNone, kNone};
 constexpr Row kNopRow{Op::Nop, Form::None, Width::None, kNone, kNone, kNone};
 
@@ -117,6 +133,24 @@ struct SimdIndex {
 };
 const SimdIndex& simdIndex() {
   static const SimdIndex index;
+  return index;
+}
+
+struct VexIndex {
+  uint16_t first[3][256];
+  uint8_t count[3][256];
+  VexIndex() {
+    std::memset(first, 0, sizeof first);
+    std::memset(count, 0, sizeof count);
+    for (unsigned i = kVexRowCount; i-- > 0;) {
+      const auto map = static_cast<unsigned>(kVexRows[i].map);
+      first[map][kVexRows[i].opcode] = static_cast<uint16_t>(i);
+      ++count[map][kVexRows[i].opcode];
+    }
+  }
+};
+const VexIndex& vexIndex() {
+  static const VexIndex index;
   return index;
 }
 
@@ -151,9 +185,25 @@ const FpRow* findSimd(FpMap map, uint8_t opcode, FpPrefix prefix, uint8_t modrm,
       const bool memory = modrm < 0xc0;
       if (memory && (row->attributes & kFpNoMemory)) continue;
       if (!memory && ((row->attributes & kFpNoRegister) || row->form == FpForm::Memory)) continue;
+    } else if (row->extension >= 0 && modrm < 0xc0) {
+      continue;  // fences: with a memory operand their opcodes are other instructions
     }
     if ((row->attributes & kFpRexWOnly) && !rexW) continue;
     if ((row->attributes & kFpNoRexW) && rexW) continue;
+    return row;
+  }
+  return nullptr;
+}
+
+const VexRow* findVex(FpMap map, uint8_t opcode, FpPrefix prefix, uint8_t modrm, bool w, bool l) {
+  const auto m = static_cast<unsigned>(map);
+  const VexRow* row = &kVexRows[vexIndex().first[m][opcode]];
+  for (unsigned n = vexIndex().count[m][opcode]; n > 0; --n, ++row) {
+    if (row->prefix != prefix) continue;
+    if (row->extension >= 0 && row->extension != (modrm >> 3 & 7)) continue;
+    if (row->w != VexW::Any && (row->w == VexW::W1) != w) continue;
+    if ((row->l == VexL::L0 && l) || (row->l == VexL::L1 && !l)) continue;
+    if (row->attributes & (modrm < 0xc0 ? kFpNoMemory : kFpNoRegister)) continue;
     return row;
   }
   return nullptr;
@@ -206,7 +256,8 @@ class Reader {
   bool full_, ok_ = true;
 };
 
-void memoryOperand(Reader& in, Decoded& d, int segmentOverride) {
+/** `vsib`: the index is a vector register, of which number 4 is one like any other. */
+void memoryOperand(Reader& in, Decoded& d, int segmentOverride, bool vsib) {
   const unsigned mod = d.modrm >> 6, rm = d.modrm & 7;
   d.memory = true;
   d.segment = kDs;
@@ -228,7 +279,7 @@ void memoryOperand(Reader& in, Decoded& d, int segmentOverride) {
       const uint8_t sib = in.take<uint8_t>();
       base = sib & 7;
       const uint8_t index = static_cast<uint8_t>((sib >> 3 & 7) | ((d.rex & 2) << 2));
-      d.index = index == kRsp ? kNoRegister : index;
+      d.index = index == kRsp && !vsib ? kNoRegister : index;
       d.scale = sib >> 6;
     }
     if (base == 5 && mod == 0) {
@@ -257,6 +308,9 @@ bool formHasModRm(Form form) {
     case Form::MRC:
     case Form::SR:
     case Form::CR:
+    case Form::RVM:
+    case Form::RMV:
+    case Form::VM:
       return true;
     default:
       return false;
@@ -369,7 +423,45 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   Row merged;
   FpMap simdMap = FpMap::M0F;
   bool simdPossible = false;
-  if (opcode != 0x0f) {
+  // Elsewhere C4 and C5 are LES and LDS, which have no register form.
+  if ((opcode == 0xc4 || opcode == 0xc5) && (mode64 || in.peek() >= 0xc0)) {
+    const bool three = opcode == 0xc4, otherPrefix = d.rex || d.rep || d.lock || d.operandSizePrefix;
+    const uint8_t first = in.take<uint8_t>(), last = three ? in.take<uint8_t>() : first;
+    opcode = in.take<uint8_t>();
+    if (!in.ok()) return in.failure();
+    const unsigned map = three ? first & 31u : 1;
+    if (otherPrefix || map < 1 || map > 3) return DecodeStatus::Undefined;
+    simdMap = static_cast<FpMap>(map - 1);
+    d.vexEncoded = true;
+    d.vexW = three && (last & 0x80);
+    d.vexL = last & 4;
+    d.v = static_cast<uint8_t>(~last >> 3 & 15);
+    const auto prefix = static_cast<FpPrefix>(last & 3);
+    if (mode64) {
+      d.rex = static_cast<uint8_t>(0x40 | (d.vexW ? 8 : 0) | (first & 0x80 ? 0 : 4));
+      if (three) d.rex |= static_cast<uint8_t>((first & 0x40 ? 0 : 2) | (first & 0x20 ? 0 : 1));
+    } else {
+      d.v &= 7;  // the bit that selects the upper eight does not count
+    }
+    uint8_t modrm = 0;
+    if (opcode != 0x77 || simdMap != FpMap::M0F) {
+      modrm = in.peek();
+      if (!in.ok()) return in.failure();
+    }
+    for (const VexIntegerRow& r : kVexIntegers) {
+      if (r.map == simdMap && r.opcode == opcode && r.prefix == prefix && (r.extension < 0 || r.extension == (modrm >> 3 & 7)))
+        row = &r.row;
+    }
+    if (row) {
+      if (d.vexL || (row->form == Form::RMI && d.v)) return DecodeStatus::Undefined;
+    } else {
+      d.vex = findVex(simdMap, opcode, prefix, modrm, d.vexW, d.vexL);
+      if (!d.vex || (!d.vex->usesV() && d.v)) return DecodeStatus::Undefined;
+      row = &kVexRow;
+      const bool gather = d.vex->form == VexForm::Gather;
+      if (gather && ((modrm & 7) != 4 || d.addressSize == 2)) return DecodeStatus::Undefined;
+    }
+  } else if (opcode != 0x0f) {
     row = &kOneByte.rows[opcode];
     if (mode64 && opcode == 0x63) row = &kMovsxdRow;
     if (opcode == 0x90 && !(d.rex & 1)) row = d.rep == 0xf3 ? &kPauseRow : &kNopRow;
@@ -383,7 +475,8 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
       if (!in.ok()) return in.failure();
       if (simdMap == FpMap::M0F38) {
         for (const Map38Row& r : kMap38) {
-          if (r.opcode == opcode && r.prefix == d.rep) row = &r.row;
+          const bool hit = r.prefix == 0x66 ? d.operandSizePrefix && d.rep == 0 : r.prefix == d.rep;
+          if (r.opcode == opcode && hit) row = &r.row;
         }
       }
     } else {
@@ -394,7 +487,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   d.opcode = opcode;
 
   // Fences and MOVNTI are the integer table's as well, and simpler there.
-  const bool fenceOrMovnti = simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
+  const bool fenceOrMovnti = !d.vexEncoded && simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
   if (simdPossible && !fenceOrMovnti && simdIndex().count[static_cast<unsigned>(simdMap)][opcode]) {
     const FpPrefix prefix = d.rep == 0xf3         ? FpPrefix::PF3
                             : d.rep == 0xf2       ? FpPrefix::PF2
@@ -411,14 +504,15 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   }
   if (!row || row->op == Op::Invalid || (row->op == Op::Movnti && (d.rep || d.operandSizePrefix))) return DecodeStatus::Undefined;
 
-  if (formHasModRm(row->form) && !(d.simd && d.simd->form == FpForm::None)) {
+  const bool noModRm = (d.simd && d.simd->form == FpForm::None) || (d.vex && d.vex->form == VexForm::None);
+  if (formHasModRm(row->form) && !noModRm) {
     d.hasModRm = true;
     d.modrm = in.take<uint8_t>();
     if (!in.ok()) return in.failure();
     d.reg = static_cast<uint8_t>((d.modrm >> 3 & 7) | ((d.rex & 4) << 1));
     d.rm = static_cast<uint8_t>((d.modrm & 7) | ((d.rex & 1) << 3));
     if (d.modrm < 0xc0 && row->form != Form::CR) {
-      memoryOperand(in, d, segmentOverride);
+      memoryOperand(in, d, segmentOverride, d.vex && d.vex->form == VexForm::Gather);
       if (!in.ok()) return in.failure();
     }
   } else {
@@ -428,10 +522,17 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
 
   if (row->attributes & kGroup) {
     unsigned group = row->undefined;
+    // Groups that a prefix, or a memory operand, turns into others.
     if (group == 15) {
-      // 66h and F2h select instructions that are not offered (CLFLUSHOPT, TPAUSE …).
-      if (d.operandSizePrefix || d.rep == 0xf2) return DecodeStatus::Undefined;
-      if (d.rep == 0xf3) group = 17;
+      if (d.rep == 0xf2) return DecodeStatus::Undefined;  // UMWAIT
+      if (d.rep == 0xf3)
+        group = 17;
+      else if (d.operandSizePrefix)
+        group = 18;
+      else if (d.memory)
+        group = 19;
+    } else if (group == 9 && d.rep == 0xf3) {
+      group = 20;
     }
     const Row* sub = &kGroupRows.rows[group][d.modrm >> 3 & 7];
     if (group == 7 && !d.memory) {
@@ -447,9 +548,10 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     d.row = sub;
   } else {
     merged = *row;
-    if (merged.op == Op::Bsr && d.rep == 0xf3) merged = kLzcntRow;
+    if (merged.op == Op::Bsr && d.rep == 0xf3) merged = *(row = &kLzcntRow);
+    if (merged.op == Op::Bsf && d.rep == 0xf3) merged = *(row = &kTzcntRow);
     if (merged.op == Op::Popcnt && d.rep != 0xf3) return DecodeStatus::Undefined;
-    d.row = merged.op == Op::Lzcnt ? &kLzcntRow : row;
+    d.row = row;
   }
   d.op = merged.op;
   const uint32_t attributes = merged.attributes;
@@ -514,7 +616,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     default:
       break;
   }
-  if (d.simd && d.simd->imm8) d.immediate = in.take<uint8_t>();
+  if ((d.simd && d.simd->imm8) || (d.vex && d.vex->imm8)) d.immediate = in.take<uint8_t>();
   if (!in.ok()) return in.failure();
 
   if (d.lock) {
@@ -523,6 +625,41 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   }
   d.length = static_cast<uint8_t>(in.position());
   return DecodeStatus::Ok;
+}
+
+Feature featureOf(Op op) {
+  switch (op) {
+#define OP_FEATURE(op, feature) \
+  case Op::op:                  \
+    return Feature::feature;
+#include "x86/tables/op_features.inc"
+#undef OP_FEATURE
+    default:
+      return Feature::Base;
+  }
+}
+
+bool admit(Decoded& d, const FeatureSet& features) {
+  if (d.vex) return features.has(Feature::Avx) && features.has(d.vex->feature[d.vexL && d.vex->l != VexL::Ignored]);
+  if (d.simd) return features.has(d.simd->feature);
+  switch (d.op) {
+    case Op::X87:
+      return features.has(Feature::Fpu);
+    case Op::Lzcnt:
+      if (features.has(Feature::Lzcnt)) return true;
+      d.op = Op::Bsr;
+      d.row = &kTwoByte.rows[0xbd];
+      return true;
+    case Op::Tzcnt:
+      if (features.has(Feature::Bmi1)) return true;
+      d.op = Op::Bsf;
+      d.row = &kTwoByte.rows[0xbc];
+      return true;
+    case Op::Cmpxchg8b:
+      return features.has(d.operandSize == 8 ? Feature::Cx16 : Feature::Cx8);
+    default:
+      return features.has(featureOf(d.op));
+  }
 }
 
 }  // namespace lodge::x86

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 
+#include "x86/features.h"
 #include "x86/state.h"
 
 namespace lodge::x86 {
@@ -89,10 +90,8 @@ enum FpAttribute : uint32_t {
 enum class FpPrefix : uint8_t { None, P66, PF3, PF2 };
 enum class FpMap : uint8_t { M0F, M0F38, M0F3A };
 
-/** The CPUID feature a row belongs to. Rows of a feature that CPUID does not offer are #UD. */
-enum class FpFeature : uint8_t { Mmx, Fxsr, Sse, Sse2, Sse3, Ssse3, Sse41, Sse42, Pclmulqdq, Aes, Sha };
-/** Bit (1 << FpFeature) set when the host executes it; offer no more than these. */
-uint32_t hostFpFeatures() noexcept;
+/** The feature a row belongs to. Rows of a feature that the processor model does not have are #UD. */
+using FpFeature = Feature;
 
 /** One row of tables/simd.inc. (map, prefix, opcode, extension) is unique. */
 struct FpRow {

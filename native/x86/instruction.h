@@ -9,6 +9,7 @@
 
 #include "x86/fp_ops.h"
 #include "x86/state.h"
+#include "x86/vex_ops.h"
 
 namespace lodge::x86 {
 
@@ -45,6 +46,9 @@ enum class Form : uint8_t {
   SR,      ///< segment register in ModRM.reg, r/m the other operand
   CR,      ///< control or debug register in ModRM.reg; ModRM.mod is ignored
   Str,     ///< string instruction
+  RVM,     ///< reg, VEX.vvvv, r/m
+  RMV,     ///< reg, r/m, VEX.vvvv
+  VM,      ///< VEX.vvvv, r/m
 };
 
 enum class Width : uint8_t {
@@ -91,6 +95,8 @@ struct Row {
 };
 
 const char* opName(Op op);
+/** What a processor must have to know an operation of the integer and system set. */
+Feature featureOf(Op op);
 
 enum class CodeSize : uint8_t { k16, k32, k64 };
 
@@ -110,6 +116,7 @@ struct Decoded {
   const Row* row = nullptr;
   const FpRow* simd = nullptr;  ///< set, and op == Op::Simd
   const X87Row* x87 = nullptr;  ///< set, and op == Op::X87
+  const VexRow* vex = nullptr;  ///< set, and op == Op::Vex
   CodeSize mode = CodeSize::k64;
   uint8_t length = 0;
   uint8_t opcode = 0;           ///< last opcode byte
@@ -129,9 +136,18 @@ struct Decoded {
   int64_t displacement = 0;
   uint64_t immediate = 0;       ///< sign-extended to 64 bits
   uint64_t immediate2 = 0;      ///< selector of a far pointer; ENTER's level
+  bool vexEncoded = false;      ///< by a VEX prefix: vector or BMI instruction
+  bool vexL = false, vexW = false;
+  uint8_t v = 0;                ///< VEX.vvvv, not inverted
 };
 
 /** Pure: the same bytes and mode give the same answer. `available` may exceed 15. */
 DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Decoded& out);
+
+/**
+ * False: a processor with these features does not know the instruction (#UD). Otherwise the instruction is what such a processor
+ * takes it for: BSR and BSF where it has no LZCNT and TZCNT.
+ */
+bool admit(Decoded& d, const FeatureSet& features);
 
 }  // namespace lodge::x86

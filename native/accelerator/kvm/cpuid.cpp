@@ -16,7 +16,7 @@ struct Features {
   uint32_t leaf;
   unsigned registers;
 };
-constexpr Features kFeatures[] = {{1, 0b1100},          {7, 0b1110},          {0x80000001, 0b1100},
+constexpr Features kFeatures[] = {{1, 0b1100},          {7, 0b1110},          {0xd, 0b0001},          {0x80000001, 0b1100},
                                   {0x80000007, 0b1000}, {0x80000008, 0b0010}, {0x80000021, 0b0101}};
 
 /** Subleaves the policy's table has; SDM vol. 2, CPUID. */
@@ -24,7 +24,7 @@ struct Leaves {
   uint32_t first, last;
   unsigned subleaves;  // 0: the subleaf does not matter
 };
-constexpr Leaves kLeaves[] = {{0, 3, 0},   {4, 4, 4},     {5, 6, 0},     {7, 7, 1}, {8, 0xa, 0}, {0xb, 0xb, 3}, {0xc, 0xd, 1},
+constexpr Leaves kLeaves[] = {{0, 3, 0},   {4, 4, 4},     {5, 6, 0},     {7, 7, 1}, {8, 0xa, 0}, {0xb, 0xb, 3}, {0xc, 0xc, 1}, {0xd, 0xd, 3},
                               {0x40000000, 0x40000000, 0}, {0x40000010, 0x40000010, 0}, {0x40000100, 0x40000100, 0},
                               {0x80000000, 0x80000008, 0}, {0x80000021, 0x80000021, 0}};
 constexpr uint32_t kFeatureLeaf = 0x40000101;
@@ -40,9 +40,9 @@ Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index,
   const auto supported = std::make_unique<List>(), offered = std::make_unique<List>();
   int result = call(device, kGetSupportedCpuid, supported.get());
   if (result < 0) return hostError("KVM does not say what its processors can do", result);
-  const auto find = [&](uint32_t leaf) -> const kvm_cpuid_entry2* {
+  const auto find = [&](uint32_t leaf, uint32_t subleaf) -> const kvm_cpuid_entry2* {
     const kvm_cpuid_entry2 *const all = supported->entries, *const end = all + supported->count;
-    const auto* const found = std::find_if(all, end, [&](const kvm_cpuid_entry2& e) { return e.function == leaf && e.index == 0; });
+    const auto* const found = std::find_if(all, end, [&](const kvm_cpuid_entry2& e) { return e.function == leaf && e.index == subleaf; });
     return found == end ? nullptr : found;
   };
 
@@ -53,13 +53,14 @@ Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index,
     entry.eax = r[0], entry.ebx = r[1], entry.ecx = r[2], entry.edx = r[3];
     offered->entries[offered->count++] = entry;
   };
+  const x86::CpuModel& model = x86::defaultCpuModel();
   for (const Leaves& leaves : kLeaves) {
     for (uint32_t leaf = leaves.first; leaf <= leaves.last; ++leaf) {
       for (uint32_t subleaf = 0; subleaf < std::max(1u, leaves.subleaves); ++subleaf) {
-        const x86::CpuidQuery query{leaf, subleaf, index, count, x86::hostFpFeatures(), tscHz, false, true};
+        const x86::CpuidQuery query{leaf, subleaf, index, count, &model, x86::offeredFeatures(model), tscHz, false, true};
         uint32_t r[4];
         x86::cpuidLookup(query, r);
-        const kvm_cpuid_entry2* const host = find(leaf);
+        const kvm_cpuid_entry2* const host = find(leaf, subleaf);
         const uint32_t can[4] = {host ? host->eax : 0, host ? host->ebx : 0, host ? host->ecx : 0, host ? host->edx : 0};
         for (const Features& features : kFeatures) {
           if (features.leaf != leaf) continue;
@@ -83,7 +84,7 @@ Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index,
       }
     }
   }
-  const kvm_cpuid_entry2* const paravirtual = find(KVM_CPUID_FEATURES);
+  const kvm_cpuid_entry2* const paravirtual = find(KVM_CPUID_FEATURES, 0);
   const uint32_t features[4] = {paravirtual != nullptr ? paravirtual->eax & kParavirtual : 0, 0, 0, 0};
   add(kFeatureLeaf, 0, false, features);
   result = call(vcpu, kSetCpuid2, offered.get());

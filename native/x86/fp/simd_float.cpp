@@ -8,24 +8,18 @@ namespace lodge::x86::simd {
  * then reports no overflow, underflow or precision. Otherwise the unmasked of those stop the result from being stored.
  * The host runs with everything masked; two passes tell what it would have raised.
  */
-int withUnmaskedExceptions(FpOperands& o, FpFn operation, unsigned bytes) noexcept {
+int withUnmaskedExceptions(State& state, void (*attempt)(void*), void* context) noexcept {
   constexpr uint32_t kBefore = kIe | kDe | kZe;
-  const uint32_t control = o.state.mxcsr & ~kMxcsrFlags;
+  const uint32_t control = state.mxcsr & ~kMxcsrFlags;
   const uint32_t unmasked = ~(control >> 7) & kMxcsrFlags;
   const uint32_t gathered = hostMxcsr() & kMxcsrFlags;
-  const bool underflowTraps = unmasked & kUe;
-
-  alignas(16) uint8_t result[16];
-  FpOperands trial = o;
-  trial.dst = result;
   const auto run = [&](uint32_t mxcsr) {
-    std::memcpy(result, o.dst, bytes);
     setHostMxcsr(mxcsr | kMxcsrMasks);
-    operation(trial);
+    attempt(context);
     return hostMxcsr() & kMxcsrFlags;
   };
   uint32_t raised = 0;
-  if (underflowTraps) {
+  if (unmasked & kUe) {
     // Unmasked, a tiny result raises #U even when exact; flush-to-zero mode, too, asks for tininess alone.
     raised = run(control | kMxcsrFlushToZero) & kUe;
     raised |= run(control & ~kMxcsrFlushToZero) & ~uint32_t{kUe};
@@ -40,9 +34,29 @@ int withUnmaskedExceptions(FpOperands& o, FpFn operation, unsigned bytes) noexce
   else
     fault = raised & unmasked;
   setHostMxcsr(control | kMxcsrMasks | gathered | reported);
-  if (fault) return kXM;
+  return fault ? int{kXM} : -1;
+}
+
+int withUnmaskedExceptions(FpOperands& o, FpFn operation, unsigned bytes) noexcept {
+  alignas(16) uint8_t result[16];
+  struct Trial {
+    FpOperands operands;
+    const void* before;
+    FpFn operation;
+    unsigned bytes;
+  } trial{o, o.dst, operation, bytes};
+  trial.operands.dst = result;
+  const int vector = withUnmaskedExceptions(
+      o.state,
+      [](void* context) {
+        auto& t = *static_cast<Trial*>(context);
+        std::memcpy(t.operands.dst, t.before, t.bytes);
+        t.operation(t.operands);
+      },
+      &trial);
+  if (vector >= 0) return vector;
   std::memcpy(o.dst, result, bytes);
-  o.flags = trial.flags;
+  o.flags = trial.operands.flags;
   return -1;
 }
 

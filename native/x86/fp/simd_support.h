@@ -46,7 +46,12 @@ inline void storeMmx(FpOperands& o, __m128i value) {
 /** The same for operations that read MXCSR or raise its flags. */
 #define LODGE_XMM_FP(insn, d, s) asm volatile(insn " %1, %0" : "+x"(d) : "x"(s))
 
-/** Runs an operation of a guest that unmasked a SIMD exception. `bytes` of dst are committed when none of those is raised. */
+/**
+ * For a guest that unmasked a SIMD exception. `attempt` runs the operation with the same operands each time it is called, and its
+ * last result counts. The vector, or -1 when none of the unmasked exceptions is raised.
+ */
+int withUnmaskedExceptions(State&, void (*attempt)(void*), void* context) noexcept;
+/** The same for the function of a row. `bytes` of dst are committed when there is no exception. */
 int withUnmaskedExceptions(FpOperands&, FpFn operation, unsigned bytes) noexcept;
 
 /** A row's function from the plain operation; Bytes is the size of its destination register. */

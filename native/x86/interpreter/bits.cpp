@@ -101,7 +101,12 @@ bool scan(Core& c, const Insn* i) {
     d = static_cast<T>(__builtin_popcountll(s));
     f = 0x0200u | (s == 0 ? 0x4000u : 0);
   }
-  if (A == Op::Lzcnt || A == Op::Popcnt || s != 0) setReg<T>(c, i->reg, d);
+  if constexpr (A == Op::Tzcnt) {
+    const unsigned n = s == 0 ? 8 * sizeof(T) : static_cast<unsigned>(__builtin_ctzll(s));
+    f = (c.ax & ~0x4100u) | (s == 0 ? 0x0100u : 0) | (n == 0 ? 0x4000u : 0);
+    d = static_cast<T>(n);
+  }
+  if (A == Op::Lzcnt || A == Op::Tzcnt || A == Op::Popcnt || s != 0) setReg<T>(c, i->reg, d);
   c.ax = static_cast<uint16_t>(f);
   return true;
 }
@@ -110,6 +115,117 @@ Handler bindScan(const Binding& b) {
   b.i.reg = regOffset(b.d, b.d.reg, 8);
   b.i.rm = regOffset(b.d, b.d.rm, 8);
   return byWideSize(b.d.operandSize, [](auto t) -> Handler { return plain<scan<A, decltype(t)>>; });
+}
+
+// ---- BMI1, BMI2, ADX: computed here, so that they need nothing of the host -----------------------------------------------------
+
+/** AH and AL of Core::ax from ZF and SF of `result` and the given CF; OF = 0. AF and PF stay what they were. */
+template <class T>
+uint16_t logicFlags(uint16_t in, T result, bool carry) {
+  return static_cast<uint16_t>((in & 0x1400) | 0x0200 | (result >> (8 * sizeof(T) - 1) ? 0x8000 : 0) | (result == 0 ? 0x4000 : 0) |
+                               (carry ? 0x0100 : 0));
+}
+template <class T>
+T deposit(T source, T mask) {
+  T out = 0;
+  for (; mask; mask &= mask - 1, source >>= 1) {
+    if (source & 1) out |= mask & (0 - mask);
+  }
+  return out;
+}
+template <class T>
+T extract(T source, T mask) {
+  T out = 0, bit = 1;
+  for (; mask; mask &= mask - 1, bit <<= 1) {
+    if (source & mask & (0 - mask)) out |= bit;
+  }
+  return out;
+}
+
+/** `s` is r/m, `v` is VEX.vvvv's register, whose byte offset is in the low byte of imm. */
+template <Op A, class T>
+bool bmi(Core& c, const Insn* i) {
+  if (!c.protectedMode()) return c.raise(kUD);
+  constexpr unsigned kBits = 8 * sizeof(T);
+  T s;
+  if (!operand<T>(c, i, s)) return false;
+  const unsigned second = static_cast<unsigned>(i->imm) & 0xff;
+  const T v = reg<T>(c, second);
+  T d = 0;
+  if constexpr (A == Op::Andn) {
+    d = static_cast<T>(~v & s);
+    c.ax = logicFlags<T>(c.ax, d, false);
+  } else if constexpr (A == Op::Blsr) {
+    d = s & (s - 1);
+    c.ax = logicFlags<T>(c.ax, d, s == 0);
+  } else if constexpr (A == Op::Blsmsk) {
+    d = s ^ (s - 1);
+    c.ax = logicFlags<T>(c.ax, d, s == 0);
+  } else if constexpr (A == Op::Blsi) {
+    d = s & (0 - s);
+    c.ax = logicFlags<T>(c.ax, d, s != 0);
+  } else if constexpr (A == Op::Bzhi) {
+    const unsigned n = v & 0xff;
+    d = n < kBits ? static_cast<T>(s & ((T{1} << n) - 1)) : s;
+    c.ax = logicFlags<T>(c.ax, d, n > kBits - 1);
+  } else if constexpr (A == Op::Bextr) {
+    const unsigned start = v & 0xff, length = v >> 8 & 0xff;
+    d = start < kBits ? static_cast<T>(s >> start) : T{0};
+    if (length < kBits) d &= static_cast<T>((T{1} << length) - 1);
+    // SF is undefined; processors clear it.
+    c.ax = static_cast<uint16_t>(logicFlags<T>(c.ax, d, false) & ~0x8000);
+  } else if constexpr (A == Op::Pdep) {
+    d = deposit<T>(v, s);
+  } else if constexpr (A == Op::Pext) {
+    d = extract<T>(v, s);
+  } else if constexpr (A == Op::Shlx) {
+    d = static_cast<T>(s << (v & (kBits - 1)));
+  } else if constexpr (A == Op::Shrx) {
+    d = static_cast<T>(s >> (v & (kBits - 1)));
+  } else if constexpr (A == Op::Sarx) {
+    d = static_cast<T>(static_cast<std::make_signed_t<T>>(s) >> (v & (kBits - 1)));
+  } else if constexpr (A == Op::Rorx) {
+    const unsigned n = second & (kBits - 1);
+    d = static_cast<T>(n ? s >> n | s << (kBits - n) : s);
+  } else {
+    static_assert(A == Op::Mulx);
+    using Wide = std::conditional_t<sizeof(T) == 8, unsigned __int128, uint64_t>;
+    const Wide product = static_cast<Wide>(s) * reg<T>(c, kRdx * 8);
+    setReg<T>(c, second, static_cast<T>(product));
+    d = static_cast<T>(product >> kBits);  // written last: it stays when both are one register
+  }
+  setReg<T>(c, i->reg, d);
+  return true;
+}
+template <Op A>
+Handler bindBmi(const Binding& b) {
+  const Decoded& d = b.d;
+  const bool toV = d.row->form == Form::VM;
+  b.i.reg = regOffset(d, toV ? d.v : d.reg, 8);
+  b.i.rm = regOffset(d, d.rm, 8);
+  b.i.imm = A == Op::Rorx ? static_cast<int32_t>(d.immediate & 0xff) : regOffset(d, d.v, 8);
+  return d.operandSize == 8 ? plain<bmi<A, uint64_t>> : plain<bmi<A, uint32_t>>;
+}
+
+/** ADCX and ADOX: one flag in and out, the others stay. */
+template <class T, bool Overflow>
+bool addWith(Core& c, const Insn* i) {
+  T s;
+  if (!operand<T>(c, i, s)) return false;
+  const T d = reg<T>(c, i->reg);
+  const bool in = Overflow ? c.ax & 1 : c.ax >> 8 & 1;
+  T sum;
+  bool out = __builtin_add_overflow(d, s, &sum);
+  out |= __builtin_add_overflow(sum, static_cast<T>(in), &sum);
+  setReg<T>(c, i->reg, sum);
+  c.ax = static_cast<uint16_t>(Overflow ? (c.ax & ~1) | (out ? 1 : 0) : (c.ax & ~0x0100) | (out ? 0x0100 : 0));
+  return true;
+}
+template <bool Overflow>
+Handler bindAddWith(const Binding& b) {
+  b.i.reg = regOffset(b.d, b.d.reg, 8);
+  b.i.rm = regOffset(b.d, b.d.rm, 8);
+  return b.d.operandSize == 8 ? plain<addWith<uint64_t, Overflow>> : plain<addWith<uint32_t, Overflow>>;
 }
 
 /** CRC-32C, reflected polynomial 82F63B78h. */
@@ -151,8 +267,19 @@ Handler bindBits(const Binding& b) {
       return bindScan<Op::Bsr>(b);
     case Op::Lzcnt:
       return bindScan<Op::Lzcnt>(b);
+    case Op::Tzcnt:
+      return bindScan<Op::Tzcnt>(b);
     case Op::Popcnt:
       return bindScan<Op::Popcnt>(b);
+#define BMI(name) \
+  case Op::name:  \
+    return bindBmi<Op::name>(b);
+      BMI(Andn) BMI(Blsr) BMI(Blsmsk) BMI(Blsi) BMI(Bzhi) BMI(Bextr) BMI(Pdep) BMI(Pext) BMI(Mulx) BMI(Shlx) BMI(Sarx) BMI(Shrx) BMI(Rorx)
+#undef BMI
+    case Op::Adcx:
+      return bindAddWith<false>(b);
+    case Op::Adox:
+      return bindAddWith<true>(b);
     case Op::Crc32:
       b.i.reg = regOffset(b.d, b.d.reg, 8);
       b.i.rm = regOffset(b.d, b.d.rm, b.d.rmSize);

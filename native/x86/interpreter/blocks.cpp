@@ -53,7 +53,7 @@ void describeOperands(const Decoded& d, Insn& i) {
 
 Handler bind(const Binding& b) {
   using Binder = Handler (*)(const Binding&);
-  static constexpr Binder kBinders[] = {bindMove, bindAlu,    bindStack,  bindBranch,     bindBits,
+  static constexpr Binder kBinders[] = {bindMove, bindAlu,    bindStack,  bindBranch,     bindBits, bindVex, bindXsave,
                                         bindFp,   bindString, bindSystem, bindDescriptors};
   for (Binder binder : kBinders) {
     if (Handler h = binder(b)) return h;
@@ -169,6 +169,12 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
       i.length = 1;
       at += 1;
       ended = true;
+      break;
+    }
+    if (!admit(d, features)) {
+      i.fn = undefinedHandler;
+      i.length = 1;
+      at += 1;
       break;
     }
     describeOperands(d, i);

@@ -18,6 +18,8 @@
 
 #include "memory/physical_memory.h"
 #include "x86/cpu.h"
+#include "x86/cpuid.h"
+#include "x86/fp/vex_thunks.h"
 #include "x86/instruction.h"
 #include "x86/state.h"
 
@@ -164,7 +166,8 @@ struct TierFrame {
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 
-enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal };
+/** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
+enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal, Watch };
 struct FaultInfo {
   FaultKind kind = FaultKind::None;
   uint8_t vector = 0;
@@ -190,7 +193,7 @@ enum Cr0 : uint64_t { kCr0Pe = 1, kCr0Mp = 2, kCr0Em = 4, kCr0Ts = 8, kCr0Et = 1
   kCr0Nw = 1u << 29, kCr0Cd = 1u << 30, kCr0Pg = 1u << 31 };
 enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse = 16, kCr4Pae = 32, kCr4Mce = 64, kCr4Pge = 128,
   kCr4Pce = 256, kCr4Osfxsr = 512, kCr4Osxmmexcpt = 1024, kCr4Umip = 1u << 11, kCr4Fsgsbase = 1u << 16, kCr4Smep = 1u << 20,
-  kCr4Smap = 1u << 21 };
+  kCr4Smap = 1u << 21, kCr4Pcide = 1u << 17, kCr4Osxsave = 1u << 18 };
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
 /** Decode mode: what a block's instructions depend on besides their bytes. */
@@ -225,6 +228,7 @@ struct Core {
   bool stepHeld = false;      ///< no single-step trap behind the instruction at hand, although TF was set before it
   bool nmiBlocked = false, nmiPending = false;
   uint8_t fpBlocked = 0;      ///< FpBlock bits: why SIMD or x87 instructions may not run now
+  bool vexBlocked = true;     ///< VEX vector instructions may not: vexRefused() raises why
   PendingWrite pending = PendingWrite::None;
   uint8_t pendingParts = 0;
   const Insn* cursor = nullptr;
@@ -262,7 +266,9 @@ struct Core {
   std::vector<FpFn> fpFunctions;
   std::vector<const FpRow*> fpRows;
   std::unordered_map<uint32_t, uint16_t> fpSpecial;
-  uint32_t fpOffered = 0;  ///< FpFeature bits that CPUID shows
+  FeatureSet features;     ///< what CPUID shows; all others are #UD
+  VexThunks vexThunks;
+  const VexThunks::Entry* vexTable = nullptr;  ///< vexThunks.entries()
 
   // Block cache.
   static constexpr unsigned kHashBits = 16;
@@ -282,6 +288,20 @@ struct Core {
   Gpa ownWrite = ~0ull;  ///< page this vCPU reports with codeWritten() right now
   std::atomic<uint64_t> runner{0};  ///< identity of the thread inside run(); 0: none
   std::atomic<uint8_t>* startup = nullptr;
+
+  // A debugger outside the guest (debug.cpp).
+  std::unique_ptr<struct Debugger> debugger;  ///< nullptr: it has set no points
+  bool stepping = false;                       ///< it wants to hear behind the next instruction
+  bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watchpoints
+  bool watchHit = false;                       ///< the instruction at hand touches one: debugStop is due behind it
+  DebugStop debugStop;
+  void setDebugPoints(const DebugPoints& points);
+  bool stepped();
+  bool debugPage() const;                      ///< instructions in the page at hand are looked at one by one
+  bool breakpointHere();
+  bool watchesPage(uint64_t linear) const;
+  /** True: a watchpoint is touched, and fault says so. */
+  bool watched(uint64_t linear, unsigned size, bool read, bool write);
 
   // MSRs that are only kept.
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
@@ -321,7 +341,8 @@ struct Core {
   void updateMode();
   uint32_t flatness() const;  ///< kModeFlat…
   void newGeneration();
-  void updateFp();  ///< fpBlocked from CR0 and CR4
+  void updateFp();  ///< fpBlocked and vexBlocked from the mode, CR0, CR4 and XCR0
+  bool vexRefused();
   uint64_t stackMask() const;
 
   // ---- memory (mmu.cpp) ------------------------------------------------------------------------------------
@@ -449,6 +470,7 @@ struct Core {
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;
   bool ioAllowed(uint16_t port, unsigned size);
   bool randomNumber(uint64_t& value);
+  bool setXcr0(uint64_t value);
 
   void resetState();
   RunExit run();
@@ -480,6 +502,8 @@ Handler bindString(const Binding&);
 Handler bindSystem(const Binding&);
 Handler bindDescriptors(const Binding&);
 Handler bindFp(const Binding&);
+Handler bindVex(const Binding&);
+Handler bindXsave(const Binding&);
 /** The interpreter with a second tier on top. */
 using TierFactory = std::function<std::unique_ptr<SecondTier>(Core&)>;
 std::unique_ptr<Cpu> makeTieredCpu(const CpuConfig&, PhysicalMemory&, Environment&, const TierFactory&);

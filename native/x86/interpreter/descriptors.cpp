@@ -8,6 +8,7 @@ namespace {
 
 template <bool Idt>
 bool storeTable(Core& c, const Insn* i) {
+  if (c.cpl > 0 && (c.state.cr4 & kCr4Umip)) return c.raise(kGP, 0);
   const DescriptorTable& t = Idt ? c.state.idtr : c.state.gdtr;
   const unsigned size = i->operandSize() == 8 ? 10 : 6;
   auto* m = static_cast<uint8_t*>(c.slowWrite(i, size, false));
@@ -29,8 +30,14 @@ bool loadTable(Core& c, const Insn* i) {
   (Idt ? c.state.idtr : c.state.gdtr) = t;
   return true;
 }
-bool sldt(Core& c, const Insn* i) { return storeWord(c, i, c.state.seg[kLdtr].selector); }
-bool str(Core& c, const Insn* i) { return storeWord(c, i, c.state.seg[kTr].selector); }
+bool sldt(Core& c, const Insn* i) {
+  if (c.cpl > 0 && (c.state.cr4 & kCr4Umip)) return c.raise(kGP, 0);
+  return storeWord(c, i, c.state.seg[kLdtr].selector);
+}
+bool str(Core& c, const Insn* i) {
+  if (c.cpl > 0 && (c.state.cr4 & kCr4Umip)) return c.raise(kGP, 0);
+  return storeWord(c, i, c.state.seg[kTr].selector);
+}
 bool lldt(Core& c, const Insn* i) {
   uint16_t selector;
   return operand<uint16_t>(c, i, selector) && c.loadLdt(selector);

@@ -417,7 +417,6 @@ Handler bindFp(const Binding& b) {
   if (d.op == Op::Fwait) return plain<fwait>;
   if (d.op == Op::Simd) {
     const FpRow& row = *d.simd;
-    if (!(b.core.fpOffered >> static_cast<unsigned>(row.feature) & 1)) return undefinedHandler;
     i.reg = d.reg;
     i.rm = d.rm;
     i.imm = static_cast<int32_t>(d.immediate & 0xff);

@@ -35,7 +35,7 @@ std::vector<uint8_t> randomInstruction(Random& random, bool alone, bool misalign
       const FpRow& row = kSimdRows[random.below(kSimdRowCount)];
       if (excluded(row.mnemonic) || masksStores(row) != alone) continue;
       if (misaligned && row.feature == FpFeature::Sha) continue;  // processors exist that do not fault
-      if (!(hostFpFeatures() >> static_cast<unsigned>(row.feature) & 1)) continue;
+      if (!implementedFeatures().has(row.feature)) continue;
       names += std::string(" ") + row.mnemonic;
       return oracle::encode(row, oracle::randomOperands(random, row));
     }

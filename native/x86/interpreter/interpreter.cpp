@@ -7,7 +7,7 @@
 #include <new>
 
 #include "x86/cpuid.h"
-#include "x86/interpreter/core.h"
+#include "x86/interpreter/debugger.h"
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -27,7 +27,8 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
     fpRows.push_back(&kSimdRows[n]);
   }
   fpTable = fpFunctions.data();
-  fpOffered = hostFpFeatures();
+  if (!config.model) config.model = &defaultCpuModel();
+  features = offeredFeatures(*config.model);
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
     for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);
@@ -104,6 +105,20 @@ void Core::setFlags(uint64_t value) {
 void Core::updateFp() {
   fpBlocked = static_cast<uint8_t>((state.cr0 & kCr0Em ? +kFpEm : 0) | (state.cr0 & kCr0Ts ? +kFpTs : 0) |
                                    (state.cr4 & kCr4Osfxsr ? 0 : +kFpNoOsfxsr));
+  vexBlocked = !protectedMode() || !(state.cr4 & kCr4Osxsave) || (state.xcr0 & 6) != 6 || (state.cr0 & kCr0Ts);
+}
+
+bool Core::vexRefused() {
+  const bool known = protectedMode() && (state.cr4 & kCr4Osxsave) && (state.xcr0 & 6) == 6;
+  return raise(known ? kNM : kUD);
+}
+
+/** XSETBV. x87 state cannot be turned off, and YMM needs SSE (SDM vol. 1 §13.3). */
+bool Core::setXcr0(uint64_t value) {
+  if ((value & ~xcr0Allowed(features)) || !(value & 1) || (value & 6) == 4) return raise(kGP, 0);
+  state.xcr0 = value;
+  updateFp();
+  return true;
 }
 
 bool Core::setCr0(uint64_t value) {
@@ -149,6 +164,8 @@ bool Core::loadPdptes(uint64_t cr3) {
 
 bool Core::setCr3(uint64_t value) {
   if (longMode()) {
+    // With PCIDs bit 63 asks to keep translations, and is not kept. Dropping them all the same is always right.
+    if (state.cr4 & kCr4Pcide) value &= ~(1ull << 63);
     if (value >> kPhysicalAddressBits) return raise(kGP, 0);
   } else if ((state.cr0 & kCr0Pg) && (state.cr4 & kCr4Pae) && !loadPdptes(value)) {
     return false;
@@ -159,22 +176,25 @@ bool Core::setCr3(uint64_t value) {
 }
 
 bool Core::setCr4(uint64_t value) {
-  if (value & ~kCr4Allowed) return raise(kGP, 0);
+  if (value & ~cr4Allowed(features)) return raise(kGP, 0);
   if (longMode() && !(value & kCr4Pae)) return raise(kGP, 0);
+  if ((value & ~state.cr4 & kCr4Pcide) && (!longMode() || (state.cr3 & 0xfff))) return raise(kGP, 0);
   const uint64_t changed = state.cr4 ^ value;
   if ((changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep)) && (state.cr0 & kCr0Pg) && !longMode() && (value & kCr4Pae) &&
       !loadPdptes(state.cr3)) {
     return false;
   }
   state.cr4 = value;
-  if (changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep | kCr4Smap)) flushTlb(true);
+  if (changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep | kCr4Smap | kCr4Pcide)) flushTlb(true);
   updateFp();
   updateMode();
   return true;
 }
 
 void Core::cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const {
-  cpuidLookup(CpuidQuery{leaf, subleaf, config.index, config.count, fpOffered, config.tscHz, false, true}, out);
+  const bool osxsave = state.cr4 & kCr4Osxsave;
+  cpuidLookup(CpuidQuery{leaf, subleaf, config.index, config.count, config.model, features, config.tscHz, osxsave, true, state.xcr0},
+              out);
 }
 
 bool Core::randomNumber(uint64_t& value) {
@@ -239,12 +259,14 @@ bool Core::service() {
     exit = RunExit::WaitForSipi;
     return false;
   }
-  if (!shadow && nmiPending && !nmiBlocked) {
+  // A debugger steps through code, not into the handlers of whatever was due meanwhile.
+  const bool interruptible = !shadow && !(stepping && state.activity == Activity::Runnable);
+  if (interruptible && nmiPending && !nmiBlocked) {
     nmiPending = false;
     nmiBlocked = true;
     state.activity = Activity::Runnable;
     if (!deliver(kNMI, Source::Hardware, false, 0) && !deliverFault()) return false;
-  } else if (!shadow && interruptMaybe && (state.rflags & kIf)) {
+  } else if (interruptible && interruptMaybe && (state.rflags & kIf)) {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
@@ -273,15 +295,23 @@ RunExit Core::run() {
   } const settle{tier};
   updateMode();
   for (;;) {
-    if (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
-        (interruptMaybe && (state.rflags & kIf))) {
+    // An instruction that touched a watchpoint is executed again before anything else happens.
+    if (!watchHit && (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
+                      (interruptMaybe && (state.rflags & kIf)))) {
       if (!service()) return exit;
     }
-    const bool trap = state.rflags & kTf, single = trap || shadow;
+    const bool trap = state.rflags & kTf;
+    bool single = trap || shadow;
+    if (UNLIKELY(debugger || stepping)) {
+      if (debugger && !stepping && !watchHit && breakpointHere()) return exit = RunExit::Debug;
+      single = single || stepping || watchHit || debugPage();
+      watching = debugger && !watchHit;
+    }
     shadow = false;
     blockDead = stepHeld = false;
     tierMode = false;
-    if (tier && !single) {
+    // A debugger's breakpoints and watchpoints are the interpreter's.
+    if (tier && !single && !debugger) {
       const SecondTier::Outcome outcome = tier->run();
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
@@ -290,7 +320,9 @@ RunExit Core::run() {
     if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
+      watching = watchHit = false;
       if (!deliverFault()) return exit;
+      if (stepped()) return exit;
       continue;
     }
     if (single) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
@@ -303,16 +335,29 @@ RunExit Core::run() {
       requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
       pendingLink = nullptr;
     }
+    watching = false;
     if (how == Exec::Fault) {
       icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
       state.rip += cursor->offset;
+      watchHit = fault.kind == FaultKind::Watch;
+      if (watchHit) continue;
       if (!deliverFault()) return exit;
     } else if (trap && !stepHeld && state.activity == Activity::Runnable) {
       state.dr[6] |= 1u << 14;  // BS
       raise(kDB);
       if (!deliverFault()) return exit;
     }
+    if (UNLIKELY(stepping || watchHit) && stepped()) return exit;
   }
+}
+
+/** Behind an instruction, or at the first one of a handler: whether a debugger is to hear of it. */
+bool Core::stepped() {
+  if (!stepping && !watchHit) return false;
+  if (!watchHit) debugStop = {DebugStop::Cause::Step, 0};
+  stepping = watchHit = false;
+  exit = RunExit::Debug;
+  return true;
 }
 
 namespace {
@@ -357,6 +402,10 @@ class Interpreter final : public Cpu, private CodeObserver {
   }
   bool readMsr(uint32_t index, uint64_t& value) noexcept override { return core_.readMsr(index, value); }
   bool writeMsr(uint32_t index, uint64_t value) noexcept override { return core_.writeMsr(index, value); }
+
+  void setDebugPoints(const DebugPoints& points) noexcept override { core_.setDebugPoints(points); }
+  void setStep(bool step) noexcept override { core_.stepping = step; }
+  DebugStop debugStop() const noexcept override { return core_.debugStop; }
 
   void request(uint32_t bits) noexcept override { core_.requests.fetch_or(bits, std::memory_order_acq_rel); }
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }

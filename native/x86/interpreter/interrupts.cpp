@@ -170,6 +170,10 @@ bool Core::deliverFault() {
       exit = RunExit::Abandoned;
       return false;
     }
+    if (first.kind == FaultKind::Internal) {
+      exit = RunExit::InternalError;
+      return false;
+    }
     fault.kind = FaultKind::None;
     if (deliver(first.vector, Source::Exception, first.hasError && !realMode(), first.error)) return true;
     FaultInfo second = fault;

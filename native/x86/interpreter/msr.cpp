@@ -217,7 +217,7 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
       state.pat = value;
       return true;
     case kEferMsr: {
-      if (value & ~kEferAllowed) return false;
+      if (value & ~eferAllowed(features)) return false;
       if ((state.cr0 & kCr0Pg) && ((value ^ state.efer) & kEferLme)) return false;
       state.efer = (value & ~uint64_t{kEferLma}) | (state.efer & kEferLma);
       flushTlb(true);

@@ -216,9 +216,12 @@ bool movToDr(Core& c, const Insn* i) {
 }
 bool clts(Core& c, const Insn*) {
   c.state.cr0 &= ~uint64_t{kCr0Ts};
+  c.updateFp();
   return true;
 }
+/** SGDT, SIDT, SLDT, SMSW and STR tell user mode nothing under CR4.UMIP. */
 bool smsw(Core& c, const Insn* i) {
+  if (c.cpl > 0 && (c.state.cr4 & kCr4Umip)) return c.raise(kGP, 0);
   if (i->flags & kInsnMemory) return storeWord(c, i, static_cast<uint16_t>(c.state.cr0));
   if (i->operandSize() == 2)
     setReg<uint16_t>(c, i->rm, static_cast<uint16_t>(c.state.cr0));
@@ -395,6 +398,29 @@ bool vmcall(Core& c, const Insn*) {
   c.state.gpr[kRax] = c.long64() ? static_cast<uint64_t>(answer) : static_cast<uint32_t>(answer);
   return true;
 }
+bool rdpid(Core& c, const Insn* i) {
+  c.state.gpr[i->rm] = static_cast<uint32_t>(c.state.tscAux);
+  return true;
+}
+/** SDM vol. 2, INVPCID. Translations carry no PCID here: all that a type names, and more, goes. */
+bool invpcid(Core& c, const Insn* i) {
+  const uint64_t type = i->operandSize() == 8 ? c.state.gpr[i->reg] : static_cast<uint32_t>(c.state.gpr[i->reg]);
+  const auto* const m = static_cast<const uint8_t*>(c.slowRead(i, 16));
+  if (!m) return false;
+  uint64_t pcid, linear;
+  __builtin_memcpy(&pcid, m, 8);
+  __builtin_memcpy(&linear, m + 8, 8);
+  const bool named = type < 2;
+  if (type > 3 || (type != 2 && type != 3 && pcid >> 12) || (named && pcid && !(c.state.cr4 & kCr4Pcide)) ||
+      (type == 0 && !canonical(linear))) {
+    return c.raise(kGP, 0);
+  }
+  if (type == 0 && !(pcid ^ (c.state.cr3 & 0xfff)))
+    c.invalidatePage(linear);
+  else
+    c.flushTlb(type == 2);
+  return true;
+}
 bool clflush(Core& c, const Insn* i) { return !(i->flags & kInsnMemory) || c.slowRead(i, 1); }
 bool nothing(Core&, const Insn*) { return true; }
 
@@ -523,7 +549,15 @@ Handler bindSystem(const Binding& b) {
     case Op::Vmcall:
       return plain<protectedOnly<vmcall>>;
     case Op::Clflush:
+    case Op::Clflushopt:
+    case Op::Clwb:
       return plain<clflush>;
+    case Op::Rdpid:
+      numbers();
+      return plain<rdpid>;
+    case Op::Invpcid:
+      numbers();
+      return ending<ring0<invpcid>>;
     case Op::Invd:
     case Op::Wbinvd:
       return plain<ring0<nothing>>;

@@ -227,7 +227,7 @@ TEST(softwareInterruptsAndStackSegmentLoadsAreNotSteppedInto) {
 }
 
 TEST(cr4RefusesWhatCpuidDoesNotOffer) {
-  for (const uint32_t bit : {1u, 2u, 1u << 11, 1u << 13, 1u << 17, 1u << 18, 1u << 22, 1u << 23}) {
+  for (const uint32_t bit : {1u, 2u, 1u << 12, 1u << 13, 1u << 22, 1u << 23, 1u << 24}) {
     Guest g;
     g.enter64(kCode);
     g.gate(kGP, kHandler);
@@ -446,10 +446,11 @@ TEST(kvmClockDescribesTheTsc) {
 
 TEST(cpuidTellsTheTopologyItWasGiven) {
   uint32_t r[4];
-  cpuidLookup({1, 0, 3, 4, ~0u, 2'000'000'000, false, true}, r);
+  const CpuModel& model = defaultCpuModel();
+  cpuidLookup({1, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[1] >> 24, 3u);
   CHECK_EQ(r[1] >> 16 & 0xff, 4u);
-  cpuidLookup({0xb, 1, 3, 4, ~0u, 2'000'000'000, false, true}, r);
+  cpuidLookup({0xb, 1, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[0], 2u);
   CHECK_EQ(r[1], 4u);
   CHECK_EQ(r[3], 3u);
