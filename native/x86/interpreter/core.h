@@ -109,6 +109,7 @@ struct WalkEntry {
   uint64_t generation = 0;
   uint64_t addend = 0;
   uint64_t info = 0;
+  const std::atomic<uint8_t>* code = nullptr;  ///< set when the page holds decoded code
 };
 constexpr unsigned kWalkEntries = 8192;
 /** Who accesses: the index of a TLB. */
@@ -143,18 +144,26 @@ class SecondTier {
   /** Bytes of a page changed: forgets what was made of them. Returns the chunks of the page that still hold code. */
   virtual uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept = 0;
   virtual void flush() noexcept = 0;
+  /** State that is kept in host registers goes back into the Core. */
+  virtual void settle() noexcept = 0;
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
 struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
-constexpr unsigned kTierJumps = 4096;
+constexpr unsigned kTierJumps = 8192;
+/** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
+inline unsigned tierJumpIndex(uint64_t linear) {
+  uint64_t hash = 0;
+  asm("crc32q %1, %0" : "+r"(hash) : "rm"(linear));
+  return static_cast<unsigned>(hash >> 5 & (kTierJumps - 1));
+}
 struct TierFrame {
   uint64_t hostStack = 0;   ///< stack pointer outside
   uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
-  uint64_t vectors = 0;
+  uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 
 /** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
