@@ -29,6 +29,7 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   fpTable = fpFunctions.data();
   if (!config.model) config.model = &defaultCpuModel();
   features = offeredFeatures(*config.model);
+  intelRules = cpuVendor(*config.model)[0] == 'G';
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb& t : tlbs) std::fill(std::begin(t.page), std::end(t.page), 1);
   std::fill(std::begin(noTlb.page), std::end(noTlb.page), 1);
