@@ -29,9 +29,10 @@ export interface BlockBackend {
   write(offset: number, ranges: GuestRanges): void | Promise<void>;
   /** Everything written before is durable when this is done. */
   flush(): Promise<void>;
-  /** The range's contents may be dropped; reads give zeroes (discard) or must give zeroes (writeZeroes). */
+  /** The range's contents may be dropped, and its space goes back to the host as far as possible. */
   discard(offset: number, bytes: number): Promise<void>;
-  writeZeroes(offset: number, bytes: number): Promise<void>;
+  /** The range reads as zeroes. `giveBack`: its space may go back to the host; else it stays, as far as the format knows how. */
+  writeZeroes(offset: number, bytes: number, giveBack: boolean): Promise<void>;
   /** For firmware, inspection and programmed I/O: copies into host memory. */
   readBytes(offset: number, into: Uint8Array): Promise<void>;
   /** For programmed I/O, whose data passes through a device's own buffer. `from` is the backend's until this is done. */

@@ -127,7 +127,11 @@ export class Supervisor {
   viewer(request: { headers: Record<string, string>; head: string } | undefined, transfer: unknown): boolean {
     if (this.phase !== 'running') return false;
     const message: ToVm = { type: 'viewer', ...(request && { request }) };
-    return this.channel.send(message, transfer);
+    if (!this.channel.send(message, transfer)) return false;
+    // Node polls a socket it sent away, and drops what arrives, until the other process has confirmed it; what is sent after a
+    // handle waits for just that. A viewer answered any earlier loses its first words now and then.
+    if (request) this.send({ type: 'viewerReleased' });
+    return true;
   }
 
   /** Flushes disks and ends the process; kills it when that takes too long. Resolves when it is gone. */

@@ -1,4 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -119,6 +121,36 @@ describe('VM session', () => {
     native.run(out(0xf4, 0x10), out(0x3f8, 0x58));
     expect(await stopped()).toEqual({ kind: 'debugExit', code: 0x21 });
     expect(readFileSync(join(folder, 'com1'), 'latin1')).toBe(''); // nothing after the exit ran
+  });
+
+  it('answers a viewer when its socket is this process’s alone, and drops one that never is', async () => {
+    await start();
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const dial = async () => {
+      const accepted = once(server, 'connection') as Promise<[Socket]>;
+      const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+      return { client, socket: (await accepted)[0] };
+    };
+    const headers = {
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': 'A'.repeat(22) + '==',
+    };
+    const hand = (handle: Socket) => parent.listener({ type: 'viewer', request: { headers, head: '' } }, { handle, ports: [] });
+    const lost = await dial();
+    hand(lost.socket);
+    const { client, socket } = await dial();
+    hand(socket);
+    await once(lost.client, 'close');
+    expect(socket.bytesWritten).toBe(0);
+    parent.post({ type: 'viewerReleased' });
+    const [answer] = (await once(client, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 101/);
+    parent.post({ type: 'viewerReleased' }); // of nothing
+    client.destroy();
+    server.close();
   });
 
   it('pauses and resumes, and refuses what does not fit the state', async () => {

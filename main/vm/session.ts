@@ -8,6 +8,7 @@ import type { StopReason } from '../../preload/contract/vm';
 import { type FromVm, type MachineSpec, type ToVm, toVmSchema, type VmCall } from '../process/protocol';
 import { cpuSeconds, Machine, type MachineHooks } from './machine';
 import type { Parent, Transfer } from './parent';
+import type { UpgradeRequest } from './viewer-channel';
 
 type Stats = Extract<FromVm, { type: 'stats' }>['stats'];
 export type MachineFactory = (spec: MachineSpec, hooks: MachineHooks) => Promise<Machine>;
@@ -25,6 +26,8 @@ export class Session {
   private lastSample = performance.now();
   private lastSent = '';
   private ended = false;
+  /** A viewer's socket that its sender may still be reading from. */
+  private arriving: { readonly socket: Socket; readonly request: UpgradeRequest } | undefined;
 
   constructor(
     private readonly parent: Parent,
@@ -65,6 +68,9 @@ export class Session {
         return;
       case 'viewer':
         this.addViewer(message, transfer);
+        return;
+      case 'viewerReleased':
+        this.admitViewer();
         return;
       case 'stop':
         this.stop();
@@ -126,6 +132,8 @@ export class Session {
         return machine.text();
       case 'keys':
         return machine.typeKeys(call.keys);
+      case 'pointer':
+        return machine.point(call.event);
       case 'serialWrite':
         return machine.writeSerial(call.port, call.data);
       case 'attachDisk':
@@ -138,13 +146,26 @@ export class Session {
   private addViewer(message: Extract<ToVm, { type: 'viewer' }>, { handle, ports }: Transfer): void {
     const viewers = this.machine?.viewers;
     if (handle instanceof Socket) {
-      if (viewers && message.request) viewers.addSocket(handle, message.request);
-      else handle.destroy();
+      // Until it is ours alone nothing may be said that could make the viewer speak.
+      this.arriving?.socket.destroy();
+      this.arriving = undefined;
+      if (message.request) {
+        handle.on('error', () => handle.destroy());
+        this.arriving = { socket: handle, request: message.request };
+      } else handle.destroy();
     }
     for (const port of ports) {
       if (viewers) viewers.addPort(port);
       else port.close();
     }
+  }
+
+  private admitViewer(): void {
+    if (!this.arriving) return;
+    const { socket, request } = this.arriving;
+    this.arriving = undefined;
+    if (this.machine) this.machine.viewers.addSocket(socket, request);
+    else socket.destroy();
   }
 
   private sendStats(): void {

@@ -7,6 +7,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 export const MESSAGE_BYTES_MAX = 6 * 65536 + 1024;
 const WS_POLICY_VIOLATION = 1008;
 const WS_TRY_AGAIN = 1013;
+const PING_MS = 30_000;
 
 export interface ViewerChannel {
   sendText(text: string): void;
@@ -69,16 +70,34 @@ export interface UpgradeRequest {
  */
 export class SocketUpgrader {
   private readonly server = new WebSocketServer({ noServer: true, maxPayload: MESSAGE_BYTES_MAX, perMessageDeflate: false });
+  private readonly unanswered = new WeakSet<WebSocket>();
+  private pings: NodeJS.Timeout | undefined;
+
+  constructor(private readonly pingMs = PING_MS) {}
 
   upgrade(socket: Socket, request: UpgradeRequest, onChannel: (channel: ViewerChannel) => void): void {
     const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]));
     const incoming = { method: 'GET', url: '/', headers, socket } as unknown as IncomingMessage;
-    this.server.handleUpgrade(incoming, socket, Buffer.from(request.head, 'base64'), (ws) => onChannel(socketChannel(ws)));
+    this.server.handleUpgrade(incoming, socket, Buffer.from(request.head, 'base64'), (ws) => {
+      ws.on('pong', () => this.unanswered.delete(ws));
+      this.pings ??= setInterval(() => this.ping(), this.pingMs).unref();
+      onChannel(socketChannel(ws));
+    });
   }
 
   close(): void {
+    clearInterval(this.pings);
     for (const client of this.server.clients) client.terminate();
     this.server.close();
+  }
+
+  /** A viewer that vanished without a word (a laptop that was closed) is noticed by its silence; the keys it held come up then. */
+  private ping(): void {
+    for (const ws of this.server.clients) {
+      if (this.unanswered.has(ws)) ws.terminate();
+      this.unanswered.add(ws);
+      ws.ping();
+    }
   }
 }
 

@@ -10,7 +10,7 @@ import { vmToViewerSchema, type VmToViewer } from '../../preload/contract/viewer
 import { DisplayHub } from './display-hub';
 import { fakeTimers } from './testing/timers';
 import { ViewerHub } from './viewer';
-import type { MessagePortLike, ViewerChannel } from './viewer-channel';
+import { SocketUpgrader, type MessagePortLike, type ViewerChannel } from './viewer-channel';
 
 function setup() {
   const timers = fakeTimers();
@@ -258,6 +258,32 @@ describe('channels', () => {
     const [code] = (await once(ws, 'close')) as [number];
     expect(code).toBe(1008);
     expect(hub.count).toBe(0);
+  });
+
+  it('a viewer that falls silent is dropped, one that only watches is not', async () => {
+    const upgrader = new SocketUpgrader(20);
+    const http = createHttp();
+    cleanups.push(
+      () => http.close(),
+      () => upgrader.close(),
+    );
+    const gone: string[] = [];
+    http.on('upgrade', (request, socket) => {
+      const headers = Object.fromEntries(Object.entries(request.headers).map(([k, v]) => [k, String(v)]));
+      upgrader.upgrade(socket as Socket, { headers, head: '' }, (channel) => channel.onClose(() => gone.push(request.url!)));
+    });
+    await once(http.listen(0, '127.0.0.1'), 'listening');
+    const address = `ws://127.0.0.1:${(http.address() as AddressInfo).port}`;
+    const watching = new WebSocket(`${address}/watching`);
+    await once(watching, 'open');
+    const silent = new WebSocket(`${address}/silent`, { autoPong: false });
+    await once(silent, 'close');
+    // Two more rounds.
+    let pings = 0;
+    watching.on('ping', () => pings++);
+    await expect.poll(() => pings).toBeGreaterThan(2);
+    expect(gone).toEqual(['/silent']);
+    watching.terminate();
   });
 
   it('a request that is no WebSocket handshake is refused and dropped', async () => {

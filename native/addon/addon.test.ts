@@ -217,11 +217,16 @@ describe.skipIf(!built)('lodge.node', () => {
       expect(() => machine.fileRead(fd, 0, Float64Array.of(0xfff0, 32))).toThrow(notRam);
       expect(() => machine.fileRead(fd, 0, Float64Array.of(NaN, 32))).toThrow(notRam);
       expect(() => machine.fileRead(fd, 0, Float64Array.of(1))).toThrow(/pairs/);
+      expect(await machine.fileZero(fd, 100, 10000, true)).toBe(true);
+      expect(readFileSync(file).subarray(99, 101)).toEqual(Buffer.from([(99 * 7) & 255, 0]));
+      expect(readFileSync(file)[10100]).toBe((10100 * 7) & 255);
+      expect(() => machine.fileZero(fd, -1, 1, true)).toThrow(/fileOffset/);
     } finally {
       closeSync(fd);
     }
     const error = await Promise.resolve(machine.fileRead(fd, 0, Float64Array.of(0, 32))).catch((e: unknown) => e);
     expect(error).toMatchObject({ code: 'EBADF', errno: -9 });
+    await expect(machine.fileZero(fd, 0, 4096, true)).rejects.toMatchObject({ code: 'EBADF', errno: -9 });
   });
 
   it('serves the port exits of a real-mode guest', async () => {

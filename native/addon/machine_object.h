@@ -35,6 +35,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void convertPixels(Info info);
   Napi::Value fileRead(Info info);
   Napi::Value fileWrite(Info info);
+  Napi::Value fileZero(Info info);
   void setIrq(Info info);
   void sendMsi(Info info);
   void nmi(Info info);
@@ -47,6 +48,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void destroy(Info info);
   Napi::Value getCpuState(Info info);
   void setCpuState(Info info);
+  void setDebugPoints(Info info);
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);

@@ -1,10 +1,12 @@
 #include "io/file_io.h"
 
+#include <fcntl.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <limits>
 
 namespace lodge {
 
@@ -73,6 +75,24 @@ void FileTransfer::finish() noexcept {
     memory_->wrote(range.gpa, part);
     left -= part;
   }
+}
+
+int zeroFileRange(int fd, uint64_t offset, uint64_t bytes, ZeroKind kind) noexcept {
+#if defined(FALLOC_FL_PUNCH_HOLE) && defined(FALLOC_FL_ZERO_RANGE)
+  if (bytes == 0) return 0;
+  constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<off_t>::max());
+  if (offset > kLargest || bytes > kLargest - offset) return EFBIG;
+  const int mode = (kind == ZeroKind::GiveBack ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE;
+  for (;;) {
+    if (fallocate(fd, mode, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0) return 0;
+    if (errno == EINTR) continue;
+    // ENOSYS and EPERM: what some network and user-space file systems say instead, EPERM also of append-only files.
+    return errno == ENOSYS || errno == EPERM ? EOPNOTSUPP : errno;
+  }
+#else
+  (void)fd, (void)offset, (void)bytes, (void)kind;
+  return EOPNOTSUPP;
+#endif
 }
 
 }  // namespace lodge

@@ -1,4 +1,5 @@
 // Moving bytes between a file and guest memory without a copy in between: preadv and pwritev straight on guest pages.
+// Ranges of a file that become zeroes without a byte being written.
 #pragma once
 
 #include <sys/types.h>
@@ -54,5 +55,10 @@ class FileTransfer {
   uint64_t done_ = 0;
   int error_ = 0;
 };
+
+/** Keep: the file's blocks stay its own. GiveBack: they are the host's again. Both read as zeroes and leave the length alone. */
+enum class ZeroKind : uint8_t { Keep, GiveBack };
+/** errno, or 0. EOPNOTSUPP: the host's file system cannot do this, and nothing was changed. May wait. */
+int zeroFileRange(int fd, uint64_t offset, uint64_t bytes, ZeroKind kind) noexcept;
 
 }  // namespace lodge

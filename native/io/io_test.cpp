@@ -1,7 +1,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -63,6 +65,33 @@ TEST(file_transfer_scatters_and_gathers) {
   got.resize(0x1200);
   CHECK(pread(file.fd, got.data(), got.size(), 0x20000) == 0x1200);
   CHECK(std::memcmp(got.data(), content.data() + 0x10, got.size()) == 0);
+}
+
+TEST(file_ranges_become_zeroes_and_give_their_blocks_back) {
+  const auto content = pattern(64 * 4096);
+  File file(content);
+  const auto blocks = [&file] {
+    struct stat info;
+    CHECK(fstat(file.fd, &info) == 0);
+    CHECK_EQ(info.st_size, static_cast<off_t>(64 * 4096));
+    return info.st_blocks;
+  };
+  const auto before = blocks();
+  CHECK_EQ(zeroFileRange(file.fd, 4096 + 100, 8 * 4096, ZeroKind::GiveBack), 0);
+  CHECK(blocks() <= before - 7 * 8);
+  std::vector<uint8_t> got(content.size()), expected = content;
+  std::fill_n(expected.begin() + 4096 + 100, 8 * 4096, 0);
+  CHECK(pread(file.fd, got.data(), got.size(), 0) == static_cast<ssize_t>(got.size()));
+  CHECK(got == expected);
+
+  // Past the end nothing happens, and the file stays as long as it is.
+  CHECK_EQ(zeroFileRange(file.fd, 64 * 4096, 4096, ZeroKind::GiveBack), 0);
+  CHECK_EQ(zeroFileRange(file.fd, 7, 0, ZeroKind::Keep), 0);
+  CHECK_EQ(blocks(), before - 7 * 8);
+  const int kept = zeroFileRange(file.fd, 20 * 4096, 4096, ZeroKind::Keep);
+  CHECK(kept == 0 || kept == EOPNOTSUPP);  // not every file system has it
+  CHECK_EQ(zeroFileRange(file.fd, ~0ull, 1, ZeroKind::GiveBack), EFBIG);
+  CHECK_EQ(zeroFileRange(-1, 0, 4096, ZeroKind::GiveBack), EBADF);
 }
 
 TEST(file_transfer_faults_and_ends) {

@@ -43,7 +43,14 @@ const STAGES = [
     name: 'guest',
     limit: 2400,
     needs: ['native', 'guest', 'app'],
-    programs: { xorriso: 'xorriso', mformat: 'mtools', mcopy: 'mtools' },
+    programs: {
+      xorriso: 'xorriso',
+      mformat: 'mtools',
+      mcopy: 'mtools',
+      mmdebstrap: 'mmdebstrap',
+      sfdisk: 'fdisk',
+      'mkfs.ext4': 'e2fsprogs',
+    },
     prepare: async () => {
       const kernels = (await import('./lib/fixtures.mjs')).ensureFixtures();
       (await import('./lib/media.mjs')).ensureMedia(kernels);

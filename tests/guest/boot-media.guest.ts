@@ -2,11 +2,11 @@
 import { describe, expect, it, type TestContext } from 'vitest';
 import { unexpected } from './dmesg';
 import { BOOT_SECONDS, boot, fixture, section } from './harness';
-import { medium, ScreenRun } from './screen';
+import { medium, ownMedium, ScreenRun } from './screen';
 
 const TIER = ['--tier', 'interpreter'];
 const start = (context: TestContext, name: string, memory = 128, ...more: string[]): ScreenRun =>
-  new ScreenRun(['--disk', medium(context, name), '--memory', String(memory), ...TIER, ...more]);
+  new ScreenRun(['--disk', ownMedium(context, name), '--memory', String(memory), ...TIER, ...more]);
 
 describe('GRUB 2', () => {
   it.for(['grub-rescue.iso', 'grub-rescue-floppy.img'])('%s: the menu, and its command line', async (name, context) => {

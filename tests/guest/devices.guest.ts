@@ -1,6 +1,6 @@
 /** What a guest does with its devices, seen from both sides. */
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { BOOT_SECONDS, boot, fixture, lodge, scratch } from './harness';
@@ -15,12 +15,14 @@ describe('devices of a Linux guest', () => {
     const before = Buffer.alloc(8 * MIB);
     for (let i = 0; i < before.length; i += 4) before.writeUInt32LE((i * 2654435761) >>> 0, i);
     writeFileSync(disk, before);
+    const { blocks } = statSync(disk);
 
     const run = boot(guest, { test: 'disk', append: 'quiet', extra: ['--disk', disk] });
     expect((await run.waitFor(/LODGE-DISK sectors=(\d+)\s/, BOOT_SECONDS))[1]).toBe(String(before.length / 512));
     expect((await run.waitFor(/LODGE-DISK read=(\w+)\s/, 60))[1]).toBe(sha256(before));
     const written = Buffer.from('lodge-guest-wrote-this\n'.repeat(MIB)).subarray(0, MIB);
     expect((await run.waitFor(/LODGE-DISK reread=(\w+)\s/, 60))[1]).toBe(sha256(written));
+    expect((await run.waitFor(/LODGE-DISCARD code=(\d+)\s/, 60))[1]).toBe('0');
     expect((await run.waitFor(/LODGE-RNG bytes=(\d+)\s/, 60))[1]).toBe('256');
     expect((await run.ended(60)).code).toBe(0);
 
@@ -28,7 +30,10 @@ describe('devices of a Linux guest', () => {
     expect(after.length).toBe(before.length);
     expect(after.subarray(MIB, 2 * MIB).equals(written), 'what the guest wrote is in the file').toBe(true);
     expect(after.subarray(0, MIB).equals(before.subarray(0, MIB)), 'the megabyte before is untouched').toBe(true);
+    // 2 MiB from 4 MiB on were discarded: they are zeroes, and the host has their blocks again.
+    before.fill(0, 4 * MIB, 6 * MIB);
     expect(after.subarray(2 * MIB).equals(before.subarray(2 * MIB)), 'everything after is untouched').toBe(true);
+    expect(statSync(disk).blocks * 512).toBeLessThanOrEqual(blocks * 512 - 2 * MIB);
   });
 
   it('talks on the serial line in both directions', async (context) => {

@@ -4,20 +4,15 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { unexpected } from './dmesg';
 import { BOOT_SECONDS, scratch, section } from './harness';
-import { medium, ScreenRun } from './screen';
+import { medium, ownMedium, ScreenRun } from './screen';
 
 const TIER = ['--tier', 'interpreter'];
 
 describe('SeaBIOS', () => {
   it('boots Debian from a FAT disk, with its own VGA BIOS', async (context) => {
     const run = new ScreenRun([
-      '--firmware',
-      medium(context, 'seabios.bin'),
-      '--disk',
-      medium(context, 'syslinux.img'),
-      '--memory',
-      '256',
-      ...TIER,
+      ...['--firmware', medium(context, 'seabios.bin'), '--disk', ownMedium(context, 'syslinux.img')],
+      ...['--memory', '256', ...TIER],
     ]);
     await run.waitForScreen(/SeaBIOS \(version 1\.\d+[^]*Booting from Hard Disk/, 60);
     await run.waitFor(/LODGE-DONE/, BOOT_SECONDS);
@@ -33,7 +28,7 @@ describe('OVMF', () => {
     const variables = join(scratch(), 'variables.fd');
     const run = new ScreenRun([
       ...['--firmware', medium(context, 'ovmf-code.fd'), '--firmware-variables', variables],
-      ...['--disk', medium(context, 'efi.img'), '--memory', '512', ...TIER],
+      ...['--disk', ownMedium(context, 'efi.img'), '--memory', '512', ...TIER],
     ]);
     await run.waitFor(/UEFI Interactive Shell/, 120);
     await run.waitFor(/LODGE-INIT kernel=/, 200);

@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==';
 let behaviour = '';
 let spec;
+let viewer;
 const log = [];
 const say = (message) => process.send(message);
 const end = (reason, screen = spec?.lastScreen ? PIXEL : undefined) => {
@@ -75,15 +76,26 @@ process.on('message', (message, handle) => {
           if (behaviour === 'obey') end({ kind: 'powerOff' });
           return;
         case 'attachDisk':
+          if (message.call.disk.kind === 'floppy') return reply();
           return fail({ code: 'unsupported', message: 'This machine has no bus for that.' });
         default:
           return reply();
       }
     }
     case 'viewer':
+      viewer = { socket: handle, request: message.request };
+      return;
+    case 'viewerReleased':
+      if (behaviour === 'echo-viewers') {
+        const { socket } = viewer;
+        socket.on('error', () => {});
+        socket.write('HTTP/1.1 101 Echo\r\n\r\n');
+        socket.pipe(socket);
+        return;
+      }
       // Not a WebSocket, only proof that the connection itself arrived here.
-      handle.end(
-        `HTTP/1.1 200 VM ${process.pid}\r\nConnection: close\r\nX-Key: ${message.request.headers['sec-websocket-key']}\r\n\r\n`,
+      viewer.socket.end(
+        `HTTP/1.1 200 VM ${process.pid}\r\nConnection: close\r\nX-Key: ${viewer.request.headers['sec-websocket-key']}\r\n\r\n`,
       );
       return;
     case 'stop':

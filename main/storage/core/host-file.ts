@@ -25,8 +25,19 @@ export function hostError(error: unknown, path: string): unknown {
   return new HostIoError(`${path}: ${message ?? 'input/output error'}`, kind, cause);
 }
 
+/** The engine's way to make zeroes without writing them; see NativeMachine. */
+export interface FileZeroing {
+  fileZero(fd: number, fileOffset: number, bytes: number, giveBack: boolean): Promise<boolean>;
+}
+
+/** Where the host is asked whether it can give space back. */
+const PROBE_BYTES = 4096;
+
 export class HostFile {
   private closed: Promise<void> | undefined;
+  private zeroing: FileZeroing | undefined;
+  private keepsSpace = true;
+  private punches = false;
 
   private constructor(
     private readonly handle: FileHandle,
@@ -37,7 +48,7 @@ export class HostFile {
     private length: number,
   ) {}
 
-  static async open(path: string, readOnly: boolean): Promise<HostFile> {
+  static async open(path: string, readOnly: boolean, zeroing?: FileZeroing): Promise<HostFile> {
     let handle: FileHandle;
     try {
       // Without O_NONBLOCK, opening a named pipe would wait for ever.
@@ -52,7 +63,9 @@ export class HostFile {
       if (stat.size === 0) {
         throw new ImageError('fileInvalid', `${path} is empty (0 bytes).`, 'Choose another image, or create a new disk of the size you want.');
       }
-      return new HostFile(handle, path, readOnly, `${stat.dev}:${stat.ino}`, stat.size);
+      const file = new HostFile(handle, path, readOnly, `${stat.dev}:${stat.ino}`, stat.size);
+      if (zeroing && !readOnly) await file.probe(zeroing);
+      return file;
     } catch (e) {
       await handle.close();
       throw imageErrorOf(e, path);
@@ -130,6 +143,38 @@ export class HostFile {
   /** New bytes are zeroes and take up no space. */
   async extendTo(bytes: number): Promise<void> {
     if (bytes > this.length) await this.truncate(bytes);
+  }
+
+  /** Space of this file can be the host's again without the file becoming shorter. */
+  get givesBack(): boolean {
+    return this.punches;
+  }
+
+  /** The range reads as zeroes from now on; false: it does not, and they must be written. `giveBack`: its space is the host's. */
+  async zeroRange(at: number, bytes: number, giveBack: boolean): Promise<boolean> {
+    const { zeroing } = this;
+    if (!zeroing || this.readOnly || !(giveBack ? this.punches : this.keepsSpace)) return false;
+    // Behind the end there are zeroes anyway.
+    const there = Math.min(bytes, this.length - at);
+    if (there <= 0) return true;
+    let done: boolean;
+    try {
+      done = await zeroing.fileZero(this.fd, at, there, giveBack);
+    } catch (e) {
+      throw hostError(e, this.path);
+    }
+    if (!done) {
+      if (giveBack) this.punches = false;
+      else this.keepsSpace = false;
+    }
+    return done;
+  }
+
+  /** Behind the end of the file there is nothing to lose. */
+  private async probe(zeroing: FileZeroing): Promise<void> {
+    this.zeroing = zeroing;
+    const behind = Math.ceil(this.length / PROBE_BYTES) * PROBE_BYTES;
+    this.punches = await zeroing.fileZero(this.fd, behind, PROBE_BYTES, true).catch(() => false);
   }
 
   async sync(): Promise<void> {

@@ -48,7 +48,7 @@ export class ImageDisk implements BlockBackend {
     return this.options.readOnly;
   }
   get discards(): boolean {
-    return this.map.discards && !this.readOnly;
+    return !this.readOnly && (this.map.discards || this.map.files.some((file) => file.givesBack));
   }
 
   // ---- requests ---------------------------------------------------------------------------------------------------
@@ -80,12 +80,12 @@ export class ImageDisk implements BlockBackend {
 
   async discard(offset: number, bytes: number): Promise<void> {
     this.checkWrite(offset, bytes);
-    if (this.discards) await this.exclusive(() => this.clear(offset, bytes, false));
+    if (this.discards) await this.exclusive(() => this.clear(offset, bytes, false, true));
   }
 
-  async writeZeroes(offset: number, bytes: number): Promise<void> {
+  async writeZeroes(offset: number, bytes: number, giveBack: boolean): Promise<void> {
     this.checkWrite(offset, bytes);
-    await this.exclusive(() => this.clear(offset, bytes, true));
+    await this.exclusive(() => this.clear(offset, bytes, true, giveBack));
   }
 
   close(): Promise<void> {
@@ -274,8 +274,8 @@ export class ImageDisk implements BlockBackend {
     }
   }
 
-  /** `must`: what cannot be dropped is overwritten with zeroes. */
-  private async clear(offset: number, bytes: number, must: boolean): Promise<void> {
+  /** `must`: what cannot be dropped is overwritten with zeroes. `giveBack`: data's own space goes back to the host. */
+  private async clear(offset: number, bytes: number, must: boolean, giveBack: boolean): Promise<void> {
     const end = offset + bytes;
     const unit = this.map.clusterBytes ?? PIECE_BYTES;
     for (let at = offset; at < end; ) {
@@ -284,6 +284,12 @@ export class ImageDisk implements BlockBackend {
         at += done;
         this.changed();
         if (this.map.dirtyBytes > DIRTY_LIMIT_BYTES) await this.map.writeBack();
+        continue;
+      }
+      // Data that stay part of the image, in their own place: only their blocks on the host go.
+      const extent = await this.map.lookup(at, end - at);
+      if (extent.kind === 'data' && extent.inPlace && (await extent.file.zeroRange(extent.at, extent.bytes, giveBack))) {
+        at += extent.bytes;
         continue;
       }
       const piece = Math.min(end - at, unit - (at % unit), PIECE_BYTES);

@@ -6,6 +6,8 @@ import { hostError, type HostFile } from './host-file';
 export interface BulkIo {
   fileRead(fd: number, fileOffset: number, ranges: GuestRanges): number | Promise<number>;
   fileWrite(fd: number, fileOffset: number, ranges: GuestRanges): number | Promise<number>;
+  /** False: the host cannot make zeroes without writing them. */
+  fileZero(fd: number, fileOffset: number, bytes: number, giveBack: boolean): Promise<boolean>;
   memFill(gpa: number, bytes: number, value: number): boolean;
   memWrite(gpa: number, from: Uint8Array): boolean;
 }

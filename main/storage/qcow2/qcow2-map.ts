@@ -245,9 +245,10 @@ export class Qcow2Map implements BlockMap {
     if (!refcounts.hasReleased) return;
     await file.sync();
     await this.host().drain();
-    await refcounts.applyReleases();
+    const freed = await refcounts.applyReleases();
     await cache.write(Order.REFCOUNTS);
     await refcounts.trimFile();
+    await refcounts.giveBack(freed);
   }
 
   /** Position of the entry of a cluster in an L2 table that is this disk's alone. */

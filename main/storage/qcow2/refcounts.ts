@@ -11,6 +11,9 @@ import type { Qcow2Header } from './header';
 export const Order = { REFCOUNTS: 0, REFCOUNT_TABLE: 1, L2: 2, L1: 3 } as const;
 
 const TABLE_BYTES_MAX = 8 << 20;
+/** More than was ever allocated between two write-backs: 16 GiB with the usual cluster size. */
+const SKIPPED_MAX = 1 << 18;
+const HOST_BLOCK_BYTES = 4096;
 
 export class Refcounts {
   /** First cluster behind all that is used. */
@@ -22,6 +25,8 @@ export class Refcounts {
   private readonly bits: number;
   /** Refcounts in a block. */
   private readonly perBlock: number;
+  /** Clusters behind the end of the file that had a refcount. */
+  private skipped = 0;
   /** Clusters whose owners are gone in memory, but not yet on the host. */
   private released: { cluster: number; count: number }[] = [];
 
@@ -54,9 +59,10 @@ export class Refcounts {
     this.released.push({ cluster, count });
   }
 
-  /** The references are gone from the host's copy and nobody reads there: the clusters may serve again. */
-  async applyReleases(): Promise<void> {
+  /** The references are gone from the host's copy and nobody reads there: the clusters may serve again. Those that are free now. */
+  async applyReleases(): Promise<number[]> {
     const due = this.released.splice(0);
+    const freed: number[] = [];
     try {
       for (;;) {
         const next = due[0];
@@ -68,6 +74,7 @@ export class Refcounts {
           await this.set(next.cluster, now - 1);
           if (now > 1) continue;
           this.cache.forget(next.cluster * this.clusterBytes, this.clusterBytes);
+          freed.push(next.cluster);
           if (next.cluster < this.freeFrom) this.freeFrom = next.cluster;
         }
         due.shift();
@@ -75,6 +82,7 @@ export class Refcounts {
     } finally {
       this.released.push(...due);
     }
+    return freed;
   }
 
   /** After the refcounts are on the host: what is free at the end of the file goes back to the host. */
@@ -84,7 +92,27 @@ export class Refcounts {
     if (end === this.end) return;
     this.end = end;
     this.freeFrom = Math.min(this.freeFrom, end);
-    if (end * this.clusterBytes < this.file.size) await this.file.truncate(end * this.clusterBytes);
+    if (end * this.clusterBytes >= this.file.size) return;
+    // Else a power cut could leave the shorter file with the refcounts of the longer one.
+    await this.file.sync();
+    await this.file.truncate(end * this.clusterBytes);
+  }
+
+  /** After the refcounts are on the host, and before any of these free clusters can serve again: their blocks go back. */
+  async giveBack(freed: number[]): Promise<void> {
+    if (!this.file.givesBack) return;
+    const clusters = freed.sort((a, b) => a - b);
+    for (let i = 0; i < clusters.length; ) {
+      let end = i + 1;
+      while (end < clusters.length && clusters[end]! <= clusters[end - 1]! + 1) end++;
+      const first = clusters[i]!;
+      const count = Math.min(clusters[end - 1]! + 1, this.end) - first;
+      // A cluster that is smaller than the host's block only goes with its neighbours.
+      if (count * this.clusterBytes >= HOST_BLOCK_BYTES) {
+        await this.file.zeroRange(first * this.clusterBytes, count * this.clusterBytes, true);
+      }
+      i = end;
+    }
   }
 
   /** Up to `count` neighbouring clusters, refcount 1 in memory. */
@@ -121,10 +149,16 @@ export class Refcounts {
       let got = 0;
       while (got < count) {
         if (!whole && got > 0 && (cluster + got) % this.perBlock === 0) break;
-        // Only in a damaged image does something behind the end have a refcount.
-        if ((await this.get(cluster + got)) !== 0) throw damaged(this.file, 'clusters behind its end are in use');
+        if ((await this.get(cluster + got)) !== 0) break;
         await this.set(cluster + got, 1);
         got++;
+      }
+      if (got === 0 || (whole && got < count)) {
+        // Raised before a power cut that lost the file's growth: nothing refers to it.
+        for (let i = 0; i < got; i++) await this.set(cluster + i, 0);
+        if (++this.skipped > SKIPPED_MAX) throw damaged(this.file, 'clusters behind its end are in use');
+        this.end = cluster + got + 1;
+        continue;
       }
       this.end = cluster + got;
       if (this.freeFrom >= cluster) this.freeFrom = this.end;

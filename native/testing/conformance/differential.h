@@ -16,7 +16,7 @@ struct Options {
   unsigned maxReports = 20;
   std::string only;              ///< rows whose name contains this
   bool printCoverage = false;
-  x86::testing::CpuFactory factory = makeInterpreter;
+  x86::testing::CpuFactory factory = x86::testing::makeTestCpu;
 };
 struct Summary {
   uint64_t cases = 0, ran = 0, faulted = 0;

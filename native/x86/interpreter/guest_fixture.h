@@ -1,12 +1,14 @@
 // For tests: a machine of one vCPU, some RAM and no devices, and helpers to put it into a mode.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <vector>
 
 #include "memory/physical_memory.h"
+#include "translator/translator.h"
 #include "x86/cpu.h"
 
 namespace lodge::x86::testing {
@@ -76,6 +78,19 @@ constexpr Gpa kTables = 0x60000, kIdt = 0x8000, kGdt = 0x9000, kTss = 0xa000, kF
 constexpr uint16_t kCode64 = 0x08, kData = 0x10, kUserData = 0x1b, kUserCode64 = 0x23, kCode32 = 0x28, kCode16 = 0x30, kTssSelector = 0x38;
 
 using CpuFactory = std::unique_ptr<Cpu> (*)(const CpuConfig&, PhysicalMemory&, Environment&);
+/**
+ * LODGE_TEST_TIER says what executes: the interpreter (default), `translator`, or `translator-1` with a single instruction in
+ * each unit.
+ */
+inline std::unique_ptr<Cpu> makeTestCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
+  const char* tier = std::getenv("LODGE_TEST_TIER");
+  if (!tier || std::strncmp(tier, "translator", 10) != 0) return makeInterpreter(config, memory, env);
+  translator::Options options;
+  options.cacheBytes = 16 << 20;
+  options.exactFlags = true;
+  if (std::strcmp(tier, "translator-1") == 0) options.maxInstructions = 1;
+  return translator::makeTranslator(config, memory, env, options);
+}
 
 class Guest {
  public:
@@ -83,7 +98,7 @@ class Guest {
   PhysicalMemory memory;
   std::unique_ptr<Cpu> cpu;
 
-  explicit Guest(uint64_t ramBytes = kRamBytes, CpuFactory factory = makeInterpreter, const CpuModel* model = nullptr) {
+  explicit Guest(uint64_t ramBytes = kRamBytes, CpuFactory factory = makeTestCpu, const CpuModel* model = nullptr) {
     RegionId region;
     memory.addRegion(RegionKind::Ram, ramBytes, region);
     memory.map(region, 0, 0, ramBytes);

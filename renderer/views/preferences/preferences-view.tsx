@@ -1,8 +1,9 @@
-import { ActionIcon, Button, Group, Kbd, Radio, SegmentedControl, Stack, Text, Title, Tooltip } from '@mantine/core';
-import { IconArrowLeft, IconDeviceDesktop, IconLayoutGrid, IconLayoutList, IconMoon, IconSun } from '@tabler/icons-react';
+import { Button, Group, Kbd, Radio, SegmentedControl, Stack, Text } from '@mantine/core';
+import { IconDeviceDesktop, IconLayoutGrid, IconLayoutList, IconMoon, IconSun } from '@tabler/icons-react';
 import { useEffect, useState, type ReactNode } from 'react';
-import { navigate, useHost, useLodge, usePreferences } from '../../components/lodge-context';
+import { useHost, useLodge, usePreferences } from '../../components/lodge-context';
 import { Logo } from '../../components/logo';
+import { Page } from '../../components/page';
 import { PathField } from '../../components/path-field';
 import { asHostKey, HOST_KEYS, hostKeyLabel } from '../../model/keys';
 import type { Preferences } from '../../model/types';
@@ -20,17 +21,7 @@ export function PreferencesView() {
   useEffect(() => setFolder(preferences.vmFolder), [preferences.vmFolder]);
 
   return (
-    <div className={classes.page}>
-      <header className={classes.header}>
-        <Tooltip label="Back to the library">
-          <ActionIcon variant="subtle" color="gray" size={34} aria-label="Library" onClick={() => navigate({ view: 'library' })}>
-            <IconArrowLeft size={19} />
-          </ActionIcon>
-        </Tooltip>
-        <Title order={1} fz={17} fw={680}>
-          Preferences
-        </Title>
-      </header>
+    <Page title="Preferences" backLabel="Library">
       <div className={classes.scroll}>
         <div className={classes.column}>
           <Section title="Appearance">
@@ -130,7 +121,7 @@ export function PreferencesView() {
           </Group>
         </div>
       </div>
-    </div>
+    </Page>
   );
 }
 

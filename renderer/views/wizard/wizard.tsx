@@ -1,17 +1,5 @@
-import {
-  ActionIcon,
-  Button,
-  Group,
-  Select,
-  Switch,
-  Text,
-  Textarea,
-  TextInput,
-  Title,
-  Tooltip,
-  UnstyledButton,
-} from '@mantine/core';
-import { IconArrowLeft, IconCheck, IconDisc, IconHome2, IconTerminal2 } from '@tabler/icons-react';
+import { Button, Group, Select, Switch, Text, Textarea, TextInput, Title, UnstyledButton } from '@mantine/core';
+import { IconCheck, IconDisc, IconHome2, IconTerminal2 } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import { useStore } from 'zustand';
 import { DiskSizeField, FormatFields, More, useFreeSpace } from '../../components/disk-fields';
@@ -19,6 +7,7 @@ import { DropTarget } from '../../components/drop-target';
 import { ErrorPanel } from '../../components/error-panel';
 import { navigate, useHost, useLodge, usePreferences } from '../../components/lodge-context';
 import { OsIcon } from '../../components/os-icon';
+import { Page } from '../../components/page';
 import { PathField } from '../../components/path-field';
 import { CpuField, MemoryField } from '../../components/resource-fields';
 import { findOs } from '../../model/catalogue';
@@ -114,17 +103,7 @@ export function Wizard({ image }: { image: string | undefined }) {
   };
 
   return (
-    <div className={classes.page}>
-      <header className={classes.header}>
-        <Tooltip label="Back to the library">
-          <ActionIcon variant="subtle" color="gray" size={34} aria-label="Cancel" onClick={() => navigate({ view: 'library' })}>
-            <IconArrowLeft size={19} />
-          </ActionIcon>
-        </Tooltip>
-        <Title order={1} fz={17} fw={680}>
-          New machine
-        </Title>
-      </header>
+    <Page title="New machine" backLabel="Cancel">
       <div className={classes.body}>
         <nav className={classes.steps} aria-label="Steps">
           {WIZARD_STEPS.map((s, i) => (
@@ -210,7 +189,7 @@ export function Wizard({ image }: { image: string | undefined }) {
         </form>
       </div>
       <DropTarget />
-    </div>
+    </Page>
   );
 }
 

@@ -11,43 +11,34 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
-import { CACHE, hashOf, runQuiet, say } from './common.mjs';
-import { download, orAfterUpdate } from './fixtures.mjs';
+import { basename, join } from 'node:path';
+import { hashOf, runQuiet, say } from './common.mjs';
+import { biosDisk, debianRoot, efiDisk as debianEfiDisk } from './debian-disk.mjs';
+import { FIXTURES, dropOld } from './fixtures.mjs';
+import { HOME, unpacked } from './packages.mjs';
 
-const HOME = join(CACHE, 'media');
-/** Name → { path } or { problem }. */
-export const MEDIA = join(HOME, 'media.json');
+/** What makes the disks and discs here; the kernels and the test guest on them have recipes of their own. */
+const MEDIA_RECIPE = ['resources/tools/lib/media.mjs'];
+const DEBIAN_RECIPE = ['resources/tools/lib/debian-disk.mjs'];
+const LIST = basename(FIXTURES).replace('fixtures', `media-${hashOf([...MEDIA_RECIPE, ...DEBIAN_RECIPE]).slice(0, 12)}`);
+/** Name → { path } or { problem }; several clones may share one cache. */
+export const MEDIA = join(HOME, LIST);
 const KERNEL = 'linux-image-cloud-amd64';
 const COMMAND_LINE = 'console=ttyS0 panic=-1 quiet lodge.test=report';
-const INSTALLER = 'usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64';
-
-/** The files of a package, or only those that match `only` (of a large one). */
-function unpacked(name, only = []) {
-  const folder = join(HOME, 'packages', name);
-  if (existsSync(folder)) return folder;
-  const work = mkdtempSync(join(HOME, 'new-'));
-  try {
-    say(`fetching ${name} for guest tests…`);
-    const deb = orAfterUpdate(() => download(name, work));
-    const target = join(work, 'files');
-    mkdirSync(target);
-    const wanted = only.length > 0 ? `--wildcards ${only.map((path) => `"./${path}"`).join(' ')}` : '';
-    runQuiet('sh', ['-c', `dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" ${wanted}`, 'sh', deb, target], {
-      what: `Unpacking ${name}`,
-    });
-    mkdirSync(join(HOME, 'packages'), { recursive: true });
-    renameSync(target, folder);
-    return folder;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
-}
+const INSTALLER_PACKAGE = 'debian-installer-12-netboot-amd64';
+const INSTALLERS = 'usr/lib/debian-installer/images/12/amd64';
+const INSTALLER = `${INSTALLERS}/text/debian-installer/amd64`;
+const GRAPHICAL_INSTALLER = `${INSTALLERS}/gtk/debian-installer/amd64`;
+const INSTALLER_FILES = ['linux', 'initrd.gz', 'boot-screens/*'].flatMap((name) =>
+  [INSTALLER, GRAPHICAL_INSTALLER].map((at) => `${at}/${name}`),
+);
 
 const inPackage = (name, path, only) => () => {
   const file = join(unpacked(name, only), path);
@@ -104,6 +95,24 @@ function grubDisc(target, work, { kernel, initrd }) {
   disc(target, work, files, 'boot/core.img');
 }
 
+/** Debian's network installer in its graphical form, behind the menu its own discs have: VESA graphics, then a kernel with vga=788. */
+function graphicalInstaller(target, work) {
+  const from = join(unpacked(INSTALLER_PACKAGE, INSTALLER_FILES), GRAPHICAL_INSTALLER);
+  const screens = readdirSync(join(from, 'boot-screens'));
+  const files = {
+    'isolinux.bin': join(unpacked('isolinux'), 'usr/lib/ISOLINUX/isolinux.bin'),
+    'ldlinux.c32': join(unpacked('syslinux-common'), 'usr/lib/syslinux/modules/bios/ldlinux.c32'),
+    'isolinux.cfg': join(from, 'boot-screens/syslinux.cfg'),
+    ...Object.fromEntries(
+      ['linux', 'initrd.gz', ...screens.map((name) => `boot-screens/${name}`)].map((name) => [
+        `debian-installer/amd64/${name}`,
+        join(from, name),
+      ]),
+    ),
+  };
+  disc(target, work, files, 'isolinux.bin');
+}
+
 /** A disk as people partition one: an MBR with `bootCode`, and one active FAT16 partition from `start` on. */
 function partitionedDisk(target, start, bootCode = Buffer.alloc(0)) {
   const bytes = 48 << 20;
@@ -153,14 +162,8 @@ const READY = {
   'ipxe.iso': inPackage('ipxe', 'usr/lib/ipxe/ipxe.iso'),
   'memtest-64.iso': inPackage('memtest86+', 'usr/lib/memtest86+/memtest86+x64.iso'),
   'memtest-32.iso': inPackage('memtest86+', 'usr/lib/memtest86+/memtest86+ia32.iso'),
-  'installer-kernel': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/linux`, [
-    `${INSTALLER}/linux`,
-    `${INSTALLER}/initrd.gz`,
-  ]),
-  'installer-initrd': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/initrd.gz`, [
-    `${INSTALLER}/linux`,
-    `${INSTALLER}/initrd.gz`,
-  ]),
+  'installer-kernel': inPackage(INSTALLER_PACKAGE, `${INSTALLER}/linux`, INSTALLER_FILES),
+  'installer-initrd': inPackage(INSTALLER_PACKAGE, `${INSTALLER}/initrd.gz`, INSTALLER_FILES),
   'seabios.bin': inPackage('seabios', 'usr/share/seabios/bios-256k.bin'),
   'seabios-vga.bin': inPackage('seabios', 'usr/share/seabios/vgabios-stdvga.bin'),
   'ovmf-code.fd': inPackage('ovmf', 'usr/share/OVMF/OVMF_CODE_4M.fd'),
@@ -169,19 +172,32 @@ const READY = {
 /** Made here, with a Debian kernel and the test guest's initrd. */
 const MADE = { 'isolinux.iso': isolinuxDisc, 'grub.iso': grubDisc, 'syslinux.img': syslinuxDisk, 'efi.img': efiDisk };
 
-function make(name, recipe, kernel) {
-  const key = hashOf(['resources/tools/lib/media.mjs'], kernel.kernel, kernel.initrd).slice(0, 12);
+/** Both disks of a small Debian, in one folder: they share a root file system. */
+function debianDisks(folder, work) {
+  const root = join(work, 'root.ext4');
+  debianRoot(root, work);
+  mkdirSync(folder);
+  biosDisk(join(folder, 'debian.img'), work, root);
+  debianEfiDisk(join(folder, 'debian-efi.img'), work, root);
+}
+
+/** What `recipe(target, work, kernel)` makes, kept under the hash of what it is made from. */
+function make(name, recipe, sources, kernel) {
+  const key = hashOf(sources, ...(kernel ? [kernel.kernel, kernel.initrd] : [])).slice(0, 12);
   const target = join(HOME, `${key}-${name}`);
-  if (existsSync(target)) return target;
-  const work = mkdtempSync(join(HOME, 'new-'));
-  try {
-    const image = join(work, name);
-    recipe(image, work, kernel);
-    renameSync(image, target);
-    return target;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
+  if (!existsSync(target)) {
+    const work = mkdtempSync(join(HOME, 'new-'));
+    try {
+      const fresh = join(work, name);
+      recipe(fresh, work, kernel);
+      renameSync(fresh, target);
+    } finally {
+      rmSync(work, { recursive: true, force: true });
+    }
   }
+  // In use now, so not old.
+  utimesSync(target, new Date(), new Date());
+  return target;
 }
 
 /** @returns {Record<string, { path: string } | { problem: string }>} also written to MEDIA */
@@ -201,9 +217,12 @@ export function ensureMedia(kernels) {
     add(name, () => {
       const kernel = kernels[KERNEL];
       if (!kernel || kernel.problem !== undefined) throw new Error(kernel?.problem ?? `no ${KERNEL}`);
-      return make(name, recipe, kernel);
+      return make(name, recipe, MEDIA_RECIPE, kernel);
     });
   }
+  add('installer-gtk.iso', () => make('installer-gtk.iso', graphicalInstaller, MEDIA_RECIPE));
+  for (const name of ['debian.img', 'debian-efi.img']) add(name, () => join(make('debian', debianDisks, DEBIAN_RECIPE), name));
+  dropOld(HOME, /^[0-9a-f]{12}-|^(media|new)-/);
   writeFileSync(MEDIA, JSON.stringify(media, null, 2));
   return media;
 }

@@ -2,7 +2,7 @@
  * A random but repeatable life of a disk, and what may be read from it at any point: each sector holds the number of the request
  * that wrote it, so that a sector's content names its origin. Shared by the process that is killed and the one that checks.
  */
-import { readSync, writeSync } from 'node:fs';
+import { fstatSync, readSync, writeSync } from 'node:fs';
 import type { BulkIo, ImageDisk } from '../../../main/storage';
 
 export const SECTOR = 512;
@@ -122,7 +122,7 @@ export async function perform(disk: ImageDisk, memory: FakeMemory, step: Step): 
       const offset = op.sector * SECTOR;
       const bytes = op.sectors * SECTOR;
       if (op.kind === 'discard') return disk.discard(offset, bytes);
-      if (op.kind === 'writeZeroes') return disk.writeZeroes(offset, bytes);
+      if (op.kind === 'writeZeroes') return disk.writeZeroes(offset, bytes, op.id % 2 === 0);
       const data = sectorBytes(op.id, op.sector, op.sectors);
       if (op.id % 3 === 0) return disk.writeBytes(offset, data);
       // Scattered over guest memory in uneven pieces.
@@ -153,6 +153,12 @@ export class FakeMemory implements BulkIo {
   }
   fileWrite(fd: number, at: number, ranges: Float64Array): number | Promise<number> {
     return this.move(ranges, (part, done) => writeSync(fd, part, 0, part.length, at + done));
+  }
+  async fileZero(fd: number, at: number, bytes: number): Promise<boolean> {
+    // The file keeps its length.
+    const there = Math.min(bytes, fstatSync(fd).size - at);
+    if (there > 0) writeSync(fd, new Uint8Array(there), 0, there, at);
+    return true;
   }
   memFill(gpa: number, bytes: number, value: number): boolean {
     this.bytes.fill(value, gpa, gpa + bytes);

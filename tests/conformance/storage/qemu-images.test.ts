@@ -87,7 +87,7 @@ describe.skipIf(!hasQemu)(`images by qemu-img${hasQemu ? '' : `: ${NO_QEMU}`}`, 
       await disk.writeBytes(sector * 512, data);
       expected.set(data, sector * 512);
     }
-    await disk.writeZeroes(3 << 20, 3 << 20);
+    await disk.writeZeroes(3 << 20, 3 << 20, true);
     expected.fill(0, 3 << 20, 6 << 20);
     await disk.close();
     expect(same(await read(path), expected)).toBe(true);
@@ -106,7 +106,7 @@ describe.skipIf(!hasQemu)(`images by qemu-img${hasQemu ? '' : `: ${NO_QEMU}`}`, 
     const disk = await openDisk(join(dir, 'b.qcow2'), { readOnly: false });
     const data = sectorBytes(9, 999, 100);
     await disk.writeBytes(999 * 512, data);
-    await disk.writeZeroes(7 << 20, 1 << 20);
+    await disk.writeZeroes(7 << 20, 1 << 20, true);
     await disk.close();
     const expected = new Uint8Array(30 << 20);
     expected.set(content);

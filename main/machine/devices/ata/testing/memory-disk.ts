@@ -34,10 +34,13 @@ export class MemoryDisk implements BlockBackend {
   async flush(): Promise<void> {
     this.flushes++;
   }
+  /** Write-zeroes that were allowed to give space back. */
+  readonly unmapped: [offset: number, bytes: number][] = [];
   async discard(offset: number, bytes: number): Promise<void> {
     this.discarded.push([offset, bytes]);
   }
-  async writeZeroes(offset: number, bytes: number): Promise<void> {
+  async writeZeroes(offset: number, bytes: number, giveBack: boolean): Promise<void> {
+    if (giveBack) this.unmapped.push([offset, bytes]);
     this.data.fill(0, offset, offset + bytes);
   }
   async readBytes(offset: number, into: Uint8Array): Promise<void> {

@@ -20,6 +20,8 @@ const SEGMENT_UNMAP = 1;
 export interface BlkSegment {
   readonly offset: number;
   readonly bytes: number;
+  /** Of write-zeroes: the range's space may go. */
+  readonly unmap: boolean;
 }
 
 interface Common {
@@ -77,7 +79,7 @@ export function parseBlkRequest(chain: Chain, mem: GuestMemory, diskBytes: numbe
         // §5.2.6.2: unknown flags, and unmap in a discard, are unsupported.
         if (flags & ~SEGMENT_UNMAP || (type === BlkType.DISCARD && flags !== 0)) return refused(BlkStatus.UNSUPPORTED);
         if (sectors > MAX_SEGMENT_SECTORS || !inside(first, sectors, diskBytes)) return refused(BlkStatus.IO_ERROR);
-        segments.push({ offset: first * SECTOR_BYTES, bytes: sectors * SECTOR_BYTES });
+        segments.push({ offset: first * SECTOR_BYTES, bytes: sectors * SECTOR_BYTES, unmap: (flags & SEGMENT_UNMAP) !== 0 });
       }
       return ok({ kind: type === BlkType.DISCARD ? 'discard' : 'writeZeroes', segments, status });
     }
