@@ -29,7 +29,9 @@ uint64_t Governor::tick(uint64_t now, const std::vector<uint64_t>& used) {
     account.used = used[i];
     account.known = true;
     account.balance += static_cast<int64_t>(passed * percent_ / 100) - static_cast<int64_t>(spent);
-    account.balance = std::min(account.balance, kSavingsNs * static_cast<int64_t>(percent_) / 100);
+    // At least what is earned back between two ticks, or a late tick would take it away again.
+    const int64_t savings = std::max(kSavingsNs, 2 * static_cast<int64_t>(passed));
+    account.balance = std::min(account.balance, savings * static_cast<int64_t>(percent_) / 100);
     if (account.balance < 0) waiting |= 1ull << i;
   }
   return waiting;

@@ -456,5 +456,25 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
   CHECK_EQ(r[3], 3u);
 }
 
+TEST(cpuidIgnoresEcxWhereALeafHasNoSubleaves) {
+  for (const uint32_t leaf : {1u, 0x80000001u, 0x80000008u}) {
+    uint64_t seen[3][2];
+    for (unsigned n = 0; n < 3; ++n) {
+      Guest g;
+      g.enter64(0x11000);
+      g.code(0x11000, {0x0f, 0xa2, 0xf4});
+      g.state().gpr[kRax] = leaf;
+      g.state().gpr[kRcx] = n == 2 ? 0xc0000080u : n;
+      CHECK(g.run() == RunExit::Halted);
+      seen[n][0] = g.state().gpr[kRcx], seen[n][1] = g.state().gpr[kRdx];
+    }
+    for (unsigned n = 1; n < 3; ++n) {
+      CHECK_EQ(seen[n][0], seen[0][0]);
+      CHECK_EQ(seen[n][1], seen[0][1]);
+    }
+    if (leaf == 0x80000001u) CHECK(seen[0][1] & 1u << 20);
+  }
+}
+
 }  // namespace
 }  // namespace lodge::x86
