@@ -123,7 +123,9 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   const char* const vendor = model.vendor ? model.vendor : hostVendor();
   const bool intel = vendor[0] == 'G';
   const uint32_t maxBasic = model.maxBasic, maxExtended = model.maxExtended, maxHypervisor = 0x40000010, maxKvm = 0x40000101;
-  const auto bits = [&](CpuidRegister reg) { return featureBits(q, q.leaf, q.subleaf, reg); };
+  // Only some leaves have subleaves; for the others ECX may be anything, and is: Linux's own check at its start leaves the vendor there.
+  const uint32_t subleaf = q.leaf == 0xd ? q.subleaf : 0;
+  const auto bits = [&](CpuidRegister reg) { return featureBits(q, q.leaf, subleaf, reg); };
   const auto vendorText = [&] {
     std::memcpy(&b, vendor, 4);
     std::memcpy(&d, vendor + 4, 4);
