@@ -18,6 +18,10 @@ export interface RunOptions {
   readonly variables?: string;
   /** Seconds for the boot menu's key; 0 where nobody watches. */
   readonly menuSeconds?: number;
+  /** The boot menu comes without its key. */
+  readonly openMenu?: boolean;
+  /** Id of the disk or disc to start from, this once. */
+  readonly bootFirst?: string;
   /** Undefined: a thumbnail; null: none. */
   readonly lastScreen?: MachineSpec['lastScreen'] | null;
 }
@@ -53,6 +57,8 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     tier: config.tier,
     boot: bootSpec(boot, layout, run),
     menuSeconds: run.menuSeconds ?? MENU_SECONDS,
+    ...(run.openMenu && { openMenu: true }),
+    ...(run.bootFirst !== undefined && { bootFirst: run.bootFirst }),
     disks: config.disks.map((disk) => ({ ...disk, readOnly: !writes(disk) })),
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,

@@ -139,6 +139,8 @@ export class Machine {
       video: spec.video ?? 'vga',
       bios: spec.boot.kind === 'firmware' && !firmware,
       menuSeconds: spec.menuSeconds ?? 0,
+      openMenu: spec.openMenu ?? false,
+      ...(spec.bootFirst !== undefined && { bootFirst: spec.bootFirst }),
       ...(firmware && { flash: firmware }),
       ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),

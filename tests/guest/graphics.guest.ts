@@ -74,7 +74,20 @@ it('virtio-gpu: the driver finds it, its picture arrives, and it follows the win
   await expect.poll(() => said, { timeout: 20_000 * PATIENCE }).toMatch(/http:\S+\n/);
   const url = new URL(/http:\S+/.exec(said)![0]);
   const append = 'console=ttyS0 panic=-1 quiet lodge.test=graphics';
-  lodge('create', 'screen', '--memory', '256', '--video', 'virtio', '--kernel', guest.kernel, '--initrd', guest.initrd, '--append', append);
+  lodge(
+    'create',
+    'screen',
+    '--memory',
+    '256',
+    '--video',
+    'virtio',
+    '--kernel',
+    guest.kernel,
+    '--initrd',
+    guest.initrd,
+    '--append',
+    append,
+  );
   lodge('start', 'screen');
   const { definition } = JSON.parse(lodge('show', 'screen')) as { definition: { id: string } };
 

@@ -444,6 +444,16 @@ TEST(kvmClockDescribesTheTsc) {
   CHECK(at(0) >= 6'999'999'990 && at(0) <= 7'000'000'100);
 }
 
+TEST(cpuidLeavesWithoutSubleavesDoNotLookAtEcx) {
+  const CpuModel& model = defaultCpuModel();
+  for (const uint32_t leaf : {0x1u, 0x80000001u, 0x80000007u, 0x40000001u}) {
+    uint32_t plain[4], other[4];
+    cpuidLookup({leaf, 0, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, plain);
+    cpuidLookup({leaf, 0x6c65746e, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, other);
+    for (unsigned i = 0; i < 4; ++i) CHECK_EQ(other[i], plain[i]);
+  }
+}
+
 TEST(cpuidTellsTheTopologyItWasGiven) {
   uint32_t r[4];
   const CpuModel& model = defaultCpuModel();
