@@ -11,6 +11,7 @@ import { Disks } from './disks';
 import { EventHub } from './events';
 import { HostService, hostMemory } from './host';
 import { Machines } from './machines';
+import { removeAbandonedParts } from './uploads';
 
 export interface LodgeOptions {
   readonly paths: DataPaths;
@@ -72,6 +73,7 @@ export class Lodge {
     const log = options.log ?? silentLogger;
     const { preferences, notices } = await PreferencesFile.load(paths.preferencesFile, defaultPreferences(paths.defaultVmFolder));
     const inventory = await Inventory.open({ libraryFile: paths.libraryFile, vmFolder: preferences.value.vmFolder });
+    await removeAbandonedParts(preferences.value.vmFolder);
     const hub = new EventHub(log);
     const host = new HostService({ mode: options.mode, version: options.layout.version, addon: options.layout.addon });
     const machines = new Machines({

@@ -12,6 +12,8 @@ import type { LockWish } from './file-locks';
 export interface RunOptions {
   readonly serial?: MachineSpec['serial'];
   readonly debugExit?: boolean;
+  /** Instead of the definition's. */
+  readonly gdb?: MachineSpec['gdb'];
   /** UEFI settings of a definition that names no file for them. */
   readonly variables?: string;
   /** Seconds for the boot menu's key; 0 where nobody watches. */
@@ -54,10 +56,16 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     disks: config.disks.map((disk) => ({ ...disk, readOnly: !writes(disk) })),
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
+    ...gdbSpec(config, run),
     ...(config.video && { video: config.video }),
     addonPath: layout.addon,
     ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
   };
+}
+
+function gdbSpec(config: VmConfig, run: RunOptions): Pick<MachineSpec, 'gdb'> {
+  if (run.gdb) return { gdb: run.gdb };
+  return typeof config.gdbPort === 'number' ? { gdb: { port: config.gdbPort, wait: false } } : {};
 }
 
 function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {
@@ -67,16 +75,12 @@ function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): M
   return { ...boot, variables: run.variables };
 }
 
-/** Its disks, and what they are built on: nobody may write to that meanwhile. */
-export async function lockWishes(spec: MachineSpec): Promise<LockWish[]> {
-  const wishes: LockWish[] = [];
-  const parents = new Set<string>();
-  for (const disk of spec.disks) {
-    wishes.push({ path: disk.path, write: !disk.readOnly });
-    if (disk.format === 'raw') continue;
-    for (const parent of (await friendly(() => diskInfo(disk.path, disk.format))).parents) parents.add(parent.path);
-  }
-  return [...wishes, ...[...parents].map((path) => ({ path, write: false }))];
+/** A disk, and what it is built on: nobody may write to that meanwhile. */
+export async function lockWishes(disk: Pick<MachineSpec['disks'][number], 'path' | 'format' | 'readOnly'>): Promise<LockWish[]> {
+  const own = { path: disk.path, write: !disk.readOnly };
+  if (disk.format === 'raw') return [own];
+  const { parents } = await friendly(() => diskInfo(disk.path, disk.format));
+  return [own, ...parents.map(({ path }) => ({ path, write: false, of: disk.path }))];
 }
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
