@@ -29,6 +29,7 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   fpTable = fpFunctions.data();
   if (!config.model) config.model = &defaultCpuModel();
   features = offeredFeatures(*config.model);
+  intelRules = cpuVendor(*config.model)[0] == 'G';
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
     for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);
@@ -228,6 +229,7 @@ bool Core::service() {
   if (r & kRequestInvalidateCode) takeWrittenPages();
   if (r & kRequestDirtyTaken) dirtyTaken();
   if (r & kRequestInit) {
+    if (tier) tier->settle();
     // SDM vol. 3 §10.1: as reset, but for CR0.CD and NW, FPU and SSE state.
     const uint64_t cacheBits = state.cr0 & (kCr0Cd | kCr0Nw);
     const X87State x87 = state.x87;
@@ -286,6 +288,12 @@ RunExit Core::run() {
     return RunExit::InternalError;
   }
   const HostFpScope scope(state);
+  struct Settle {
+    SecondTier* tier;
+    ~Settle() {
+      if (tier) tier->settle();
+    }
+  } const settle{tier};
   updateMode();
   for (;;) {
     // An instruction that touched a watchpoint is executed again before anything else happens.
@@ -303,12 +311,14 @@ RunExit Core::run() {
     shadow = false;
     blockDead = stepHeld = false;
     tierMode = false;
-    if (tier && !single) {
+    // A debugger's breakpoints and watchpoints are the interpreter's.
+    if (tier && !single && !debugger) {
       const SecondTier::Outcome outcome = tier->run();
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
       if (outcome != SecondTier::Outcome::Interpret) continue;
     }
+    if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
       watching = watchHit = false;

@@ -456,5 +456,15 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
   CHECK_EQ(r[3], 3u);
 }
 
+TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
+  const CpuModel& model = defaultCpuModel();
+  for (uint32_t leaf : {1u, 0x80000001u, 0x80000007u, 0x80000008u}) {
+    uint32_t clean[4], dirty[4];
+    cpuidLookup({leaf, 0, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, clean);
+    cpuidLookup({leaf, 0xc0000101, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, dirty);
+    for (int i = 0; i < 4; ++i) CHECK_EQ(dirty[i], clean[i]);
+  }
+}
+
 }  // namespace
 }  // namespace lodge::x86
