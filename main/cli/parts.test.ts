@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LodgeError } from '../../preload/contract';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
-import { parseSize } from './program';
+import { parseGdb, parseSize } from './program';
 import { errorText, exitOf, parseDisk, parseMedium } from './run';
 import { pick, unescape } from './verbs';
 
@@ -42,9 +42,20 @@ it('parseDisk takes options from the end, and leaves commas in names alone', () 
   expect(parseDisk('/a.ISO', 0)).toMatchObject({ kind: 'disc', bus: 'ide', readOnly: true });
   expect(parseDisk('/a.img,format=raw,bus=ahci', 0)).toMatchObject({ path: '/a.img', format: 'raw', bus: 'ahci' });
   expect(() => parseDisk('/a,format=tar', 0)).toThrow(/no disk format "tar"/);
-  expect(parseMedium('floppy', '/f.img,readonly', 1)).toMatchObject({ id: 'floppy1', path: '/f.img', kind: 'floppy', readOnly: true });
+  expect(parseMedium('floppy', '/f.img,readonly', 1)).toMatchObject({
+    id: 'floppy1',
+    path: '/f.img',
+    kind: 'floppy',
+    readOnly: true,
+  });
   expect(parseMedium('disc', '/d.iso', 0)).toMatchObject({ id: 'disc0', kind: 'disc', bus: 'ide', readOnly: true });
   expect(() => parseDisk('/a,bus=', 0)).toThrow(/no disk bus/);
+});
+
+it('parseGdb', () => {
+  expect(parseGdb('1234')).toEqual({ port: 1234, wait: false });
+  expect(parseGdb('65535,wait')).toEqual({ port: 65535, wait: true });
+  for (const bad of ['', '80', '65536', '1234,later', 'x', '1e4']) expect(() => parseGdb(bad)).toThrow();
 });
 
 it('parseSize', () => {
@@ -84,7 +95,8 @@ it('pick prefers exact names and refuses doubt', () => {
 });
 
 it('errorText says why there is no accelerator, and shows stacks of bugs only', () => {
-  const error = (code: 'acceleratorUnavailable' | 'fileMissing') => new LodgeError({ code, message: 'No.', fix: 'Do.', detail: 'because' });
+  const error = (code: 'acceleratorUnavailable' | 'fileMissing') =>
+    new LodgeError({ code, message: 'No.', fix: 'Do.', detail: 'because' });
   expect(errorText(error('acceleratorUnavailable'))).toBe('No.\nDo.\nbecause');
   expect(errorText(error('fileMissing'))).toBe('No.\nDo.');
 });

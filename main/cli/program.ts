@@ -3,10 +3,11 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Boot, type DiskBus, type DiskFormat, type DiskKind,
+  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Boot, type DiskBus, type DiskFormat, type DiskKind,
   type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
+import type { MachineSpec } from '../process/protocol';
 import { addDiskVerbs } from './disk';
 import { errorText, parseDisk, parseMedium, run } from './run';
 
@@ -129,7 +130,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
         };
   return {
     name,
-    os: builtin ? 'lodge-guest' : flags.kernel === undefined ? 'other' : 'linux',
+    os: builtin || flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
     memoryMiB: flags.memory,
@@ -144,6 +145,16 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     tier: flags.tier,
     ...(flags.video !== 'vga' && { video: flags.video }),
   };
+}
+
+/** --gdb: PORT[,wait]. */
+export function parseGdb(text: string): NonNullable<MachineSpec['gdb']> {
+  const [port = '', ...options] = text.split(',');
+  const parsed = gdbPortSchema.safeParse(/^\d+$/.test(port) ? Number(port) : NaN);
+  if (!parsed.success || options.some((option) => option !== 'wait')) {
+    throw new InvalidArgumentError('It is a port from 1024 to 65535, and may be followed by “,wait”.');
+  }
+  return { port: parsed.data, wait: options.length > 0 };
 }
 
 export async function main(argv: readonly string[], layout: AppLayout, child: ChildProcess | undefined): Promise<number> {
@@ -188,6 +199,7 @@ function program(context: Context): Command {
     .addOption(new Option('--display <kind>', 'show a window (the app does that)').choices(['none']).default('none'))
     .option('--screenshot <file.png>', 'save the last picture')
     .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
+    .option('--gdb <port>[,wait]', 'let gdb attach (target remote :port); wait: before the first instruction', parseGdb)
     .option('--debug-exit', 'add isa-debug-exit at port 0xf4; its code becomes the exit code')
     .action(
       async (
@@ -199,6 +211,7 @@ function program(context: Context): Command {
           screenshot?: string;
           timeout?: number;
           debugExit?: boolean;
+          gdb?: MachineSpec['gdb'];
         },
       ) => {
         if (!child) throw new Error('the VM process was not forked');
@@ -217,6 +230,7 @@ function program(context: Context): Command {
             name: flags.name,
             serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
             debugExit: flags.debugExit === true,
+            ...(flags.gdb && { gdb: flags.gdb }),
             screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
             timeoutSeconds: flags.timeout,
           },
@@ -243,16 +257,21 @@ function program(context: Context): Command {
     .option('--builtin', 'starts the guest that comes with Lodge')
     .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
     .addOption(new Option('--disk-format <format>', 'of that disk').choices(DISK_FORMATS).default('raw'))
-    .action(async (name: string, flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number; diskFormat: DiskFormat }) => {
-      const { create } = await import('./verbs');
-      const vm = await create(
-        dataPaths({ dataDir: flags.data }),
-        layout,
-        configOf(flags, name, flags.builtin === true),
-        flags.newDisk === undefined ? undefined : { bytes: flags.newDisk, format: flags.diskFormat },
-      );
-      print(vm, vm.definition.id);
-    });
+    .action(
+      async (
+        name: string,
+        flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number; diskFormat: DiskFormat },
+      ) => {
+        const { create } = await import('./verbs');
+        const vm = await create(
+          dataPaths({ dataDir: flags.data }),
+          layout,
+          configOf(flags, name, flags.builtin === true),
+          flags.newDisk === undefined ? undefined : { bytes: flags.newDisk, format: flags.diskFormat },
+        );
+        print(vm, vm.definition.id);
+      },
+    );
 
   verb('list', 'machines and their states').action(async (flags: { data?: string }) => {
     const { list, listText } = await import('./verbs');
@@ -352,6 +371,15 @@ function program(context: Context): Command {
       print({}, '');
     },
   );
+
+  verb('mouse <vm> <dx> <dy>', 'move the mouse, in pixels to the right and down, and hold its buttons until the next time')
+    .option('--buttons <mask>', '1 left, 2 right, 4 middle, added up', integer(0, 7), 0)
+    .action(async (vm: string, dx: string, dy: string, flags: { data?: string; buttons: number }) => {
+      const { withMachine } = await import('./verbs');
+      const motion = integer(-10_000, 10_000);
+      const event = { type: 'mouse' as const, dx: motion(dx), dy: motion(dy), buttons: flags.buttons, wheel: 0 };
+      print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })), '');
+    });
 
   verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")
     .option('--port <n>', 'which port', integer(0, 3), 0)

@@ -17,6 +17,7 @@ export interface RunOptions {
   readonly name: string | undefined;
   readonly serial: MachineSpec['serial'][number];
   readonly debugExit: boolean;
+  readonly gdb?: MachineSpec['gdb'];
   readonly screenshot: string | undefined;
   readonly timeoutSeconds: number | undefined;
 }
@@ -64,6 +65,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   const vm = machines.addEphemeral(config, {
     serial: [options.serial],
     debugExit: options.debugExit,
+    ...(options.gdb && { gdb: options.gdb }),
     menuSeconds: 0,
     lastScreen: options.screenshot !== undefined ? {} : null,
   });

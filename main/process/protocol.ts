@@ -7,6 +7,8 @@ import {
   acceleratorChoiceSchema,
   diskSchema,
   engineInfoSchema,
+  gdbPortSchema,
+  pointerInputSchema,
   lodgeErrorSchema,
   stopReasonSchema,
   tierChoiceSchema,
@@ -58,6 +60,8 @@ export const machineSpecSchema = z.object({
   video: videoSchema.optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
+  /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */
+  gdb: z.object({ port: gdbPortSchema, wait: z.boolean() }).optional(),
   /** Addon file; the VM process never guesses. */
   addonPath: z.string(),
   /** Asks for the picture at the machine's end in 'stopped' (after a power-off there is no screen left to ask for). */
@@ -79,6 +83,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
       z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
       z.object({ name: z.literal('text') }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
+      /** Answers whether the guest takes absolute positions. */
+      z.object({ name: z.literal('pointer'), event: pointerInputSchema }),
       z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
       z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
       /** `force`: also a disc that the guest has locked in; without, that is the error mediumLocked and the guest is asked. */
@@ -148,4 +154,5 @@ export const vmReplySchemas = {
     .nullable(),
   /** null: the guest is in a graphics mode. */
   text: z.array(z.string().max(1024)).max(512).nullable(),
+  pointer: z.boolean(),
 } as const;

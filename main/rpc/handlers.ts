@@ -97,6 +97,7 @@ function machineHandlers(machines: Machines) {
     'vm.screenshot': ({ id, thumbnail }) => machines.screenshot(id, thumbnail ?? false),
     'vm.text': ({ id }) => machines.text(id),
     'vm.keys': ({ id, keys }) => machines.keys(id, keys),
+    'vm.pointer': ({ id, event }) => machines.pointer(id, event),
     'vm.serialWrite': ({ id, port, data }) => machines.serialWrite(id, port, data),
   } satisfies Partial<Handlers>;
 }

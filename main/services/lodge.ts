@@ -31,7 +31,7 @@ const HOST_CHANGE_MIB = 64;
 /** The first machine of a new user: starts offline, at once. */
 export const FIRST_MACHINE: VmConfig = {
   name: 'Lodge Demo',
-  os: 'lodge-guest',
+  os: 'other',
   notes: 'A small guest that comes with Lodge. It starts at once, shows the hardware it finds, and has a shell: type help.',
   cpus: 1,
   memoryMiB: 64,

@@ -10,6 +10,7 @@ import {
   type BrokenVm,
   type Disk,
   type NewDisk,
+  type PointerInput,
   type StopReason,
   type Vm,
   type VmConfig,
@@ -358,6 +359,11 @@ export class Machines {
 
   async keys(id: VmId, keys: string): Promise<void> {
     await this.requireLive(this.require(id), 'take keys').request({ name: 'keys', keys });
+  }
+
+  async pointer(id: VmId, event: PointerInput): Promise<{ absolute: boolean }> {
+    const process = this.requireLive(this.require(id), 'be pointed at');
+    return { absolute: (await process.request({ name: 'pointer', event })) as boolean };
   }
 
   async serialWrite(id: VmId, port: number, data: string): Promise<void> {

@@ -132,6 +132,8 @@ export class Session {
         return machine.text();
       case 'keys':
         return machine.typeKeys(call.keys);
+      case 'pointer':
+        return machine.point(call.event);
       case 'serialWrite':
         return machine.writeSerial(call.port, call.data);
       case 'attachDisk':

@@ -67,6 +67,9 @@ export const MEMORY_MIN_MIB = 16;
 export const MEMORY_MAX_MIB = 1024 * 1024;
 export const CPUS_MAX = 64;
 
+/** Ports that any user may open. */
+export const gdbPortSchema = z.int().min(1024).max(65535);
+
 /** The user's part of a definition: what the wizard and the settings edit. */
 export const vmConfigSchema = z.object({
   name: z.string().trim().min(1, 'A machine needs a name').max(80),
@@ -81,6 +84,8 @@ export const vmConfigSchema = z.object({
   serialPorts: z.int().min(0).max(2),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  /** Where gdb can attach while the machine runs, on the loopback interface; null: nowhere. */
+  gdbPort: gdbPortSchema.nullable().optional(),
   /** Absent: 'vga'. */
   video: videoSchema.optional(),
 });

@@ -7,7 +7,7 @@
 #include <new>
 
 #include "x86/cpuid.h"
-#include "x86/interpreter/core.h"
+#include "x86/interpreter/debugger.h"
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -30,8 +30,10 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   if (!config.model) config.model = &defaultCpuModel();
   features = offeredFeatures(*config.model);
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
-  for (Tlb& t : tlbs) std::fill(std::begin(t.page), std::end(t.page), 1);
-  std::fill(std::begin(noTlb.page), std::end(noTlb.page), 1);
+  for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
+    for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);
+    std::fill(std::begin(t->page), std::end(t->page), 1);
+  }
   resetState();
 }
 Core::~Core() {
@@ -256,12 +258,14 @@ bool Core::service() {
     exit = RunExit::WaitForSipi;
     return false;
   }
-  if (!shadow && nmiPending && !nmiBlocked) {
+  // A debugger steps through code, not into the handlers of whatever was due meanwhile.
+  const bool interruptible = !shadow && !(stepping && state.activity == Activity::Runnable);
+  if (interruptible && nmiPending && !nmiBlocked) {
     nmiPending = false;
     nmiBlocked = true;
     state.activity = Activity::Runnable;
     if (!deliver(kNMI, Source::Hardware, false, 0) && !deliverFault()) return false;
-  } else if (!shadow && interruptMaybe && (state.rflags & kIf)) {
+  } else if (interruptible && interruptMaybe && (state.rflags & kIf)) {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
@@ -284,16 +288,32 @@ RunExit Core::run() {
   const HostFpScope scope(state);
   updateMode();
   for (;;) {
-    if (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
-        (interruptMaybe && (state.rflags & kIf))) {
+    // An instruction that touched a watchpoint is executed again before anything else happens.
+    if (!watchHit && (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
+                      (interruptMaybe && (state.rflags & kIf)))) {
       if (!service()) return exit;
     }
-    const bool trap = state.rflags & kTf, single = trap || shadow;
+    const bool trap = state.rflags & kTf;
+    bool single = trap || shadow;
+    if (UNLIKELY(debugger || stepping)) {
+      if (debugger && !stepping && !watchHit && breakpointHere()) return exit = RunExit::Debug;
+      single = single || stepping || watchHit || debugPage();
+      watching = debugger && !watchHit;
+    }
     shadow = false;
     blockDead = stepHeld = false;
+    tierMode = false;
+    if (tier && !single) {
+      const SecondTier::Outcome outcome = tier->run();
+      if (outcome == SecondTier::Outcome::Leave) return exit;
+      if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
+      if (outcome != SecondTier::Outcome::Interpret) continue;
+    }
     Block* next = findBlock(single);
     if (!next) {
+      watching = watchHit = false;
       if (!deliverFault()) return exit;
+      if (stepped()) return exit;
       continue;
     }
     if (single) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
@@ -306,23 +326,39 @@ RunExit Core::run() {
       requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
       pendingLink = nullptr;
     }
+    watching = false;
     if (how == Exec::Fault) {
       icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
       state.rip += cursor->offset;
+      watchHit = fault.kind == FaultKind::Watch;
+      if (watchHit) continue;
       if (!deliverFault()) return exit;
     } else if (trap && !stepHeld && state.activity == Activity::Runnable) {
       state.dr[6] |= 1u << 14;  // BS
       raise(kDB);
       if (!deliverFault()) return exit;
     }
+    if (UNLIKELY(stepping || watchHit) && stepped()) return exit;
   }
+}
+
+/** Behind an instruction, or at the first one of a handler: whether a debugger is to hear of it. */
+bool Core::stepped() {
+  if (!stepping && !watchHit) return false;
+  if (!watchHit) debugStop = {DebugStop::Cause::Step, 0};
+  stepping = watchHit = false;
+  exit = RunExit::Debug;
+  return true;
 }
 
 namespace {
 
 class Interpreter final : public Cpu, private CodeObserver {
  public:
-  Interpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env) : core_(config, memory, env), memory_(memory) {
+  Interpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier)
+      : place_(config, memory, env), core_(place_.core), memory_(memory) {
+    if (tier) tier_ = tier(core_);
+    core_.tier = tier_.get();
     core_.startup = &startupVector;
     memory_.addObserver(this);
   }
@@ -358,6 +394,10 @@ class Interpreter final : public Cpu, private CodeObserver {
   bool readMsr(uint32_t index, uint64_t& value) noexcept override { return core_.readMsr(index, value); }
   bool writeMsr(uint32_t index, uint64_t value) noexcept override { return core_.writeMsr(index, value); }
 
+  void setDebugPoints(const DebugPoints& points) noexcept override { core_.setDebugPoints(points); }
+  void setStep(bool step) noexcept override { core_.stepping = step; }
+  DebugStop debugStop() const noexcept override { return core_.debugStop; }
+
   void request(uint32_t bits) noexcept override { core_.requests.fetch_or(bits, std::memory_order_acq_rel); }
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }
   void clearRequest(uint32_t bits) noexcept override { core_.requests.fetch_and(~bits, std::memory_order_acq_rel); }
@@ -389,14 +429,25 @@ class Interpreter final : public Cpu, private CodeObserver {
     request(kRequestInvalidateCode);
   }
 
-  Core core_;
+  /** The second tier's code runs with the stack pointer at the Core: calls and signal frames go below it. */
+  struct Place {
+    Place(const CpuConfig& config, PhysicalMemory& memory, Environment& env) : core(config, memory, env) {}
+    alignas(64) uint8_t below[32768];
+    Core core;
+  };
+  Place place_;
+  Core& core_;
+  std::unique_ptr<SecondTier> tier_;
   PhysicalMemory& memory_;
 };
 
 }  // namespace
 
 std::unique_ptr<Cpu> makeInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
-  return std::make_unique<Interpreter>(config, memory, env);
+  return std::make_unique<Interpreter>(config, memory, env, TierFactory{});
+}
+std::unique_ptr<Cpu> makeTieredCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier) {
+  return std::make_unique<Interpreter>(config, memory, env, tier);
 }
 
 }  // namespace lodge::x86
