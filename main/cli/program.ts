@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Boot, type DiskBus, type DiskFormat, type DiskKind,
+  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind,
   type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -58,6 +58,7 @@ interface MachineFlags {
   floppy: string[];
   accelerator: VmConfig['accelerator'];
   tier: VmConfig['tier'];
+  cpu: CpuModel;
   video: NonNullable<VmConfig['video']>;
 }
 
@@ -82,6 +83,7 @@ const machineOptions = (command: Command): Command =>
         .choices(['auto', 'interpreter', 'translator'])
         .default('auto'),
     )
+    .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
 function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
@@ -154,6 +156,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
+    ...(flags.cpu !== 'host' && { cpuModel: flags.cpu }),
     ...(flags.video !== 'vga' && { video: flags.video }),
   };
 }
@@ -409,7 +412,10 @@ function program(context: Context): Command {
       const { withMachine } = await import('./verbs');
       const motion = integer(-10_000, 10_000);
       const event = { type: 'mouse' as const, dx: motion(dx), dy: motion(dy), buttons: flags.buttons, wheel: 0 };
-      print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })), '');
+      print(
+        await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })),
+        '',
+      );
     });
 
   verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")

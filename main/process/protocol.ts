@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   acceleratorChoiceSchema,
+  cpuModelSchema,
   diskSchema,
   engineInfoSchema,
   gdbPortSchema,
@@ -23,6 +24,7 @@ export const machineSpecSchema = z.object({
   memoryBytes: z.int().min(1 << 20),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  cpuModel: cpuModelSchema.optional(),
   boot: z.discriminatedUnion('kind', [
     z.object({
       kind: z.literal('linux'),

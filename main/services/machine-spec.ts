@@ -58,6 +58,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     memoryBytes: config.memoryMiB * (1 << 20),
     accelerator: config.accelerator,
     tier: config.tier,
+    ...(config.cpuModel && { cpuModel: config.cpuModel }),
     boot: bootSpec(boot, layout, run),
     menuSeconds: run.menuSeconds ?? MENU_SECONDS,
     ...(run.openMenu && { openMenu: true }),
@@ -80,7 +81,8 @@ function gdbSpec(config: VmConfig, run: RunOptions): Pick<MachineSpec, 'gdb'> {
 function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {
   // Our own guest follows the Linux boot protocol.
   if (boot.kind === 'builtin') return { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' };
-  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined) return boot;
+  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined)
+    return boot;
   return { ...boot, variables: run.variables };
 }
 

@@ -104,7 +104,7 @@ export class Machine {
     let machine: Machine | undefined;
     try {
       const onWake = (): void => machine?.loop.wake();
-      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
+      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpuModel: spec.cpuModel ?? '', cpus: spec.cpus, exitBuffer, onWake }));
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
       for (const disk of spec.disks) {
         disks.push(await openDisk(disk, native));

@@ -428,6 +428,7 @@ TEST(machine_state_is_checked_and_rolled_back) {
   CHECK(owner.machine->getState(0, snapshot).empty());
   snapshot.state.rip = 0x1234;
   snapshot.state.cr8 = 9;
+  snapshot.state.xcr0 = 1;
   snapshot.msrs = {{0x10, 5000}, {0xc0000082, 0x77}};
   CHECK(owner.machine->setState(0, snapshot).empty());
   CpuSnapshot bad = snapshot;
