@@ -87,7 +87,15 @@ const CpuModel* findCpuModel(std::string_view name) {
   return nullptr;
 }
 
-FeatureSet offeredFeatures(const CpuModel& model) noexcept { return model.features & implementedFeatures(); }
+const char* cpuVendor(const CpuModel& model) noexcept { return model.vendor ? model.vendor : hostVendor(); }
+FeatureSet offeredFeatures(const CpuModel& model) noexcept {
+  FeatureSet offered = model.features & implementedFeatures();
+  if (cpuVendor(model)[0] == 'G') {
+    offered.remove(Feature::Cr8Legacy);
+    offered.remove(Feature::Sse4a);
+  }
+  return offered;
+}
 
 uint64_t cr4Allowed(const FeatureSet& f) noexcept {
   struct Bit {
@@ -120,7 +128,7 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   uint32_t &a = out[0], &b = out[1], &c = out[2], &d = out[3];
   a = b = c = d = 0;
   const CpuModel& model = *q.model;
-  const char* const vendor = model.vendor ? model.vendor : hostVendor();
+  const char* const vendor = cpuVendor(model);
   const bool intel = vendor[0] == 'G';
   const uint32_t maxBasic = model.maxBasic, maxExtended = model.maxExtended, maxHypervisor = 0x40000010, maxKvm = 0x40000101;
   // ECX is whatever it is where a leaf has no sub-leaves.
@@ -235,9 +243,7 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       a = r[0];
       c = bits(kEcx);
       d = bits(kEdx);
-      if (intel) {
-        c &= ~(1u << 4 | 1u << 6);  // CR8_LEGACY and SSE4A are AMD's
-      } else {
+      if (!intel) {
         if (q.count > 1) c |= 1 << 1;  // CMP_LEGACY
         d |= r[3] & 0x0183f3ff;        // AMD repeats the basic features that both share
       }

@@ -258,6 +258,7 @@ struct Core {
   std::vector<const FpRow*> fpRows;
   std::unordered_map<uint32_t, uint16_t> fpSpecial;
   FeatureSet features;     ///< what CPUID shows; all others are #UD
+  bool intelRules = false; ///< where the vendors' processors differ
   VexThunks vexThunks;
   const VexThunks::Entry* vexTable = nullptr;  ///< vexThunks.entries()
 
@@ -368,6 +369,9 @@ struct Core {
   uint64_t effectiveLinear(const Insn* i) const {
     return effectiveOffset(i) + (codeSize == CodeSize::k64 && i->segment < kFs ? 0 : state.seg[i->segment].base);
   }
+  /** True: the operand is not aligned to `alignment` (a power of two) and a fault is raised. That of its segment comes first for the
+   * images of FXSAVE and its kin only. */
+  bool alignmentFault(const Insn* i, unsigned alignment, unsigned size, bool write);
   /** The bytes of the memory operand, wherever they lie: host memory or scratch. nullptr: fault raised. */
   const void* slowRead(const Insn* i, unsigned size);
   /** Where to write (and, after `read`, what is there now). slowCommit() follows, and may still be abandoned. */

@@ -29,6 +29,7 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   fpTable = fpFunctions.data();
   if (!config.model) config.model = &defaultCpuModel();
   features = offeredFeatures(*config.model);
+  intelRules = cpuVendor(*config.model)[0] == 'G';
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
     for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);

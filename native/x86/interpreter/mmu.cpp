@@ -353,6 +353,12 @@ bool Core::slowCommit() {
   return true;
 }
 
+bool Core::alignmentFault(const Insn* i, unsigned alignment, unsigned size, bool write) {
+  if (!(effectiveLinear(i) & (alignment - 1))) return false;
+  uint64_t linear;
+  if (size <= 32 || linearAddress(i->segment, effectiveOffset(i), size, write, linear)) raise(kGP, 0);
+  return true;
+}
 const void* Core::slowRead(const Insn* i, unsigned size) {
   uint64_t linear;
   if (!linearAddress(i->segment, effectiveOffset(i), size, false, linear)) return nullptr;

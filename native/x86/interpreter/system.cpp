@@ -491,15 +491,18 @@ Handler bindSystem(const Binding& b) {
     case Op::Hlt:
       return ending<ring0<hlt>>;
     case Op::MovFromCr:
-      numbers();
-      return plain<ring0<movFromCr>>;
     case Op::MovToCr:
+      // A register that does not exist comes before the privilege.
+      if (d.reg == 1 || (d.reg > 4 && d.reg != 8)) return undefinedHandler;
       numbers();
-      return ending<ring0<movToCr>>;
+      if (d.op == Op::MovToCr) return ending<ring0<movToCr>>;
+      return plain<ring0<movFromCr>>;
     case Op::MovFromDr:
+      if (d.reg >= 8) return undefinedHandler;
       numbers();
       return plain<ring0<movFromDr>>;
     case Op::MovToDr:
+      if (d.reg >= 8) return undefinedHandler;
       numbers();
       return ending<ring0<movToDr>>;
     case Op::Clts:
