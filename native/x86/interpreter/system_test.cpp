@@ -476,5 +476,24 @@ TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
   }
 }
 
+TEST(chainedVexInstructionsUseNoStack) {
+  const CpuModel* const model = findCpuModel("");
+  if (!model || !offeredFeatures(*model).has(Feature::Avx)) {
+    std::fprintf(stderr, "skipped: this host has no AVX\n");
+    return;
+  }
+  Guest g;
+  g.enter64(0x11000);
+  g.state().cr4 |= 1u << 18;
+  g.state().xcr0 = 7;
+  g.cpu->stateChanged();
+  g.state().gpr[kRcx] = 500'000;
+  g.state().gpr[kRbx] = 0x12000;
+  // again: vaddps xmm0,xmm0,xmm1; vaddps xmm0,xmm0,[rbx]; vmovlps [rbx],xmm0; loop again; hlt
+  g.code(0x11000, {0xc5, 0xf8, 0x58, 0xc1, 0xc5, 0xf8, 0x58, 0x03, 0xc5, 0xf8, 0x13, 0x03, 0xe2, 0xf2, 0xf4});
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRcx], 0u);
+}
+
 }  // namespace
 }  // namespace lodge::x86
