@@ -131,7 +131,9 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   const char* const vendor = cpuVendor(model);
   const bool intel = vendor[0] == 'G';
   const uint32_t maxBasic = model.maxBasic, maxExtended = model.maxExtended, maxHypervisor = 0x40000010, maxKvm = 0x40000101;
-  const auto bits = [&](CpuidRegister reg) { return featureBits(q, q.leaf, q.subleaf, reg); };
+  // Only these leaves look at ECX, which holds anything when a guest asks for the others.
+  const unsigned subleaf = q.leaf == 7 || q.leaf == 0xd ? q.subleaf : 0;
+  const auto bits = [&](CpuidRegister reg) { return featureBits(q, q.leaf, subleaf, reg); };
   const auto vendorText = [&] {
     std::memcpy(&b, vendor, 4);
     std::memcpy(&d, vendor + 4, 4);
