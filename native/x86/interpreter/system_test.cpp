@@ -460,6 +460,14 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
   cpuidLookup({1, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[1] >> 24, 3u);
   CHECK_EQ(r[1] >> 16 & 0xff, 4u);
+  // Most leaves take no notice of ECX.
+  for (const uint32_t leaf : {1u, 0x80000001u}) {
+    uint32_t other[4];
+    cpuidLookup({leaf, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
+    cpuidLookup({leaf, 0xdeadbeef, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, other);
+    for (unsigned i = 0; i < 4; ++i) CHECK_EQ(r[i], other[i]);
+    CHECK(r[3] != 0 && r[2] != 0);
+  }
   cpuidLookup({0xb, 1, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[0], 2u);
   CHECK_EQ(r[1], 4u);
