@@ -50,6 +50,7 @@ interface MachineFlags {
   module: string[];
   memory: number;
   cpus: number;
+  cpuCap?: number;
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
@@ -71,6 +72,7 @@ const machineOptions = (command: Command): Command =>
     .option('--module <file[=command line]>', 'a further file for a multiboot or PVH kernel; may be repeated', collect, [])
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
+    .option('--cpu-cap <percent>', 'of a host processor that each of them may use', integer(1, 100))
     .option('--disk <file[,bus=virtio|ide|ahci][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .option('--cdrom <file>', 'ISO image in a disc drive; may be repeated', collect, [])
     .option('--floppy <file[,readonly]>', 'image in a floppy drive; twice at most', collect, [])
@@ -150,6 +152,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     os: builtin || flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
+    ...(flags.cpuCap !== undefined && { cpuCap: flags.cpuCap }),
     memoryMiB: flags.memory,
     boot,
     disks: flags.boot ? inBootOrder(disks, flags.boot) : disks,

@@ -186,6 +186,7 @@ export class Machine {
   async start(): Promise<boolean> {
     const { native, spec } = this.parts;
     native.start();
+    if (spec.cpuCap !== undefined) native.setCpuCap(spec.cpuCap);
     await this.boot();
     if (spec.gdb) this.gdb = await GdbServer.listen(spec.gdb.port, this.debugTarget());
     if (this.state !== 'off') {
@@ -232,6 +233,11 @@ export class Machine {
       await this.boot();
       if (this.state === 'running') this.letRun();
     });
+  }
+
+  /** Percent of a host processor each of the guest's may use, from now on. */
+  setCpuCap(percent: number): void {
+    if (this.state !== 'ended') this.parts.native.setCpuCap(percent);
   }
 
   powerButton(): void {

@@ -64,11 +64,17 @@ void Vcpu::stopRunning() noexcept {
   if (__atomic_exchange_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST) == 0 && started()) pthread_kill(thread(), kickSignal());
 }
 
+void Vcpu::nmi() noexcept {
+  nmiWanted_.store(true, std::memory_order_seq_cst);
+  stopRunning();  // enter() finds no reason to stay
+}
+
 void Vcpu::mayRun() noexcept { __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST); }
 bool Vcpu::stopWanted() const noexcept { return __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) != 0; }
 
 void Vcpu::run() noexcept {
   while (machine_.enter(*this)) {
+    if (nmiWanted_.exchange(false, std::memory_order_seq_cst)) call(fd_, KVM_NMI, 0ul);
     const int result = ioctl(fd_.get(), KVM_RUN, nullptr) < 0 ? -errno : 0;
     // Whatever KVM_RUN says, it has completed the access of the exit before.
     unfinished_ = false;
@@ -292,6 +298,7 @@ void Vcpu::thaw(uint64_t now) noexcept {
 
 Error Vcpu::reset() {
   timers_ = {};
+  nmiWanted_.store(false, std::memory_order_relaxed);
   return powerOn_.write(fd_);
 }
 

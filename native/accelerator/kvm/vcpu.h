@@ -26,6 +26,9 @@ class Vcpu final : public VcpuThread {
   void goOn(Go how) noexcept override;
   VcpuStats stats() noexcept override;
 
+  /** Any thread: an NMI, taken by its own thread, as only that one may speak to a processor that runs. */
+  void nmi() noexcept;
+
   // The rest only while no thread is in KVM_RUN with this processor.
   /** Its TSC and timers stand still from host TSC `now`; thaw() lets them go on as if no time had passed. New ones are frozen. */
   void freeze(uint64_t now) noexcept;
@@ -67,6 +70,7 @@ class Vcpu final : public VcpuThread {
   bool step_ = false;
   bool unfinished_ = false;
   std::atomic<uint64_t> exits_{0};
+  std::atomic<bool> nmiWanted_{false};
 };
 
 }  // namespace lodge::kvm
