@@ -39,7 +39,7 @@ describe('Debian’s kernel', () => {
 describe('the boot order', () => {
   const disk = (context: TestContext): string[] => [
     '--disk',
-    medium(context, 'syslinux.img'),
+    ownMedium(context, 'syslinux.img'),
     '--cdrom',
     medium(context, 'grub-rescue.iso'),
   ];
