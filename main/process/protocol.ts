@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   acceleratorChoiceSchema,
+  cpuModelSchema,
   diskSchema,
   engineInfoSchema,
   gdbPortSchema,
@@ -23,6 +24,7 @@ export const machineSpecSchema = z.object({
   memoryBytes: z.int().min(1 << 20),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  cpuModel: cpuModelSchema.optional(),
   boot: z.discriminatedUnion('kind', [
     z.object({
       kind: z.literal('linux'),
@@ -58,6 +60,10 @@ export const machineSpecSchema = z.object({
   menuSeconds: z.number().min(0).max(60).optional(),
   /** Absent: 'vga'. */
   video: videoSchema.optional(),
+  /** The boot menu comes without its key, where firmware can do that. */
+  openMenu: z.boolean().optional(),
+  /** Id of the disk or disc to start from first, until the first reset. */
+  bootFirst: z.string().optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
   /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */

@@ -104,7 +104,7 @@ export class Machine {
     let machine: Machine | undefined;
     try {
       const onWake = (): void => machine?.loop.wake();
-      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
+      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpuModel: spec.cpuModel ?? '', cpus: spec.cpus, exitBuffer, onWake }));
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
       for (const disk of spec.disks) {
         disks.push(await openDisk(disk, native));
@@ -139,6 +139,8 @@ export class Machine {
       video: spec.video ?? 'vga',
       bios: spec.boot.kind === 'firmware' && !firmware,
       menuSeconds: spec.menuSeconds ?? 0,
+      openMenu: spec.openMenu ?? false,
+      ...(spec.bootFirst !== undefined && { bootFirst: spec.bootFirst }),
       ...(firmware && { flash: firmware }),
       ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),

@@ -11,6 +11,7 @@
 
 #include "memory/physical_memory.h"
 #include "x86/debug.h"
+#include "x86/cpuid.h"
 #include "x86/state.h"
 
 namespace lodge {
@@ -61,6 +62,7 @@ enum class Go : uint8_t { Run, Step, Hold };
 
 struct MachineConfig {
   unsigned cpus = 1;
+  const x86::CpuModel* cpuModel = nullptr;  ///< null: the default
   /** `cpus` exit records, alive as long as the machine. */
   uint8_t* exitRecords = nullptr;
   /** Any thread: the owner should call serve() soon. Not called again before it has. */
@@ -98,6 +100,9 @@ class Machine {
 
   /** Only while paused. Replaces those before. An Error when this accelerator cannot watch for so many. */
   virtual Error setDebugPoints(const x86::DebugPoints& points) = 0;
+
+  /** Of a host processor each vCPU may use at most so many percent, 1–100. The guest's clock goes on; Error where it cannot be done. */
+  virtual Error setCpuCap(unsigned percent) = 0;
 
   virtual Error getState(unsigned vcpu, CpuSnapshot& out) = 0;
   virtual Error setState(unsigned vcpu, const CpuSnapshot& in) = 0;

@@ -38,7 +38,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(fileRead),    METHOD(fileWrite),    METHOD(fileZero),       METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
-                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints)});
+                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap)});
 #undef METHOD
 }
 
@@ -62,6 +62,11 @@ MachineObject::MachineObject(Info info) : Napi::ObjectWrap<MachineObject>(info) 
 
   MachineConfig config;
   config.cpus = cpus_;
+  if (const Napi::Value model = options.Get("cpuModel"); !model.IsUndefined()) {
+    const std::string name = text(model, "cpuModel");
+    config.cpuModel = x86::findCpuModel(name);
+    if (config.cpuModel == nullptr) fail(env, "There is no processor model called " + name + ".");
+  }
   config.exitRecords = static_cast<uint8_t*>(records.Data());
   config.wake = [this] { wake_.NonBlockingCall(); };
   Error error;
@@ -336,6 +341,10 @@ void MachineObject::resume(Info info) {
 }
 void MachineObject::reset(Info info) { check(info.Env(), machine(info).reset()); }
 void MachineObject::destroy(Info) { end(); }
+
+void MachineObject::setCpuCap(Info info) {
+  check(info.Env(), machine(info).setCpuCap(static_cast<unsigned>(integer(info[0], "percent", 100))));
+}
 
 void MachineObject::setDebugPoints(Info info) {
   const Napi::Object from = object(info[0], "points");

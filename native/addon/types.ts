@@ -43,6 +43,8 @@ export interface MachineOptions {
   accelerator: AcceleratorKind;
   /** Ignored by kvm. 'auto' is the fastest tier this build has. */
   tier: 'auto' | Tier;
+  /** Processor model (see `CpuModel.name`); '' or absent: what this computer's processor has. */
+  cpuModel?: string;
   cpus: number;
   /**
    * Exit records, allocated by JS and written by the vCPU threads: EXIT_STRIDE bytes a vCPU. See `Exit`.
@@ -159,6 +161,12 @@ export interface NativeMachine {
   /** Ends the threads (waits for them, at most milliseconds; a vCPU waiting on an exit is abandoned) and frees all. */
   destroy(): void;
 
+  /**
+   * Each vCPU may use so many percent of a host processor, 1–100 (100: no cap), from now on; at any time. Guest time is not slowed
+   * down: what is withheld is told to guests that ask as steal time.
+   */
+  setCpuCap(percent: number): void;
+
   /** Only while paused; replaces all that were set before. Throws when the accelerator cannot watch for so many, and then watches for none. */
   setDebugPoints(points: DebugPoints): void;
 
@@ -242,8 +250,11 @@ export interface CpuState {
   /** dr0–dr3, dr6, dr7 */
   dr: bigint[];
   efer: bigint;
-  /** XSAVE-less: the 512-byte FXSAVE64 image. */
+  /** x87, MMX and SSE: the 512-byte FXSAVE64 image. */
   fxsave: Uint8Array;
+  /** Upper halves of YMM0–15, 16 bytes each. */
+  ymmHigh: Uint8Array;
+  xcr0: bigint;
   /** Every other MSR the engine stores, by decimal index. */
   msrs: Record<string, bigint>;
   /** 'runnable', 'halted', or an AP still waiting for SIPI. */

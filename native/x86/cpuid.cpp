@@ -228,8 +228,9 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       std::memcpy(&d, "M\0\0\0", 4);
       return;
     case 0x40000101:
-      a = 1 << 3 | 1 << 24;
-      return;  // clock by the MSRs at 4B564D00h, stable
+      // What paravirt.cpp has: no delay after port accesses, clock, steal time, PV EOI, kick, TLB flush; the clock is stable.
+      a = 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 24;
+      return;
     case 0x80000000:
       a = maxExtended;
       if (!intel) vendorText();

@@ -19,7 +19,7 @@ export const resetState = (): CpuState => {
     rip: 0xfff0n, rflags: 2n, gpr: new Array<bigint>(16).fill(0n),
     segments: { es: segment(), cs: segment(), ss: segment(), ds: segment(), fs: segment(), gs: segment(), ldtr: segment(), tr: segment() },
     gdtr: { base: 0n, limit: 0xffff }, idtr: { base: 0n, limit: 0xffff },
-    cr0: 0x60000010n, cr2: 0n, cr3: 0n, cr4: 0n, cr8: 0n, dr: [0n, 0n, 0n, 0n, 0n, 0n], efer: 0n, fxsave: new Uint8Array(512), msrs: {},
+    cr0: 0x60000010n, cr2: 0n, cr3: 0n, cr4: 0n, cr8: 0n, dr: [0n, 0n, 0n, 0n, 0n, 0n], efer: 0n, fxsave: new Uint8Array(512), ymmHigh: new Uint8Array(256), xcr0: 1n, msrs: {},
     activity: 'runnable',
   }; // prettier-ignore
 };

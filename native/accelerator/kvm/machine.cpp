@@ -20,12 +20,12 @@ constexpr uint32_t kMsiNmi = 4 << 8;
 std::unique_ptr<Machine> KvmMachine::create(const MachineConfig& config, Error& error) {
   if (error = checkCpus(config.cpus); !error.empty()) return nullptr;
   std::unique_ptr<KvmMachine> machine(new KvmMachine(config));
-  error = machine->build(config.cpus);
+  error = machine->build(config.cpus, config.cpuModel);
   if (!error.empty()) return nullptr;
   return machine;
 }
 
-Error KvmMachine::build(unsigned cpus) {
+Error KvmMachine::build(unsigned cpus, const x86::CpuModel* model) {
   Error error;
   device_ = openDevice(error);
   if (!device_) return error;
@@ -52,7 +52,7 @@ Error KvmMachine::build(unsigned cpus) {
   slots_ = std::make_unique<Slots>(vm_, *memory_, slots > 0 ? static_cast<unsigned>(slots) : 32);
   for (unsigned i = 0; i < cpus; ++i) {
     vcpus_.push_back(std::make_unique<Vcpu>(*this, i));
-    if (error = vcpu(i).open(device_, vm_, cpus); !error.empty()) return error;
+    if (error = vcpu(i).open(device_, vm_, cpus, model); !error.empty()) return error;
   }
   return {};
 }

@@ -39,7 +39,7 @@ Vcpu::~Vcpu() {
   if (run_ != nullptr) munmap(run_, runBytes_);
 }
 
-Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count) {
+Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count, const x86::CpuModel* model) {
   const int fd = call(vm, KVM_CREATE_VCPU, static_cast<unsigned long>(index_));
   if (fd < 0) return hostError("KVM cannot make a virtual processor", fd);
   fd_ = Descriptor(fd);
@@ -51,7 +51,7 @@ Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count)
   if (const int result = allowKicks(fd_); result < 0) return hostError("KVM refuses a signal mask", result);
   const int khz = call(fd_, KVM_GET_TSC_KHZ);
   if (khz <= 0) return "KVM does not know how fast its processors' clocks run.";
-  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000); !error.empty()) return error;
+  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000, model); !error.empty()) return error;
   if (Error error = powerOn_.read(device, fd_); !error.empty()) return error;
   stopRunning();  // as the machine starts paused
   return {};
@@ -132,7 +132,7 @@ std::string Vcpu::failure() const {
 VcpuStats Vcpu::stats() noexcept {
   VcpuStats out;
   // A halted processor waits inside KVM_RUN, which tells nobody; nor does KVM count instructions.
-  out.cpuSeconds = VcpuThread::cpuSeconds();
+  out.cpuSeconds = cpuSeconds();
   out.exits = exits_.load(std::memory_order_relaxed);
   return out;
 }

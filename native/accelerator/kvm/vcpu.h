@@ -16,7 +16,7 @@ class Vcpu final : public VcpuThread {
   Vcpu(KvmMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
   ~Vcpu() override;
 
-  Error open(const Descriptor& device, const Descriptor& vm, unsigned count);
+  Error open(const Descriptor& device, const Descriptor& vm, unsigned count, const x86::CpuModel* model);
 
   // VcpuThread. Stopping: KVM_RUN returns soon, and its every call from now on at once.
   void stopRunning() noexcept override;

@@ -14,6 +14,7 @@ std::unique_ptr<Machine> SoftwareMachine::create(const MachineConfig& config, co
     x86::CpuConfig cpu;
     cpu.index = i;
     cpu.count = config.cpus;
+    cpu.model = config.cpuModel;
     cpu.tscHz = hostTscHz();
     Vcpu& vcpu = machine->vcpu(i);
     vcpu.setCpu(factory(cpu, *machine->memory_, vcpu));

@@ -308,14 +308,27 @@ struct Core {
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
   uint64_t tscAdjust = 0;
 
-  // KVM clock (paravirt.cpp).
+  // Paravirtualization (paravirt.cpp).
   uint64_t clockMsr = 0;         ///< guest-physical address | enabled
   uint64_t systemTimeBase = 0;   ///< nanoseconds at systemTimeTsc
   uint64_t systemTimeTsc = 0;
+  uint64_t stealMsr = 0;         ///< guest-physical address | enabled
+  uint64_t stealBase = 0;        ///< Environment::stolenTime() when the guest began to count, less what it had counted
+  uint64_t stealPublishedTsc = 0;
+  uint64_t pvEoiMsr = 0;
+  bool kicked = false;           ///< the next HLT ends at once
   uint64_t systemTime();
   void publishClock();
   void publishWallClock(Gpa gpa);
   void tscJumps(uint64_t value);
+  bool readKvmMsr(uint32_t index, uint64_t& value) const;
+  bool writeKvmMsr(uint32_t index, uint64_t value);
+  void resetParavirt();
+  /** Before the guest runs, and behind: it is told which processors do not run. */
+  void paravirtEnter();
+  void paravirtLeave();
+  void publishSteal();
+  int64_t hypercall(uint64_t number, const uint64_t (&arguments)[4]);
 
   Core(const CpuConfig& config, PhysicalMemory& memory, Environment& env);
   ~Core();

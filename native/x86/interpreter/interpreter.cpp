@@ -67,7 +67,7 @@ void Core::resetState() {
   state.mxcsr = 0x1f80;
   state.activity = config.index == 0 ? Activity::Runnable : Activity::WaitForSipi;
   storedMsrs.clear();
-  clockMsr = 0;
+  resetParavirt();
   cpl = 0;
   shadow = interruptMaybe = nmiBlocked = nmiPending = false;
   fault = FaultInfo{};
@@ -250,6 +250,11 @@ bool Core::service() {
     state.activity = Activity::Runnable;
     updateMode();
   }
+  if (r & kRequestKick) kicked = true;
+  if (kicked && state.activity == Activity::Halted) {
+    kicked = false;
+    state.activity = Activity::Runnable;
+  }
   if (r & kRequestNmi) nmiPending = true;
   if (r & kRequestInterrupt) interruptMaybe = true;
   if (r & kRequestStop) {
@@ -271,6 +276,7 @@ bool Core::service() {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
+      publishSteal();
       state.activity = Activity::Runnable;
       if (!deliver(static_cast<uint8_t>(vector), Source::Hardware, false, 0) && !deliverFault()) return false;
     }
@@ -383,7 +389,9 @@ class Interpreter final : public Cpu, private CodeObserver {
   }
   RunExit run() noexcept override {
     core_.runner.store(currentThread(), std::memory_order_relaxed);
+    core_.paravirtEnter();
     const RunExit exit = core_.run();
+    if (exit == RunExit::Halted) core_.paravirtLeave();
     core_.runner.store(0, std::memory_order_relaxed);
     materialise();
     return exit;

@@ -29,10 +29,10 @@ import { OsIcon } from '../../components/os-icon';
 import { CpuField, MemoryField } from '../../components/resource-fields';
 import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
-import { predictEngine } from '../../model/engine';
+import { CPU_MODEL_LABEL, predictEngine } from '../../model/engine';
 import { changedFields, configOf, validateSettings } from '../../model/settings';
 import { driveProblems } from '../../model/storage';
-import { LodgeError, type Vm, type VmConfig } from '../../model/types';
+import { CPU_MODELS, LodgeError, type CpuModel, type Vm, type VmConfig } from '../../model/types';
 import { BootTab } from './boot-tab';
 import { DisplayTab } from './display-tab';
 import { StorageTab, type PendingDisk } from './storage-tab';
@@ -315,6 +315,16 @@ function AdvancedTab({ config, change, hardware, gdbError }: TabProps & { gdbErr
           { value: 'interpreter', label: 'Interpreter' },
           { value: 'translator', label: 'Translator' },
         ]}
+      />
+      <NativeSelect
+        label="Processor model"
+        description="Old systems may want an old processor; a machine that moves between computers wants one that both have."
+        value={config.cpuModel ?? 'host'}
+        onChange={(e) => {
+          const model = e.currentTarget.value as CpuModel;
+          change({ cpuModel: model === 'host' ? undefined : model });
+        }}
+        data={[...CPU_MODELS].reverse().map((value) => ({ value, label: CPU_MODEL_LABEL[value] }))}
       />
       <div className={classes.verdict} data-bad={!engine.usable || undefined}>
         <Text size="sm" fw={600}>
