@@ -123,6 +123,7 @@ export class FakeNative implements NativeMachine {
   async fileZero(): Promise<boolean> {
     return false;
   }
+  setCpuCap(): void {}
   setIrq(gsi: number, level: boolean): void {
     this.irqs.push([gsi, level]);
   }
