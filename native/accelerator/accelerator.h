@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "memory/physical_memory.h"
+#include "x86/debug.h"
 #include "x86/state.h"
 
 namespace lodge {
@@ -35,12 +36,13 @@ struct CpuSnapshot {
 };
 
 struct Event {
-  enum class Kind : uint8_t { Doorbell, Paused, Stopped };
+  enum class Kind : uint8_t { Doorbell, Paused, Stopped, Debug };
   Kind kind = Kind::Paused;
   uint32_t doorbell = 0;  ///< Doorbell: its id and the value written
   uint64_t value = 0;
-  unsigned vcpu = 0;      ///< Stopped: who, why, and its state at that moment
-  bool tripleFault = false;
+  unsigned vcpu = 0;      ///< Stopped and Debug: who
+  x86::DebugStop debug;   ///< Debug: why
+  bool tripleFault = false;  ///< Stopped: why, and the state at that moment
   std::string message;
   std::shared_ptr<const CpuSnapshot> snapshot;
 };
@@ -53,6 +55,9 @@ struct VcpuStats {
 };
 
 enum class DoorbellKind : uint8_t { Mmio, Port };
+
+/** How a parked vCPU goes on. Step: one instruction, then a Debug event; interrupts wait, unless the processor is halted. */
+enum class Go : uint8_t { Run, Step, Hold };
 
 struct MachineConfig {
   unsigned cpus = 1;
@@ -84,10 +89,15 @@ class Machine {
 
   virtual Error start() = 0;
   virtual void pause() = 0;
-  virtual void resume() = 0;
+  /** `how`: a vCPU each; those that are not named run. Only one that all are parked for (a pause that was waited for) may hold or step. */
+  virtual void resume(const std::vector<Go>& how) = 0;
+  void resume() { resume({}); }
   virtual Error reset() = 0;
   /** Ends the threads. Every other call afterwards is an Error or does nothing. */
   virtual void destroy() = 0;
+
+  /** Only while paused. Replaces those before. An Error when this accelerator cannot watch for so many. */
+  virtual Error setDebugPoints(const x86::DebugPoints& points) = 0;
 
   virtual Error getState(unsigned vcpu, CpuSnapshot& out) = 0;
   virtual Error setState(unsigned vcpu, const CpuSnapshot& in) = 0;

@@ -15,6 +15,11 @@ void check(Napi::Env env, const Error& error) {
   if (!error.empty()) throw Napi::Error::New(env, error);
 }
 
+constexpr const char* kDebugCauses[] = {"breakpoint", "watchpoint", "step"};
+/** Each access to a watched page is slow: more is not a watchpoint. */
+constexpr uint32_t kMaxWatchBytes = 1 << 16;
+constexpr const char* kGoNames[] = {"run", "step", "hold"};
+
 const Accelerator* findAccelerator(const std::string& kind) {
   for (const Accelerator* accelerator : accelerators()) {
     if (kind == accelerator->kind()) return accelerator;
@@ -313,9 +318,40 @@ void MachineObject::start(Info info) {
 }
 
 void MachineObject::pause(Info info) { machine(info).pause(); }
-void MachineObject::resume(Info info) { machine(info).resume(); }
+void MachineObject::resume(Info info) {
+  std::vector<Go> how;
+  if (!info[0].IsUndefined()) {
+    if (!info[0].IsArray()) fail(info.Env(), "how must be an array.");
+    const Napi::Array given = info[0].As<Napi::Array>();
+    if (given.Length() > cpus_) fail(info.Env(), "how has more entries than there are processors.");
+    for (uint32_t i = 0; i < given.Length(); ++i) {
+      const std::string name = text(given.Get(i), "how");
+      unsigned go = 0;
+      while (go < std::size(kGoNames) && name != kGoNames[go]) ++go;
+      if (go == std::size(kGoNames)) fail(info.Env(), "how must be of 'run', 'step' and 'hold'.");
+      how.push_back(static_cast<Go>(go));
+    }
+  }
+  machine(info).resume(how);
+}
 void MachineObject::reset(Info info) { check(info.Env(), machine(info).reset()); }
 void MachineObject::destroy(Info) { end(); }
+
+void MachineObject::setDebugPoints(Info info) {
+  const Napi::Object from = object(info[0], "points");
+  x86::DebugPoints points;
+  if (!from.Get("breakpoints").IsArray() || !from.Get("watchpoints").IsArray()) fail(info.Env(), "points must have two arrays.");
+  const Napi::Array breakpoints = from.Get("breakpoints").As<Napi::Array>(), watchpoints = from.Get("watchpoints").As<Napi::Array>();
+  for (uint32_t i = 0; i < breakpoints.Length(); ++i) points.breakpoints.push_back(bigint(breakpoints.Get(i), "A breakpoint"));
+  for (uint32_t i = 0; i < watchpoints.Length(); ++i) {
+    const Napi::Object watch = object(watchpoints.Get(i), "A watchpoint");
+    const auto size = static_cast<uint32_t>(integer(watch.Get("bytes"), "bytes", kMaxWatchBytes));
+    if (size == 0) fail(info.Env(), "A watchpoint has at least one byte.");
+    points.watchpoints.push_back({bigint(watch.Get("address"), "address"), size, boolean(watch.Get("onRead"), "onRead"),
+                                  boolean(watch.Get("onWrite"), "onWrite")});
+  }
+  check(info.Env(), machine(info).setDebugPoints(points));
+}
 
 Napi::Value MachineObject::getCpuState(Info info) {
   CpuSnapshot snapshot;
@@ -350,6 +386,12 @@ Napi::Value MachineObject::takeEvents(Info info) {
         item.Set("type", "doorbell");
         item.Set("id", Napi::Number::New(env, event.doorbell));
         item.Set("value", Napi::Number::New(env, static_cast<double>(event.value)));
+        break;
+      case Event::Kind::Debug:
+        item.Set("type", "debug");
+        item.Set("vcpu", Napi::Number::New(env, event.vcpu));
+        item.Set("cause", kDebugCauses[static_cast<unsigned>(event.debug.cause)]);
+        item.Set("address", Napi::BigInt::New(env, event.debug.address));
         break;
       case Event::Kind::Paused: item.Set("type", "paused"); break;
       case Event::Kind::Stopped:

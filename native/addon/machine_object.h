@@ -48,6 +48,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void destroy(Info info);
   Napi::Value getCpuState(Info info);
   void setCpuState(Info info);
+  void setDebugPoints(Info info);
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);

@@ -148,12 +148,19 @@ export interface NativeMachine {
   start(): void;
   /** Asks every vCPU to park at an instruction boundary; a 'paused' event follows. Idempotent. */
   pause(): void;
-  /** Lets parked vCPUs run. Guest TSC and timers continue from where they were paused. */
-  resume(): void;
+  /**
+   * Lets parked vCPUs run. Guest TSC and timers continue from where they were paused. `how` (a vCPU each; the rest run) is for
+   * debuggers, and only after a 'paused', 'debug' or 'stopped' event: 'step' executes one instruction and then gives a 'debug'
+   * event, with interrupts held back unless the vCPU is halted; 'hold' leaves a vCPU parked.
+   */
+  resume(how?: Go[]): void;
   /** Only while paused or before start: every vCPU and native device back to its reset state. RAM is untouched. */
   reset(): void;
   /** Ends the threads (waits for them, at most milliseconds; a vCPU waiting on an exit is abandoned) and frees all. */
   destroy(): void;
+
+  /** Only while paused; replaces all that were set before. Throws when the accelerator cannot watch for so many, and then watches for none. */
+  setDebugPoints(points: DebugPoints): void;
 
   /** Only while paused. Unknown or impossible values throw and change nothing. */
   getCpuState(vcpu: number): CpuState;
@@ -166,6 +173,14 @@ export interface NativeMachine {
   serve(completed: number, spinMicros: number): number;
   takeEvents(): NativeEvent[];
   stats(): MachineStats;
+}
+
+export type Go = 'run' | 'step' | 'hold';
+
+/** Linear addresses. A vCPU stops before the instruction at a breakpoint, and behind the one that touched a watchpoint. */
+export interface DebugPoints {
+  breakpoints: bigint[];
+  watchpoints: { address: bigint; bytes: number; onRead: boolean; onWrite: boolean }[];
 }
 
 export interface PixelRect {
@@ -186,6 +201,8 @@ export interface PixelRect {
 export type NativeEvent =
   | { type: 'doorbell'; id: number; value: number }
   | { type: 'paused' }
+  /** A debugger's point was met, or a step is done; all vCPUs are parked. `address`: of the breakpoint or watchpoint. */
+  | { type: 'debug'; vcpu: number; cause: 'breakpoint' | 'watchpoint' | 'step'; address: bigint }
   /** A vCPU cannot go on; all vCPUs are parked. Triple fault: `state` is the state at the fault. */
   | { type: 'stopped'; vcpu: number; reason: 'tripleFault' | 'internalError'; message: string; state: CpuState };
 

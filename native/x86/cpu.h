@@ -11,6 +11,7 @@
 #include <string>
 
 #include "memory/physical_memory.h"
+#include "x86/debug.h"
 #include "x86/state.h"
 
 namespace lodge::x86 {
@@ -61,6 +62,7 @@ enum class RunExit : uint8_t {
   WaitForSipi,  ///< INIT was taken on an AP: sleep until kRequestStartup
   Abandoned,    ///< an Environment call said so
   TripleFault,
+  Debug,        ///< a debugger's point or step: debugStop()
   InternalError,  ///< a bug in Lodge; message()
 };
 
@@ -92,6 +94,15 @@ class Cpu {
   virtual void stateChanged() noexcept = 0;
   virtual bool readMsr(uint32_t index, uint64_t& value) noexcept = 0;
   virtual bool writeMsr(uint32_t index, uint64_t value) noexcept = 0;
+
+  /** Only while not in run(). */
+  virtual void setDebugPoints(const DebugPoints& points) noexcept = 0;
+  /**
+   * The next run() ends as RunExit::Debug behind one instruction, or at the first one of an exception's handler. Interrupts wait
+   * meanwhile, unless the processor is halted.
+   */
+  virtual void setStep(bool step) noexcept = 0;
+  virtual DebugStop debugStop() const noexcept = 0;
 
   // Any thread.
   virtual void request(uint32_t requests) noexcept = 0;

@@ -570,3 +570,40 @@ TEST(kvm_second_processor_starts_by_sipi) {
   CHECK(owner.serveUntil([&] { return owner.exits == 1; }));
   CHECK_EQ(cs, 0x800);
 }
+
+TEST(kvm_breakpoints_watchpoints_and_steps) {
+  if (!present()) return;
+  Owner owner;
+  // 7C00: inc ax; inc bx; mov [6000h], ax; inc bx; jmp 7C08
+  owner.load({0x40, 0x43, 0xa3, 0x00, 0x60, 0x43, 0x90, 0x90, 0xeb, 0xfe});
+  CHECK_OK(owner.machine->setDebugPoints({{0x7c01}, {{0x6000, 2, false, true}}}));
+  CHECK_OK(owner.machine->start());
+  const auto goOn = [&](Go how) {
+    const size_t before = owner.events.size();
+    owner.machine->resume({how});
+    CHECK(owner.serveUntil([&] { return owner.events.size() > before; }));
+    return owner.events.back();
+  };
+  Event event = goOn(Go::Run);
+  CHECK(event.kind == Event::Kind::Debug && event.debug.cause == x86::DebugStop::Cause::Breakpoint);
+  CHECK_EQ(event.debug.address, 0x7c01u);
+  CHECK_EQ(owner.state().state.rip, 0x7c01u);
+  CHECK_OK(owner.machine->setDebugPoints({{}, {{0x6000, 2, false, true}}}));
+  event = goOn(Go::Step);
+  CHECK(event.kind == Event::Kind::Debug && event.debug.cause == x86::DebugStop::Cause::Step);
+  CHECK_EQ(owner.state().state.rip, 0x7c02u);
+  // A KVM that emulates instructions has no hardware to notice accesses to data.
+  if (kvmAccelerator().probe().available) {
+    event = goOn(Go::Run);
+    CHECK(event.kind == Event::Kind::Debug && event.debug.cause == x86::DebugStop::Cause::Watchpoint);
+    CHECK_EQ(event.debug.address, 0x6000u);
+    CHECK_EQ(owner.state().state.rip, 0x7c05u);
+  } else {
+    std::fprintf(stderr, "KVM watchpoints not tested: %s\n", kvmAccelerator().probe().reason.c_str());
+  }
+  CHECK(!owner.machine->setDebugPoints({{1, 2, 3}, {{0x6001, 4, true, true}}}).empty());
+  CHECK_OK(owner.machine->setDebugPoints({{1, 2, 3}, {{0x6008, 8, true, true}}}));
+  CHECK_OK(owner.machine->setDebugPoints({}));
+  owner.machine->resume();
+  CHECK(owner.pause());
+}

@@ -1,20 +1,12 @@
 #include "accelerator/kvm/machine.h"
 
 #include <linux/kvm.h>
-#include <sched.h>
-#include <time.h>
 #include <x86intrin.h>
 
-#include <cstring>
-
-#include "accelerator/cpu_state.h"
 #include "accelerator/kvm/signal.h"
 
 namespace lodge::kvm {
 namespace {
-
-constexpr const char* kDestroyed = "The machine has been destroyed.";
-constexpr const char* kNotPaused = "The machine must be paused for this.";
 
 constexpr unsigned kIoApicPins = 24, kIsaInterrupts = 16;
 /** The 8254's channel 0 in no mode, as before a guest first programs it: KVM then runs no timer for it. */
@@ -26,10 +18,7 @@ constexpr uint32_t kMsiNmi = 4 << 8;
 }  // namespace
 
 std::unique_ptr<Machine> KvmMachine::create(const MachineConfig& config, Error& error) {
-  if (config.cpus == 0 || config.cpus > kMaxCpus) {
-    error = "A machine has between 1 and " + std::to_string(kMaxCpus) + " processors.";
-    return nullptr;
-  }
+  if (error = checkCpus(config.cpus); !error.empty()) return nullptr;
   std::unique_ptr<KvmMachine> machine(new KvmMachine(config));
   error = machine->build(config.cpus);
   if (!error.empty()) return nullptr;
@@ -63,7 +52,7 @@ Error KvmMachine::build(unsigned cpus) {
   slots_ = std::make_unique<Slots>(vm_, *memory_, slots > 0 ? static_cast<unsigned>(slots) : 32);
   for (unsigned i = 0; i < cpus; ++i) {
     vcpus_.push_back(std::make_unique<Vcpu>(*this, i));
-    if (error = vcpus_.back()->open(device_, vm_, cpus); !error.empty()) return error;
+    if (error = vcpu(i).open(device_, vm_, cpus); !error.empty()) return error;
   }
   return {};
 }
@@ -87,138 +76,7 @@ Error KvmMachine::routeInterrupts() {
 
 KvmMachine::~KvmMachine() { destroy(); }
 
-// ---- running and parking -----------------------------------------------------------------------------------------------------
-
-bool KvmMachine::enter(Vcpu& vcpu) noexcept {
-  vcpu.mode.store(Vcpu::Mode::Running, std::memory_order_seq_cst);
-  if (stop_.load(std::memory_order_seq_cst) == 0 && !vcpu.kicked()) return true;
-  vcpu.mode.store(Vcpu::Mode::Idle, std::memory_order_seq_cst);
-
-  std::unique_lock hold(runLock_);
-  for (;;) {
-    const uint32_t stop = stop_.load(std::memory_order_relaxed);
-    if (stop & kEnd) return false;
-    if (stop == 0) {
-      vcpu.unkick();
-      break;
-    }
-    // A pause is at an instruction boundary: kicked, KVM_RUN completes the access and returns. While the world is stopped even
-    // that would be too much, so such a vCPU waits without counting as parked.
-    if (vcpu.unfinished() && !(stop & kWorld)) break;
-    const bool counts = !vcpu.unfinished();
-    parked_ += counts;
-    if (settled()) allParked_.notify_all();
-    if (stop & kPause) reportIfSettled();
-    parkChanged_.wait(hold);
-    parked_ -= counts;
-  }
-  vcpu.mode.store(Vcpu::Mode::Running, std::memory_order_seq_cst);
-  return true;
-}
-
-/** Under runLock_. */
-void KvmMachine::requestStop(uint32_t flag) {
-  stop_.fetch_or(flag, std::memory_order_seq_cst);
-  for (auto& vcpu : vcpus_) vcpu->kick();
-}
-
-/** Under runLock_, after anything that may have completed a pause. */
-void KvmMachine::reportIfSettled() {
-  if (!atRest()) return;
-  freeze();
-  for (Event& event : stopEvents_) exits_.push(std::move(event));
-  stopEvents_.clear();
-  if (pauseWanted_) exits_.push(Event{});
-  pauseWanted_ = false;
-}
-
-void KvmMachine::stopped(Vcpu& vcpu, bool tripleFault, const std::string& message) noexcept {
-  CpuSnapshot snapshot{};
-  vcpu.get(snapshot);
-  Event event;
-  event.kind = Event::Kind::Stopped;
-  event.vcpu = vcpu.index();
-  event.tripleFault = tripleFault;
-  event.message = message;
-  event.snapshot = std::make_shared<const CpuSnapshot>(std::move(snapshot));
-  vcpu.mode.store(Vcpu::Mode::Idle, std::memory_order_seq_cst);
-  std::lock_guard hold(runLock_);
-  if (stop_.load(std::memory_order_relaxed) & kEnd) return;
-  stopEvents_.push_back(std::move(event));
-  requestStop(kPause);  // enter() parks this vCPU too
-}
-
-Error KvmMachine::start() {
-  if (destroyed_) return kDestroyed;
-  if (started_) return "The machine has been started already.";
-  {
-    std::lock_guard hold(runLock_);
-    started_ = true;
-  }
-  bool complete = true;
-  for (auto& vcpu : vcpus_) complete = complete && vcpu->start();
-  if (complete) {
-    std::unique_lock hold(runLock_);
-    allParked_.wait(hold, [&] { return settled(); });
-    return {};
-  }
-  destroy();
-  return "The host has no threads left for the virtual processors.";
-}
-
-void KvmMachine::pause() {
-  if (destroyed_) return;
-  std::lock_guard hold(runLock_);
-  pauseWanted_ = true;
-  requestStop(kPause);
-  reportIfSettled();
-}
-
-void KvmMachine::resume() {
-  if (destroyed_ || !started_) return;
-  std::lock_guard hold(runLock_);
-  if (!(stop_.load(std::memory_order_relaxed) & kPause)) return;
-  pauseWanted_ = false;
-  thaw();
-  stop_.fetch_and(~static_cast<uint32_t>(kPause), std::memory_order_seq_cst);
-  parkChanged_.notify_all();
-}
-
-void KvmMachine::destroy() {
-  if (destroyed_) return;
-  destroyed_ = true;
-  {
-    std::lock_guard hold(runLock_);
-    exits_.abandon();
-    requestStop(kEnd);
-    parkChanged_.notify_all();
-  }
-  for (auto& vcpu : vcpus_) vcpu->join();
-  vcpus_.clear();
-}
-
-/** On the owner's thread, which is the only one that answers exits: a vCPU that waits for an answer stays where it is. */
-template <class Change>
-void KvmMachine::withWorldStopped(Change change) {
-  {
-    std::lock_guard hold(runLock_);
-    requestStop(kWorld);
-  }
-  for (auto& vcpu : vcpus_) {
-    for (unsigned tries = 0; vcpu->mode.load(std::memory_order_seq_cst) == Vcpu::Mode::Running; ++tries) {
-      if (tries < 100) {
-        sched_yield();
-      } else {
-        const timespec pause{0, 20'000};
-        nanosleep(&pause, nullptr);
-      }
-    }
-  }
-  change();
-  std::lock_guard hold(runLock_);
-  stop_.fetch_and(~static_cast<uint32_t>(kWorld), std::memory_order_seq_cst);
-  parkChanged_.notify_all();
-}
+void KvmMachine::joinHelpers() { vcpus_.clear(); }
 
 // ---- time: stands still from when the last vCPU has parked until resume() ------------------------------------------------------
 
@@ -231,7 +89,7 @@ void KvmMachine::freeze() noexcept {
     call(vm_, KVM_SET_PIT2, &still);
   }
   const uint64_t now = __rdtsc();
-  for (auto& vcpu : vcpus_) vcpu->freeze(now);
+  for (size_t i = 0; i < vcpus_.size(); ++i) vcpu(i).freeze(now);
   call(vm_, KVM_GET_CLOCK, &clock_);
 }
 
@@ -239,7 +97,7 @@ void KvmMachine::thaw() noexcept {
   if (!frozen_) return;
   frozen_ = false;
   const uint64_t now = __rdtsc();
-  for (auto& vcpu : vcpus_) vcpu->thaw(now);
+  for (size_t i = 0; i < vcpus_.size(); ++i) vcpu(i).thaw(now);
   kvm_clock_data clock{};
   clock.clock = clock_.clock;
   call(vm_, KVM_SET_CLOCK, &clock);
@@ -247,53 +105,14 @@ void KvmMachine::thaw() noexcept {
   call(vm_, KVM_SET_PIT2, &pit_);
 }
 
-// ---- memory and doorbells ------------------------------------------------------------------------------------------------------
+// ---- memory ----------------------------------------------------------------------------------------------------------------------
 
-Error KvmMachine::map(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) {
-  if (destroyed_) return kDestroyed;
-  Error error;
-  withWorldStopped([&] {
-    error = memory_->map(region, offset, gpa, bytes);
-    if (error.empty()) error = slots_->mapped(region, offset, gpa, bytes);
-  });
-  return error;
-}
-
-Error KvmMachine::unmap(Gpa gpa, uint64_t bytes) {
-  if (destroyed_) return kDestroyed;
-  Error error;
-  withWorldStopped([&] {
-    error = memory_->unmap(gpa, bytes);
-    if (error.empty()) error = slots_->unmapped(gpa, bytes);
-  });
-  return error;
-}
+Error KvmMachine::mapped(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) { return slots_->mapped(region, offset, gpa, bytes); }
+Error KvmMachine::unmapped(Gpa gpa, uint64_t bytes) { return slots_->unmapped(gpa, bytes); }
 
 bool KvmMachine::takeDirty(RegionId region, uint8_t* bitmap, uint64_t bitmapBytes) {
-  if (!destroyed_) slots_->harvest(region);
+  if (!destroyed()) slots_->harvest(region);
   return memory_->takeDirty(region, bitmap, bitmapBytes);
-}
-
-Error KvmMachine::addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) {
-  if (destroyed_) return kDestroyed;
-  const Doorbell bell{kind, static_cast<uint8_t>(width), id, address};
-  if (doorbells_.taken(bell)) return "There is a doorbell with this number or at this address.";
-  withWorldStopped([&] { doorbells_.add(bell); });
-  return {};
-}
-
-void KvmMachine::removeDoorbell(uint32_t id) {
-  if (destroyed_) return;
-  withWorldStopped([&] { doorbells_.remove(id); });
-}
-
-bool KvmMachine::ring(DoorbellKind kind, uint64_t address, unsigned width, const void* data) noexcept {
-  const Doorbell* const bell = doorbells_.find(kind, address, width);
-  if (bell == nullptr) return false;
-  uint64_t value = 0;
-  std::memcpy(&value, data, width);
-  exits_.ring(bell->id, value);
-  return true;
 }
 
 // ---- interrupts ----------------------------------------------------------------------------------------------------------------
@@ -318,45 +137,28 @@ void KvmMachine::nmi() { sendMsi(kMsiWindow, kMsiNmi); }
 
 // ---- state ---------------------------------------------------------------------------------------------------------------------
 
-Error KvmMachine::reset() {
-  if (destroyed_) return kDestroyed;
-  std::lock_guard hold(runLock_);
-  if (!atRest()) return kNotPaused;
-  freeze();
+Error KvmMachine::resetParts() {
   for (const kvm_irqchip& chip : chips_) {
     if (const int result = call(vm_, KVM_SET_IRQCHIP, &chip); result < 0) return hostError("KVM cannot reset its interrupt controllers", result);
   }
   pit_ = pitAtPowerOn_;
-  for (auto& vcpu : vcpus_) {
-    if (Error error = vcpu->reset(); !error.empty()) return error;
+  for (size_t i = 0; i < vcpus_.size(); ++i) {
+    if (Error error = vcpu(i).reset(); !error.empty()) return error;
   }
   return {};
 }
 
-Error KvmMachine::getState(unsigned index, CpuSnapshot& out) {
-  if (destroyed_) return kDestroyed;
-  if (index >= vcpus_.size()) return "There is no such processor.";
-  std::lock_guard hold(runLock_);
-  return atRest() ? vcpus_[index]->get(out) : kNotPaused;
+Error KvmMachine::applyDebugPoints(const x86::DebugPoints& points) {
+  for (size_t i = 0; i < vcpus_.size(); ++i) {
+    const Error error = vcpu(i).setDebugPoints(points);
+    if (error.empty()) continue;
+    for (size_t k = 0; k < vcpus_.size(); ++k) vcpu(k).setDebugPoints({});
+    return error;
+  }
+  return {};
 }
 
-Error KvmMachine::setState(unsigned index, const CpuSnapshot& in) {
-  if (destroyed_) return kDestroyed;
-  if (index >= vcpus_.size()) return "There is no such processor.";
-  std::lock_guard hold(runLock_);
-  if (!atRest()) return kNotPaused;
-  if (Error error = impossible(in.state); !error.empty()) return error;
-  CpuSnapshot before{};
-  if (Error error = vcpus_[index]->get(before); !error.empty()) return error;
-  Error error = vcpus_[index]->set(in);
-  if (!error.empty()) vcpus_[index]->set(before);
-  return error;
-}
-
-std::vector<VcpuStats> KvmMachine::stats() {
-  std::vector<VcpuStats> all;
-  for (auto& vcpu : vcpus_) all.push_back(vcpu->stats());
-  return all;
-}
+Error KvmMachine::readState(VcpuThread& vcpu, CpuSnapshot& out) noexcept { return static_cast<Vcpu&>(vcpu).get(out); }
+Error KvmMachine::writeState(VcpuThread& vcpu, const CpuSnapshot& in) { return static_cast<Vcpu&>(vcpu).set(in); }
 
 }  // namespace lodge::kvm

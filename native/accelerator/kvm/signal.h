@@ -3,8 +3,6 @@
 // nothing in the process has to be arranged for it.
 #pragma once
 
-#include <pthread.h>
-
 #include "accelerator/kvm/host.h"
 
 namespace lodge::kvm {
@@ -14,8 +12,6 @@ int kickSignal() noexcept;
 void takeKicks() noexcept;
 /** KVM_RUN of this virtual processor returns when its thread is kicked. 0 or -errno. */
 int allowKicks(const Descriptor& vcpu) noexcept;
-/** With every signal blocked but those an instruction of the thread itself raises. */
-bool startThread(pthread_t& thread, void* (*main)(void*), void* argument) noexcept;
 
 /** Three pages and one that Intel's processors need below 4 GiB: between the local APIC's page and where ROMs of up to 16 MiB begin. */
 constexpr uint64_t kIdentityMapPage = 0xfeffc000, kTssPages = 0xfeffd000;

@@ -14,6 +14,7 @@
 #include "accelerator/clock.h"
 #include "accelerator/futex.h"
 #include "accelerator/kvm/signal.h"
+#include "accelerator/vcpu_thread.h"
 
 namespace lodge::kvm {
 namespace {
@@ -158,7 +159,7 @@ Error selfTest(const Descriptor& device) {
 
   Runner runner{vcpu, reinterpret_cast<kvm_run*>(page.at)};
   pthread_t thread;
-  if (!startThread(thread, Runner::main, &runner)) return "The host has no threads left for a test of KVM.";
+  if (!startMachineThread(thread, Runner::main, &runner)) return "The host has no threads left for a test of KVM.";
   clockid_t clock;
   const bool measurable = pthread_getcpuclockid(thread, &clock) == 0;
   const uint64_t start = monotonicNs();

@@ -1,9 +1,8 @@
 #include "accelerator/kvm/vcpu.h"
 
-#include <signal.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -54,39 +53,19 @@ Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count)
   if (khz <= 0) return "KVM does not know how fast its processors' clocks run.";
   if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000); !error.empty()) return error;
   if (Error error = powerOn_.read(device, fd_); !error.empty()) return error;
-  kick();  // as the machine starts paused
+  stopRunning();  // as the machine starts paused
   return {};
 }
 
 // ---- thread ------------------------------------------------------------------------------------------------------------------
 
-bool Vcpu::start() {
-  const auto main = [](void* self) -> void* {
-    static_cast<Vcpu*>(self)->run();
-    return nullptr;
-  };
-  started_ = startThread(thread_, main, this);
-  if (started_) {
-    char name[16];
-    std::snprintf(name, sizeof name, "vcpu%u", index_);
-    pthread_setname_np(thread_, name);
-  }
-  return started_;
-}
-
-void Vcpu::join() {
-  if (!started_) return;
-  started_ = false;
-  pthread_join(thread_, nullptr);
-}
-
-void Vcpu::kick() noexcept {
+void Vcpu::stopRunning() noexcept {
   // The flag stops a KVM_RUN that has not begun, the signal one that has; one signal a time is enough.
-  if (__atomic_exchange_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST) == 0 && started_) pthread_kill(thread_, kickSignal());
+  if (__atomic_exchange_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST) == 0 && started()) pthread_kill(thread(), kickSignal());
 }
 
-void Vcpu::unkick() noexcept { __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST); }
-bool Vcpu::kicked() const noexcept { return __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) != 0; }
+void Vcpu::mayRun() noexcept { __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST); }
+bool Vcpu::stopWanted() const noexcept { return __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) != 0; }
 
 void Vcpu::run() noexcept {
   while (machine_.enter(*this)) {
@@ -114,6 +93,7 @@ void Vcpu::handleExit() noexcept {
       mmioExit();
       break;
     case KVM_EXIT_INTR: takeKicks(); break;
+    case KVM_EXIT_DEBUG: debugExit(); break;
     case KVM_EXIT_IRQ_WINDOW_OPEN:
     case KVM_EXIT_SET_TPR: break;
     case KVM_EXIT_SHUTDOWN: machine_.stopped(*this, true, "The guest had a triple fault."); break;
@@ -151,12 +131,8 @@ std::string Vcpu::failure() const {
 
 VcpuStats Vcpu::stats() noexcept {
   VcpuStats out;
-  clockid_t clock;
-  timespec spent;
-  if (started_ && pthread_getcpuclockid(thread_, &clock) == 0 && clock_gettime(clock, &spent) == 0) {
-    out.cpuSeconds = static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) / 1e9;
-  }
   // A halted processor waits inside KVM_RUN, which tells nobody; nor does KVM count instructions.
+  out.cpuSeconds = VcpuThread::cpuSeconds();
   out.exits = exits_.load(std::memory_order_relaxed);
   return out;
 }
@@ -206,6 +182,77 @@ void Vcpu::mmioExit() noexcept {
   }
 }
 
+// ---- debugging -----------------------------------------------------------------------------------------------------------------
+
+Error Vcpu::setDebugPoints(const x86::DebugPoints& points) noexcept {
+  constexpr const char* kTooMany = "KVM watches for four addresses at most, and a watchpoint takes one for every 8 aligned bytes it touches.";
+  uint64_t registers[8] = {}, starts[4] = {};
+  unsigned used = 0;
+  // DR7 (SDM vol. 3 §18.2.4): G0–G3, and for each its condition and length.
+  const auto add = [&](uint64_t address, uint64_t start, unsigned condition, unsigned length) {
+    if (used == 4) return false;
+    registers[used] = address;
+    starts[used] = start;
+    registers[7] |= 2ull << used * 2 | static_cast<uint64_t>(condition | length << 2) << (16 + used * 4);
+    ++used;
+    return true;
+  };
+  for (const uint64_t address : points.breakpoints) {
+    if (!add(address, address, 0, 0)) return kTooMany;
+  }
+  for (const x86::Watchpoint& watch : points.watchpoints) {
+    // The hardware knows no watchpoint for reads alone.
+    const unsigned condition = watch.onRead ? 3 : 1;
+    for (uint64_t at = watch.address, left = watch.bytes; left != 0;) {
+      unsigned width = 8;
+      while (width > left || at % width != 0) width /= 2;
+      const unsigned length = width == 8 ? 2 : width - 1;
+      if (!add(at, watch.address, condition, length)) return kTooMany;
+      at += width;
+      left -= width;
+    }
+  }
+  if (used != 0) registers[7] |= 0x600;  // GE, and the bit that is always set
+  std::memcpy(debugRegisters_, registers, sizeof registers);
+  std::memcpy(watchStarts_, starts, sizeof starts);
+  return applyDebug();
+}
+
+void Vcpu::goOn(Go how) noexcept {
+  const bool step = how == Go::Step;
+  if (step == step_) return;
+  step_ = step;
+  applyDebug();
+}
+
+Error Vcpu::applyDebug() noexcept {
+  kvm_guest_debug debug{};
+  if (debugRegisters_[7] != 0) debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+  if (step_) debug.control |= KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+  std::memcpy(debug.arch.debugreg, debugRegisters_, sizeof debugRegisters_);
+  int result = call(fd_, KVM_SET_GUEST_DEBUG, &debug);
+  if (result == -EINVAL && step_) {  // before Linux 5.19 interrupts cannot be held back
+    debug.control &= ~static_cast<uint32_t>(KVM_GUESTDBG_BLOCKIRQ);
+    result = call(fd_, KVM_SET_GUEST_DEBUG, &debug);
+  }
+  return result < 0 ? hostError("KVM cannot watch its processors", result) : Error{};
+}
+
+void Vcpu::debugExit() noexcept {
+  const auto& debug = run_->debug.arch;
+  x86::DebugStop stop;
+  stop.address = debug.pc;
+  for (unsigned i = 0; i < 4; ++i) {
+    if (!(debug.dr6 >> i & 1) || !(debugRegisters_[7] >> i * 2 & 2)) continue;
+    const bool code = (debugRegisters_[7] >> (16 + i * 4) & 3) == 0;
+    stop.cause = code ? x86::DebugStop::Cause::Breakpoint : x86::DebugStop::Cause::Watchpoint;
+    stop.address = watchStarts_[i];
+    break;
+  }
+  if (step_) goOn(Go::Run);
+  machine_.debugStopped(*this, stop);
+}
+
 // ---- state and time ----------------------------------------------------------------------------------------------------------
 
 /** KVM_GET_DEVICE_ATTR or KVM_SET_DEVICE_ATTR of what the guest's TSC is ahead of the host's. False before Linux 5.16. */
@@ -248,7 +295,7 @@ Error Vcpu::reset() {
   return powerOn_.write(fd_);
 }
 
-Error Vcpu::get(CpuSnapshot& out) const {
+Error Vcpu::get(CpuSnapshot& out) const noexcept {
   uint64_t tsc = timers_.tsc, deadline = timers_.deadline;
   if (!frozen_) {
     readMsr(fd_, kMsrTsc, tsc);

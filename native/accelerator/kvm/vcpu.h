@@ -1,38 +1,30 @@
 // One virtual processor of KVM: its thread, its exits, and its time while it is stopped.
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 
 #include "accelerator/kvm/host.h"
 #include "accelerator/kvm/state.h"
+#include "accelerator/vcpu_thread.h"
 
 namespace lodge::kvm {
 
 class KvmMachine;
 
-class Vcpu {
+class Vcpu final : public VcpuThread {
  public:
-  Vcpu(KvmMachine& machine, unsigned index) : machine_(machine), index_(index) {}
-  ~Vcpu();
+  Vcpu(KvmMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
+  ~Vcpu() override;
 
   Error open(const Descriptor& device, const Descriptor& vm, unsigned count);
-  unsigned index() const { return index_; }
-  bool start();
-  void join();
 
-  /** What the thread is doing: only Running touches guest memory or the doorbells. */
-  enum class Mode : uint8_t { Idle, Running, Waiting };
-  std::atomic<Mode> mode{Mode::Idle};
-
-  /** Any thread: KVM_RUN returns soon, and its every call from now on at once, until unkick() on the vCPU's own. */
-  void kick() noexcept;
-  void unkick() noexcept;
-  bool kicked() const noexcept;
-  /** On its thread or while parked: an access the guest began is not complete until the next KVM_RUN. */
-  bool unfinished() const { return unfinished_; }
-  VcpuStats stats() noexcept;
+  // VcpuThread. Stopping: KVM_RUN returns soon, and its every call from now on at once.
+  void stopRunning() noexcept override;
+  void mayRun() noexcept override;
+  bool stopWanted() const noexcept override;
+  bool unfinished() const noexcept override { return unfinished_; }
+  void goOn(Go how) noexcept override;
+  VcpuStats stats() noexcept override;
 
   // The rest only while no thread is in KVM_RUN with this processor.
   /** Its TSC and timers stand still from host TSC `now`; thaw() lets them go on as if no time had passed. New ones are frozen. */
@@ -40,9 +32,11 @@ class Vcpu {
   void thaw(uint64_t now) noexcept;
   /** Frozen: back to power-on. */
   Error reset();
-  Error get(CpuSnapshot& out) const;
+  Error get(CpuSnapshot& out) const noexcept;
   /** Frozen. */
   Error set(const CpuSnapshot& in);
+  /** The processor has four debug registers, and a watchpoint takes one for every 8 aligned bytes it touches. */
+  Error setDebugPoints(const x86::DebugPoints& points) noexcept;
 
  private:
   struct Timers {
@@ -50,10 +44,12 @@ class Vcpu {
     uint32_t initialCount = 0, currentCount = 0;
   };
 
-  void run() noexcept;
+  void run() noexcept override;
   void handleExit() noexcept;
   void portExit() noexcept;
   void mmioExit() noexcept;
+  void debugExit() noexcept;
+  Error applyDebug() noexcept;
   bool exchange(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
   std::string failure() const;
   bool tscOffset(unsigned long request, uint64_t& offset) const noexcept;
@@ -66,8 +62,9 @@ class Vcpu {
   PowerOnState powerOn_;
   bool frozen_ = true;
   Timers timers_;
-  pthread_t thread_{};
-  bool started_ = false;
+  uint64_t debugRegisters_[8] = {};  ///< what the debugger has in DR0–DR3 and DR7
+  uint64_t watchStarts_[4] = {};     ///< and the addresses of its watchpoints, as it named them
+  bool step_ = false;
   bool unfinished_ = false;
   std::atomic<uint64_t> exits_{0};
 };

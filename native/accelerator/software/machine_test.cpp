@@ -80,6 +80,9 @@ class ScriptedCpu final : public x86::Cpu {
     lstar_ = value;
     return true;
   }
+  void setDebugPoints(const x86::DebugPoints& points) noexcept override { debugPoints = points; }
+  void setStep(bool) noexcept override {}
+  x86::DebugStop debugStop() const noexcept override { return {}; }
   void request(uint32_t bits) noexcept override { requests_.fetch_or(bits); }
   uint32_t requests() const noexcept override { return requests_.load(); }
   void clearRequest(uint32_t bits) noexcept override { requests_.fetch_and(~bits); }
@@ -94,6 +97,7 @@ class ScriptedCpu final : public x86::Cpu {
   PhysicalMemory& memory;
   x86::Environment& env;
   std::vector<int> vectors;
+  x86::DebugPoints debugPoints;
 
  private:
   Program program_;

@@ -1,10 +1,8 @@
 #include "accelerator/software/vcpu.h"
 
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 
 #include "accelerator/futex.h"
@@ -16,32 +14,6 @@ using x86::IoStatus;
 
 // ---- thread ----------------------------------------------------------------------------------------------------------------
 
-bool Vcpu::start() {
-  // Signals belong to the program's main thread.
-  sigset_t all, before;
-  sigfillset(&all);
-  for (int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&all, fault);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const auto main = [](void* self) -> void* {
-    static_cast<Vcpu*>(self)->run();
-    return nullptr;
-  };
-  started_ = pthread_create(&thread_, nullptr, main, this) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (started_) {
-    char name[16];
-    std::snprintf(name, sizeof name, "vcpu%u", index_);
-    pthread_setname_np(thread_, name);
-  }
-  return started_;
-}
-
-void Vcpu::join() {
-  if (!started_) return;
-  started_ = false;
-  pthread_join(thread_, nullptr);
-}
-
 void Vcpu::run() noexcept {
   while (machine_.enter(*this)) {
     const x86::RunExit reason = cpu_->run();
@@ -51,6 +23,7 @@ void Vcpu::run() noexcept {
       case x86::RunExit::StopRequested: break;
       case x86::RunExit::Abandoned: break;  // the machine is ending: enter() says so
       case x86::RunExit::TripleFault: machine_.stopped(*this, true, "The guest had a triple fault."); break;
+      case x86::RunExit::Debug: machine_.debugStopped(*this, cpu_->debugStop()); break;
       case x86::RunExit::InternalError: machine_.stopped(*this, false, cpu_->message()); break;
     }
   }
@@ -88,15 +61,8 @@ void Vcpu::request(uint32_t requests) noexcept {
   wake();
 }
 
-double Vcpu::threadSeconds() noexcept {
-  clockid_t clock;
-  timespec spent;
-  if (!started_ || pthread_getcpuclockid(thread_, &clock) != 0 || clock_gettime(clock, &spent) != 0) return 0;
-  return static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) / 1e9;
-}
-
 VcpuStats Vcpu::stats() noexcept {
-  return {threadSeconds(), cpu_->instructions(), asleep_.load(std::memory_order_relaxed), exits_.load(std::memory_order_relaxed)};
+  return {VcpuThread::cpuSeconds(), cpu_->instructions(), asleep_.load(std::memory_order_relaxed), exits_.load(std::memory_order_relaxed)};
 }
 
 // ---- ports and MMIO ----------------------------------------------------------------------------------------------------------

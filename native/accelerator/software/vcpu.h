@@ -1,40 +1,36 @@
 // One software vCPU: its thread, its sleep while halted, and everything outside the CPU core as the core sees it.
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 
-#include "accelerator/accelerator.h"
+#include "accelerator/vcpu_thread.h"
 #include "x86/cpu.h"
 
 namespace lodge::software {
 
 class SoftwareMachine;
 
-class Vcpu final : public x86::Environment {
+class Vcpu final : public VcpuThread, public x86::Environment {
  public:
-  Vcpu(SoftwareMachine& machine, unsigned index) : machine_(machine), index_(index) {}
-  ~Vcpu() { join(); }
+  Vcpu(SoftwareMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
+  ~Vcpu() override { join(); }
 
   void setCpu(std::unique_ptr<x86::Cpu> cpu) { cpu_ = std::move(cpu); }
   x86::Cpu& cpu() { return *cpu_; }
-  unsigned index() const { return index_; }
-  /** False: the host has no thread to give. */
-  bool start();
-  void join();
+
+  // VcpuThread.
+  void stopRunning() noexcept override { request(x86::kRequestStop); }
+  void mayRun() noexcept override { cpu_->clearRequest(x86::kRequestStop); }
+  bool stopWanted() const noexcept override { return cpu_->requests() & x86::kRequestStop; }
+  void goOn(Go how) noexcept override { cpu_->setStep(how == Go::Step); }
+  VcpuStats stats() noexcept override;
 
   // Any thread.
   void request(uint32_t requests) noexcept;
   void wake() noexcept;
-  VcpuStats stats() noexcept;
-
-  /** What the thread is doing, for stopping the world: only Running touches guest memory or the physical map. */
-  enum class Mode : uint8_t { Idle, Running, Waiting };
-  std::atomic<Mode> mode{Mode::Idle};
 
   void resetTsc(uint64_t clockTsc) noexcept { tscOffset_.store(0 - clockTsc, std::memory_order_relaxed); }
   uint64_t tsc() const noexcept;
@@ -55,16 +51,13 @@ class Vcpu final : public x86::Environment {
   bool writeApicMsr(uint32_t msr, uint64_t value) noexcept override;
 
  private:
-  void run() noexcept;
+  void run() noexcept override;
   void sleep(bool waitForSipi) noexcept;
   x86::IoStatus exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
-  double threadSeconds() noexcept;
 
   SoftwareMachine& machine_;
   const unsigned index_;
   std::unique_ptr<x86::Cpu> cpu_;
-  pthread_t thread_{};
-  bool started_ = false;
 
   std::atomic<uint32_t> wakes_{0};  // futex word: counts wake()
   std::atomic<bool> asleep_{false};

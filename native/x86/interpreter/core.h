@@ -119,7 +119,8 @@ struct CodePage {
   std::vector<Block*> blocks;
 };
 
-enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal };
+/** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
+enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal, Watch };
 struct FaultInfo {
   FaultKind kind = FaultKind::None;
   uint8_t vector = 0;
@@ -235,6 +236,20 @@ struct Core {
   Gpa ownWrite = ~0ull;  ///< page this vCPU reports with codeWritten() right now
   std::atomic<uint64_t> runner{0};  ///< identity of the thread inside run(); 0: none
   std::atomic<uint8_t>* startup = nullptr;
+
+  // A debugger outside the guest (debug.cpp).
+  std::unique_ptr<struct Debugger> debugger;  ///< nullptr: it has set no points
+  bool stepping = false;                       ///< it wants to hear behind the next instruction
+  bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watchpoints
+  bool watchHit = false;                       ///< the instruction at hand touches one: debugStop is due behind it
+  DebugStop debugStop;
+  void setDebugPoints(const DebugPoints& points);
+  bool stepped();
+  bool debugPage() const;                      ///< instructions in the page at hand are looked at one by one
+  bool breakpointHere();
+  bool watchesPage(uint64_t linear) const;
+  /** True: a watchpoint is touched, and fault says so. */
+  bool watched(uint64_t linear, unsigned size, bool read, bool write);
 
   // MSRs that are only kept.
   std::unordered_map<uint32_t, uint64_t> storedMsrs;

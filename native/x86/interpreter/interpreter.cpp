@@ -7,7 +7,7 @@
 #include <new>
 
 #include "x86/cpuid.h"
-#include "x86/interpreter/core.h"
+#include "x86/interpreter/debugger.h"
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -256,12 +256,14 @@ bool Core::service() {
     exit = RunExit::WaitForSipi;
     return false;
   }
-  if (!shadow && nmiPending && !nmiBlocked) {
+  // A debugger steps through code, not into the handlers of whatever was due meanwhile.
+  const bool interruptible = !shadow && !(stepping && state.activity == Activity::Runnable);
+  if (interruptible && nmiPending && !nmiBlocked) {
     nmiPending = false;
     nmiBlocked = true;
     state.activity = Activity::Runnable;
     if (!deliver(kNMI, Source::Hardware, false, 0) && !deliverFault()) return false;
-  } else if (!shadow && interruptMaybe && (state.rflags & kIf)) {
+  } else if (interruptible && interruptMaybe && (state.rflags & kIf)) {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
@@ -284,16 +286,25 @@ RunExit Core::run() {
   const HostFpScope scope(state);
   updateMode();
   for (;;) {
-    if (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
-        (interruptMaybe && (state.rflags & kIf))) {
+    // An instruction that touched a watchpoint is executed again before anything else happens.
+    if (!watchHit && (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
+                      (interruptMaybe && (state.rflags & kIf)))) {
       if (!service()) return exit;
     }
-    const bool trap = state.rflags & kTf, single = trap || shadow;
+    const bool trap = state.rflags & kTf;
+    bool single = trap || shadow;
+    if (UNLIKELY(debugger || stepping)) {
+      if (debugger && !stepping && !watchHit && breakpointHere()) return exit = RunExit::Debug;
+      single = single || stepping || watchHit || debugPage();
+      watching = debugger && !watchHit;
+    }
     shadow = false;
     blockDead = stepHeld = false;
     Block* next = findBlock(single);
     if (!next) {
+      watching = watchHit = false;
       if (!deliverFault()) return exit;
+      if (stepped()) return exit;
       continue;
     }
     if (single) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
@@ -306,16 +317,29 @@ RunExit Core::run() {
       requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
       pendingLink = nullptr;
     }
+    watching = false;
     if (how == Exec::Fault) {
       icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
       state.rip += cursor->offset;
+      watchHit = fault.kind == FaultKind::Watch;
+      if (watchHit) continue;
       if (!deliverFault()) return exit;
     } else if (trap && !stepHeld && state.activity == Activity::Runnable) {
       state.dr[6] |= 1u << 14;  // BS
       raise(kDB);
       if (!deliverFault()) return exit;
     }
+    if (UNLIKELY(stepping || watchHit) && stepped()) return exit;
   }
+}
+
+/** Behind an instruction, or at the first one of a handler: whether a debugger is to hear of it. */
+bool Core::stepped() {
+  if (!stepping && !watchHit) return false;
+  if (!watchHit) debugStop = {DebugStop::Cause::Step, 0};
+  stepping = watchHit = false;
+  exit = RunExit::Debug;
+  return true;
 }
 
 namespace {
@@ -357,6 +381,10 @@ class Interpreter final : public Cpu, private CodeObserver {
   }
   bool readMsr(uint32_t index, uint64_t& value) noexcept override { return core_.readMsr(index, value); }
   bool writeMsr(uint32_t index, uint64_t value) noexcept override { return core_.writeMsr(index, value); }
+
+  void setDebugPoints(const DebugPoints& points) noexcept override { core_.setDebugPoints(points); }
+  void setStep(bool step) noexcept override { core_.stepping = step; }
+  DebugStop debugStop() const noexcept override { return core_.debugStop; }
 
   void request(uint32_t bits) noexcept override { core_.requests.fetch_or(bits, std::memory_order_acq_rel); }
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }

@@ -49,6 +49,7 @@ uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned
   TlbEntry* e = c.lookup(linear, write ? Core::Access::Write : Core::Access::Read, c.privilege());
   if (!e) return nullptr;
   fault = false;
+  if (c.debugger && c.watchesPage(linear)) return nullptr;
   if (e->info & (kTlbMmio | (write ? +kTlbRom : 0))) return nullptr;
   n = fit;
   gpa = (e->info & ~uint64_t{kPageMask} & ((1ull << 52) - 1)) | (linear & kPageMask);

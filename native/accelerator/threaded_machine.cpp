@@ -1,0 +1,264 @@
+#include "accelerator/threaded_machine.h"
+
+#include <sched.h>
+#include <time.h>
+
+#include <cstring>
+
+#include "accelerator/cpu_state.h"
+
+namespace lodge {
+namespace {
+
+constexpr const char* kDestroyed = "The machine has been destroyed.";
+constexpr const char* kNotPaused = "The machine must be paused for this.";
+constexpr const char* kNoSuchCpu = "There is no such processor.";
+
+}  // namespace
+
+Error ThreadedMachine::checkCpus(unsigned cpus) {
+  if (cpus != 0 && cpus <= kMaxCpus) return {};
+  return "A machine has between 1 and " + std::to_string(kMaxCpus) + " processors.";
+}
+
+// ---- running and parking -----------------------------------------------------------------------------------------------------
+
+bool ThreadedMachine::enter(VcpuThread& vcpu) noexcept {
+  vcpu.mode.store(VcpuThread::Mode::Running, std::memory_order_seq_cst);
+  // Whoever sets a stop flag also asks the vCPU to stop, and that request is taken back only below.
+  if (stop_.load(std::memory_order_seq_cst) == 0 && !vcpu.stopWanted()) return true;
+  vcpu.mode.store(VcpuThread::Mode::Idle, std::memory_order_seq_cst);
+
+  std::unique_lock hold(runLock_);
+  for (;;) {
+    const uint32_t stop = stop_.load(std::memory_order_relaxed);
+    if (stop & kEnd) return false;
+    if (stop == 0 && !held(vcpu)) {
+      vcpu.mayRun();
+      break;
+    }
+    // A pause is at an instruction boundary: the vCPU goes on for as long as its access takes. While the world is stopped even
+    // that would be too much, so such a vCPU waits without counting as parked.
+    if (vcpu.unfinished() && !(stop & kWorld)) break;
+    const bool counts = !vcpu.unfinished();
+    parked_ += counts;
+    if (settled()) allParked_.notify_all();
+    if (stop & kPause) reportIfSettled();
+    parkChanged_.wait(hold);
+    parked_ -= counts;
+  }
+  vcpu.mode.store(VcpuThread::Mode::Running, std::memory_order_seq_cst);
+  return true;
+}
+
+/** Under runLock_. */
+void ThreadedMachine::requestStop(uint32_t flag) {
+  stop_.fetch_or(flag, std::memory_order_seq_cst);
+  for (auto& vcpu : vcpus_) vcpu->stopRunning();
+}
+
+/** Under runLock_, after anything that may have completed a pause. */
+void ThreadedMachine::reportIfSettled() {
+  if (!atRest()) return;
+  freeze();
+  for (Event& event : stopEvents_) exits_.push(std::move(event));
+  stopEvents_.clear();
+  if (pauseWanted_) exits_.push(Event{});
+  pauseWanted_ = false;
+}
+
+void ThreadedMachine::stopWith(VcpuThread& vcpu, Event event) noexcept {
+  event.vcpu = vcpu.index();
+  vcpu.mode.store(VcpuThread::Mode::Idle, std::memory_order_seq_cst);
+  std::lock_guard hold(runLock_);
+  if (stop_.load(std::memory_order_relaxed) & kEnd) return;
+  stopEvents_.push_back(std::move(event));
+  requestStop(kPause);  // enter() parks this vCPU too
+}
+
+void ThreadedMachine::stopped(VcpuThread& vcpu, bool tripleFault, const std::string& message) noexcept {
+  CpuSnapshot snapshot{};
+  readState(vcpu, snapshot);
+  Event event;
+  event.kind = Event::Kind::Stopped;
+  event.tripleFault = tripleFault;
+  event.message = message;
+  event.snapshot = std::make_shared<const CpuSnapshot>(std::move(snapshot));
+  stopWith(vcpu, std::move(event));
+}
+
+void ThreadedMachine::debugStopped(VcpuThread& vcpu, const x86::DebugStop& stop) noexcept {
+  Event event;
+  event.kind = Event::Kind::Debug;
+  event.debug = stop;
+  stopWith(vcpu, std::move(event));
+}
+
+Error ThreadedMachine::start() {
+  if (destroyed_) return kDestroyed;
+  if (started_) return "The machine has been started already.";
+  {
+    std::lock_guard hold(runLock_);
+    started_ = true;
+  }
+  bool complete = startHelpers();
+  for (auto& vcpu : vcpus_) complete = complete && vcpu->start();
+  if (complete) {
+    std::unique_lock hold(runLock_);
+    allParked_.wait(hold, [&] { return settled(); });
+    return {};
+  }
+  destroy();
+  return "The host has no threads left for the virtual processors.";
+}
+
+void ThreadedMachine::pause() {
+  if (destroyed_) return;
+  std::lock_guard hold(runLock_);
+  pauseWanted_ = true;
+  requestStop(kPause);
+  reportIfSettled();
+}
+
+void ThreadedMachine::resume(const std::vector<Go>& how) {
+  if (destroyed_ || !started_) return;
+  std::lock_guard hold(runLock_);
+  if (!(stop_.load(std::memory_order_relaxed) & kPause)) return;
+  pauseWanted_ = false;
+  held_ = 0;
+  for (auto& vcpu : vcpus_) {
+    const Go go = vcpu->index() < how.size() ? how[vcpu->index()] : Go::Run;
+    if (go == Go::Hold) held_ |= 1ull << vcpu->index();
+    // A pause that was not waited for may leave a vCPU running still.
+    else if (settled()) vcpu->goOn(go);
+  }
+  thaw();
+  stop_.fetch_and(~static_cast<uint32_t>(kPause), std::memory_order_seq_cst);
+  parkChanged_.notify_all();
+  runStateChanged();
+}
+
+void ThreadedMachine::destroy() {
+  if (destroyed_) return;
+  destroyed_ = true;
+  {
+    std::lock_guard hold(runLock_);
+    exits_.abandon();
+    requestStop(kEnd);
+    parkChanged_.notify_all();
+    runStateChanged();
+  }
+  for (auto& vcpu : vcpus_) vcpu->join();
+  joinHelpers();
+}
+
+/** On the owner's thread, which is the only one that answers exits: a vCPU that waits for an answer stays where it is. */
+template <class Change>
+void ThreadedMachine::withWorldStopped(Change change) {
+  {
+    std::lock_guard hold(runLock_);
+    requestStop(kWorld);
+  }
+  for (auto& vcpu : vcpus_) {
+    for (unsigned tries = 0; vcpu->mode.load(std::memory_order_seq_cst) == VcpuThread::Mode::Running; ++tries) {
+      if (tries < 100) {
+        sched_yield();
+      } else {
+        const timespec pause{0, 20'000};
+        nanosleep(&pause, nullptr);
+      }
+    }
+  }
+  change();
+  std::lock_guard hold(runLock_);
+  stop_.fetch_and(~static_cast<uint32_t>(kWorld), std::memory_order_seq_cst);
+  parkChanged_.notify_all();
+}
+
+// ---- memory and doorbells ------------------------------------------------------------------------------------------------------
+
+Error ThreadedMachine::map(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) {
+  if (destroyed_) return kDestroyed;
+  Error error;
+  withWorldStopped([&] {
+    error = memory_->map(region, offset, gpa, bytes);
+    if (error.empty()) error = mapped(region, offset, gpa, bytes);
+  });
+  return error;
+}
+
+Error ThreadedMachine::unmap(Gpa gpa, uint64_t bytes) {
+  if (destroyed_) return kDestroyed;
+  Error error;
+  withWorldStopped([&] {
+    error = memory_->unmap(gpa, bytes);
+    if (error.empty()) error = unmapped(gpa, bytes);
+  });
+  return error;
+}
+
+Error ThreadedMachine::addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) {
+  if (destroyed_) return kDestroyed;
+  const Doorbell bell{kind, static_cast<uint8_t>(width), id, address};
+  if (doorbells_.taken(bell)) return "There is a doorbell with this number or at this address.";
+  withWorldStopped([&] { doorbells_.add(bell); });
+  return {};
+}
+
+void ThreadedMachine::removeDoorbell(uint32_t id) {
+  if (destroyed_) return;
+  withWorldStopped([&] { doorbells_.remove(id); });
+}
+
+bool ThreadedMachine::ring(DoorbellKind kind, uint64_t address, unsigned width, const void* data) noexcept {
+  const Doorbell* const bell = doorbells_.find(kind, address, width);
+  if (bell == nullptr) return false;
+  uint64_t value = 0;
+  std::memcpy(&value, data, width);
+  exits_.ring(bell->id, value);
+  return true;
+}
+
+// ---- state ---------------------------------------------------------------------------------------------------------------------
+
+Error ThreadedMachine::reset() {
+  if (destroyed_) return kDestroyed;
+  std::lock_guard hold(runLock_);
+  if (!atRest()) return kNotPaused;
+  freeze();
+  return resetParts();
+}
+
+Error ThreadedMachine::setDebugPoints(const x86::DebugPoints& points) {
+  if (destroyed_) return kDestroyed;
+  std::lock_guard hold(runLock_);
+  return atRest() ? applyDebugPoints(points) : kNotPaused;
+}
+
+Error ThreadedMachine::getState(unsigned index, CpuSnapshot& out) {
+  if (destroyed_) return kDestroyed;
+  if (index >= vcpus_.size()) return kNoSuchCpu;
+  std::lock_guard hold(runLock_);
+  return atRest() ? readState(*vcpus_[index], out) : kNotPaused;
+}
+
+Error ThreadedMachine::setState(unsigned index, const CpuSnapshot& in) {
+  if (destroyed_) return kDestroyed;
+  if (index >= vcpus_.size()) return kNoSuchCpu;
+  std::lock_guard hold(runLock_);
+  if (!atRest()) return kNotPaused;
+  if (Error error = impossible(in.state); !error.empty()) return error;
+  CpuSnapshot before{};
+  if (Error error = readState(*vcpus_[index], before); !error.empty()) return error;
+  Error error = writeState(*vcpus_[index], in);
+  if (!error.empty()) writeState(*vcpus_[index], before);
+  return error;
+}
+
+std::vector<VcpuStats> ThreadedMachine::stats() {
+  std::vector<VcpuStats> all;
+  for (auto& vcpu : vcpus_) all.push_back(vcpu->stats());
+  return all;
+}
+
+}  // namespace lodge

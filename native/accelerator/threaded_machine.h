@@ -1,0 +1,106 @@
+// The life cycle of a machine whose processors are threads, whatever executes the guest: who runs, how everybody is parked, how the
+// world is stopped for a change of the physical map, and how it all ends.
+//
+// Threads: the owner (JS), the vCPUs, and what a derived machine adds. runLock_ is held around who runs, pause and stop, and around
+// the hooks that say so; inside it the derived machine's own locks and ExitChannel's event lock may be taken, never the other way
+// round. The owner never waits for a vCPU with runLock_ held. The physical map and the doorbells change only with the world stopped:
+// every vCPU idle, parked, or waiting for the owner's answer, so they need no lock.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "accelerator/accelerator.h"
+#include "accelerator/doorbells.h"
+#include "accelerator/exit_channel.h"
+#include "accelerator/vcpu_thread.h"
+
+namespace lodge {
+
+class ThreadedMachine : public Machine {
+ public:
+  // Machine.
+  Error map(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) final;
+  Error unmap(Gpa gpa, uint64_t bytes) final;
+  Error addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) final;
+  void removeDoorbell(uint32_t id) final;
+  Error start() final;
+  void pause() final;
+  using Machine::resume;
+  void resume(const std::vector<Go>& how) final;
+  Error reset() final;
+  void destroy() final;
+  Error setDebugPoints(const x86::DebugPoints& points) final;
+  Error getState(unsigned vcpu, CpuSnapshot& out) final;
+  Error setState(unsigned vcpu, const CpuSnapshot& in) final;
+  int serve(int completed, unsigned spinMicros) final { return destroyed_ ? kServeIdle : exits_.serve(completed, spinMicros); }
+  std::vector<Event> takeEvents() final { return exits_.takeEvents(); }
+  std::vector<VcpuStats> stats() final;
+
+  // The vCPUs, each on its own thread.
+  /** Before the guest runs: parks while the machine is paused or stopped; false when the thread has to end. */
+  bool enter(VcpuThread& vcpu) noexcept;
+  /** This vCPU cannot go on: everybody parks, then the owner hears of it. */
+  void stopped(VcpuThread& vcpu, bool tripleFault, const std::string& message) noexcept;
+  /** This vCPU came to something a debugger waits for: as stopped(). */
+  void debugStopped(VcpuThread& vcpu, const x86::DebugStop& stop) noexcept;
+  bool ring(DoorbellKind kind, uint64_t address, unsigned width, const void* data) noexcept;
+  ExitChannel& exits() { return exits_; }
+
+ protected:
+  explicit ThreadedMachine(const MachineConfig& config) : exits_(config.cpus, config.exitRecords, config.wake) {}
+  /** Empty, or why a machine cannot have so many processors. */
+  static Error checkCpus(unsigned cpus);
+
+  // The derived machine's part. Its destructor calls destroy().
+  virtual Error mapped(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) = 0;
+  virtual Error unmapped(Gpa gpa, uint64_t bytes) = 0;
+  /** Threads besides the vCPUs'; false: the host has none to give. */
+  virtual bool startHelpers() { return true; }
+  /** No vCPU runs any more: helpers, too, end. */
+  virtual void joinHelpers() {}
+  /** With runLock_: stop_ or the clock changed. */
+  virtual void runStateChanged() noexcept {}
+  /** With runLock_, everybody parked: the guest's time stands still from here; both are idempotent. */
+  virtual void freeze() noexcept = 0;
+  virtual void thaw() noexcept = 0;
+  /** With runLock_, everybody parked. */
+  virtual Error resetParts() = 0;
+  virtual Error applyDebugPoints(const x86::DebugPoints& points) = 0;
+  /** While this vCPU stands still. */
+  virtual Error readState(VcpuThread& vcpu, CpuSnapshot& out) noexcept = 0;
+  /** With runLock_, everybody parked; `in` is possible. May fail half-way: the caller puts back what was there before. */
+  virtual Error writeState(VcpuThread& vcpu, const CpuSnapshot& in) = 0;
+
+  bool ending() const noexcept { return stop_.load(std::memory_order_seq_cst) & kEnd; }
+  bool destroyed() const noexcept { return destroyed_; }
+
+  std::vector<std::unique_ptr<VcpuThread>> vcpus_;
+  ExitChannel exits_;
+
+ private:
+  enum StopFlag : uint32_t { kPause = 1, kWorld = 2, kEnd = 4 };
+
+  bool settled() const { return !started_ || parked_ == vcpus_.size(); }
+  bool atRest() const { return settled() && (stop_.load(std::memory_order_relaxed) & kPause); }
+  bool held(const VcpuThread& vcpu) const { return held_ >> vcpu.index() & 1; }
+  void requestStop(uint32_t flag);
+  void reportIfSettled();
+  void stopWith(VcpuThread& vcpu, Event event) noexcept;
+  template <class Change>
+  void withWorldStopped(Change change);
+
+  Doorbells doorbells_;
+  std::mutex runLock_;
+  std::condition_variable parkChanged_, allParked_;
+  std::atomic<uint32_t> stop_{kPause};
+  unsigned parked_ = 0;
+  uint64_t held_ = 0;              // vCPUs that stay parked while others run, a bit each
+  bool pauseWanted_ = false;       // a 'paused' event is owed
+  std::vector<Event> stopEvents_;  // 'stopped' and 'debug' events, until everybody is parked
+  bool started_ = false, destroyed_ = false;
+};
+
+}  // namespace lodge

@@ -1,0 +1,58 @@
+// The thread of one virtual processor, as the life cycle (threaded_machine.h) sees it.
+#pragma once
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "accelerator/accelerator.h"
+
+namespace lodge {
+
+/** What is blocked in the threads of a machine: all but the signals an instruction of the thread itself raises. */
+sigset_t machineSignalMask() noexcept;
+/** A thread with that mask. False: the host has none to give. */
+bool startMachineThread(pthread_t& thread, void* (*main)(void*), void* argument) noexcept;
+
+class VcpuThread {
+ public:
+  explicit VcpuThread(unsigned index) : index_(index) {}
+  /** Whoever derives joins in its own destructor: run() is its. */
+  virtual ~VcpuThread() = default;
+  VcpuThread(const VcpuThread&) = delete;
+  VcpuThread& operator=(const VcpuThread&) = delete;
+
+  unsigned index() const noexcept { return index_; }
+  /** False: the host has no thread to give. */
+  bool start();
+  void join();
+
+  /** What the thread is doing, for stopping the world: only Running touches guest memory, the physical map or the doorbells. */
+  enum class Mode : uint8_t { Idle, Running, Waiting };
+  std::atomic<Mode> mode{Mode::Idle};
+
+  /** Any thread: the guest stops running soon, and runs no more until mayRun() on the vCPU's own thread. */
+  virtual void stopRunning() noexcept = 0;
+  virtual void mayRun() noexcept = 0;
+  virtual bool stopWanted() const noexcept = 0;
+  /** On its thread or while parked: an access the guest began is complete only after it ran again. */
+  virtual bool unfinished() const noexcept { return false; }
+  /** How it goes on from where it is parked. Before mayRun(). */
+  virtual void goOn(Go how) noexcept = 0;
+  virtual VcpuStats stats() noexcept = 0;
+
+ protected:
+  virtual void run() noexcept = 0;
+  bool started() const noexcept { return started_; }
+  pthread_t thread() const noexcept { return thread_; }
+  double cpuSeconds() const noexcept;
+
+ private:
+  const unsigned index_;
+  pthread_t thread_{};
+  bool started_ = false;
+};
+
+}  // namespace lodge
