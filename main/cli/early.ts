@@ -7,12 +7,12 @@ export function runStdio(
   terminal: boolean,
 ): { stdin: StdinMode; stdout: 'ignore' | 'inherit' } | undefined {
   if (argv[0] !== 'run' || argv.includes('--help') || argv.includes('-h')) return undefined;
-  let serial = 'stdio';
+  const serial: string[] = [];
   argv.forEach((arg, i) => {
-    if (arg === '--serial') serial = argv[i + 1] ?? '';
-    else if (arg.startsWith('--serial=')) serial = arg.slice('--serial='.length);
+    if (arg === '--serial') serial.push(argv[i + 1] ?? '');
+    else if (arg.startsWith('--serial=')) serial.push(arg.slice('--serial='.length));
   });
-  if (serial !== 'stdio') return { stdin: 'ignore', stdout: 'ignore' };
+  if (serial.length > 0 && !serial.includes('stdio')) return { stdin: 'ignore', stdout: 'ignore' };
   // On a terminal this process reads the keys, to see the one that leaves.
   return { stdin: terminal ? 'pipe' : 'inherit', stdout: 'inherit' };
 }

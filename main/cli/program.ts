@@ -8,7 +8,7 @@ import {
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { addDiskVerbs } from './disk';
-import { errorText, parseDisk, parseMedium, run } from './run';
+import { errorText, parseDisk, parseMedium, parseSerial, run } from './run';
 
 interface Context {
   readonly layout: AppLayout;
@@ -181,7 +181,7 @@ function program(context: Context): Command {
   )
     .option('--builtin', 'the guest that comes with Lodge')
     .option('--name <name>', 'lets screenshot, text, keys and stop reach it from another shell')
-    .option('--serial <stdio|none|file>', 'where the first serial port goes', 'stdio')
+    .option('--serial <stdio|none|file>', 'where the first serial port goes (default: stdio); given again, the second', collect, [])
     .addOption(new Option('--display <kind>', 'show a window (the app does that)').choices(['none']).default('none'))
     .option('--screenshot <file.png>', 'save the last picture')
     .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
@@ -192,7 +192,7 @@ function program(context: Context): Command {
           data?: string;
           builtin?: boolean;
           name?: string;
-          serial: string;
+          serial: string[];
           screenshot?: string;
           timeout?: number;
           debugExit?: boolean;
@@ -207,12 +207,11 @@ function program(context: Context): Command {
             fix: 'Give --kernel FILE, --disk FILE, --cdrom FILE or --builtin.',
           });
         }
-        const { serial } = flags;
         context.exitCode = await run(
           {
             config: configOf(flags, flags.name ?? 'run', flags.builtin === true),
             name: flags.name,
-            serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
+            serial: parseSerial(flags.serial),
             debugExit: flags.debugExit === true,
             screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
             timeoutSeconds: flags.timeout,
