@@ -8,8 +8,11 @@ import {
   diskSchema,
   engineInfoSchema,
   lodgeErrorSchema,
+  profileRequestSchema,
+  profileSchema,
   stopReasonSchema,
   tierChoiceSchema,
+  vmCountersSchema,
   boundedTextSchema,
 } from '../../preload/contract';
 
@@ -75,6 +78,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
       /** PNG of the screen, base64; with `maxWidth`, scaled down to a thumbnail. null: the screen is off. */
       z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
       z.object({ name: z.literal('text') }),
+      z.object({ name: z.literal('counters') }),
+      profileRequestSchema.required().extend({ name: z.literal('profile') }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
       z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
       z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
@@ -145,4 +150,6 @@ export const vmReplySchemas = {
     .nullable(),
   /** null: the guest is in a graphics mode. */
   text: z.array(z.string().max(1024)).max(512).nullable(),
+  counters: vmCountersSchema,
+  profile: profileSchema,
 } as const;

@@ -7,12 +7,15 @@ import { join } from 'node:path';
 import {
   CONFIG_SCHEMA_VERSION,
   LodgeError,
+  PROFILE_HERTZ,
   type BrokenVm,
   type Disk,
   type NewDisk,
+  type Profile,
   type StopReason,
   type Vm,
   type VmConfig,
+  type VmCounters,
   type VmDefinition,
   type VmId,
   type VmState,
@@ -74,6 +77,8 @@ interface Machine {
 const MIB = 1 << 20;
 /** The VM process sends once a second; one that floods does not flood the clients. */
 const STATS_INTERVAL_MS = 500;
+/** A profile's answer may be late by this. */
+const PROFILE_GRACE_MS = 30_000;
 const MAX_NOTICES_PER_RUN = 50;
 const NAME_AND_NOTES: readonly (keyof VmConfig)[] = ['name', 'notes', 'os'];
 
@@ -351,6 +356,15 @@ export class Machines {
     return { lines: (await this.requireLive(this.require(id), 'be read').request({ name: 'text' })) as string[] | null };
   }
 
+  async stats(id: VmId): Promise<VmCounters> {
+    return (await this.requireLive(this.require(id), 'be measured').request({ name: 'counters' })) as VmCounters;
+  }
+
+  async profile(id: VmId, seconds: number, hertz = PROFILE_HERTZ): Promise<Profile> {
+    const process = this.requireLive(this.require(id), 'be profiled');
+    return (await process.request({ name: 'profile', seconds, hertz }, seconds * 1000 + PROFILE_GRACE_MS)) as Profile;
+  }
+
   async keys(id: VmId, keys: string): Promise<void> {
     await this.requireLive(this.require(id), 'take keys').request({ name: 'keys', keys });
   }
@@ -557,7 +571,7 @@ export class Machines {
     return vm;
   }
 
-  private requireLive(vm: Machine, what: string): { request(call: VmCall): Promise<unknown> } {
+  private requireLive(vm: Machine, what: string): Pick<Supervisor, 'request'> {
     if (!vm.process || vm.state === 'starting' || vm.state === 'stopped') {
       throw new LodgeError({
         code: 'invalidState',

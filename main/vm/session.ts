@@ -130,6 +130,10 @@ export class Session {
         return machine.screenshot(call.maxWidth);
       case 'text':
         return machine.text();
+      case 'counters':
+        return machine.performance();
+      case 'profile':
+        return machine.profile(call.seconds, call.hertz);
       case 'keys':
         return machine.typeKeys(call.keys);
       case 'serialWrite':

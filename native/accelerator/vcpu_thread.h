@@ -43,13 +43,22 @@ class VcpuThread {
   virtual void goOn(Go how) noexcept = 0;
   virtual VcpuStats stats() noexcept = 0;
 
+  /** The sampling thread: so many periods have passed. */
+  virtual void sampleTick(uint32_t ticks) noexcept = 0;
+  SampleBuffer samples;
+
  protected:
   virtual void run() noexcept = 0;
   bool started() const noexcept { return started_; }
   pthread_t thread() const noexcept { return thread_; }
-  double cpuSeconds() const noexcept;
+  /** What every kind of vCPU knows of itself. */
+  VcpuStats commonStats() const noexcept;
+
+  x86::Counter exits_[4], doorbells_;  ///< written on the vCPU's thread
 
  private:
+  double cpuSeconds() const noexcept;
+
   const unsigned index_;
   pthread_t thread_{};
   bool started_ = false;

@@ -208,6 +208,7 @@ struct Core {
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
   uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
+  CpuCounters counters;
   CpuConfig config;
   PhysicalMemory& memory;
   Environment& env;

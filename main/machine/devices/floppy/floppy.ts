@@ -93,7 +93,7 @@ export interface FloppyDeps {
 
 export class FloppyController implements Device, IoHandler {
   readonly name = 'floppy';
-  readonly counters = { readBytes: 0, writtenBytes: 0, refused: 0, hostErrors: 0 };
+  readonly counters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
   private readonly drives: readonly Drive[];
   private dor = 0;
   private rate = 2;
@@ -474,6 +474,7 @@ export class FloppyController implements Device, IoHandler {
     };
     this.run(select, load, failed, () => {
       this.counters.readBytes += data.length;
+      this.counters.reads++;
       if (kind === 'verify') ended(true);
       else if (this.nonDma) this.exchange(true, data, () => ended(false));
       else {
@@ -501,6 +502,7 @@ export class FloppyController implements Device, IoHandler {
       };
       this.run(select, work, failed, () => {
         this.counters.writtenBytes += data.length;
+        this.counters.writes++;
         ended(terminal);
       });
     };

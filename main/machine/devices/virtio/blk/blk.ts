@@ -39,6 +39,9 @@ const Config = {
 export interface BlkCounters {
   readBytes: number;
   writtenBytes: number;
+  /** Requests of each kind. */
+  reads: number;
+  writes: number;
   /** Requests the guest got wrong, and those the host failed. */
   refused: number;
   hostErrors: number;
@@ -61,7 +64,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly classCode = 0x010000;
   readonly queueSizes = [QUEUE_SIZE];
   readonly features: bigint;
-  readonly counters: BlkCounters = { readBytes: 0, writtenBytes: 0, refused: 0, hostErrors: 0 };
+  readonly counters: BlkCounters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
 
   private transport: VirtioTransport | undefined;
   private writeThrough = false;
@@ -228,8 +231,11 @@ export class VirtioBlk implements VirtioDevice {
       if (request.kind === 'read') {
         written += request.bytes;
         this.counters.readBytes += request.bytes;
-      } else if (request.kind === 'write') this.counters.writtenBytes += request.bytes;
-      else if (request.kind === 'getId') written += request.bytes;
+        this.counters.reads++;
+      } else if (request.kind === 'write') {
+        this.counters.writtenBytes += request.bytes;
+        this.counters.writes++;
+      } else if (request.kind === 'getId') written += request.bytes;
     }
     const fault = this.deps.mem.write(request.status, Uint8Array.of(status)) ? queue.push(chain.head, written) : 'badRequest';
     if (fault) transport.fail(fault);
