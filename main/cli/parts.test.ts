@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LodgeError } from '../../preload/contract';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
-import { parseSize } from './program';
+import { parseGdb, parseSize } from './program';
 import { errorText, exitOf, parseDisk, parseMedium, parseSerial } from './run';
 import { pick, unescape } from './verbs';
 
@@ -45,7 +45,12 @@ it('parseDisk takes options from the end, and leaves commas in names alone', () 
   expect(parseDisk('/a.ISO', 0)).toMatchObject({ kind: 'disc', bus: 'ide', readOnly: true });
   expect(parseDisk('/a.img,format=raw,bus=ahci', 0)).toMatchObject({ path: '/a.img', format: 'raw', bus: 'ahci' });
   expect(() => parseDisk('/a,format=tar', 0)).toThrow(/no disk format "tar"/);
-  expect(parseMedium('floppy', '/f.img,readonly', 1)).toMatchObject({ id: 'floppy1', path: '/f.img', kind: 'floppy', readOnly: true });
+  expect(parseMedium('floppy', '/f.img,readonly', 1)).toMatchObject({
+    id: 'floppy1',
+    path: '/f.img',
+    kind: 'floppy',
+    readOnly: true,
+  });
   expect(parseMedium('disc', '/d.iso', 0)).toMatchObject({ id: 'disc0', kind: 'disc', bus: 'ide', readOnly: true });
   expect(() => parseDisk('/a,bus=', 0)).toThrow(/no disk bus/);
 });
@@ -57,6 +62,12 @@ it('parseSerial: COM1 first, the terminal once', () => {
   expect(() => parseSerial(['stdio', 'stdio'])).toThrow(/terminal/);
   expect(() => parseSerial(['/a', 'none', '/b'])).toThrow(/2 serial ports/);
   expect(() => parseSerial(['/tmp/../a.log', '/a.log'])).toThrow(/same file/);
+});
+
+it('parseGdb', () => {
+  expect(parseGdb('1234')).toEqual({ port: 1234, wait: false });
+  expect(parseGdb('65535,wait')).toEqual({ port: 65535, wait: true });
+  for (const bad of ['', '80', '65536', '1234,later', 'x', '1e4']) expect(() => parseGdb(bad)).toThrow();
 });
 
 it('parseSize', () => {
@@ -96,7 +107,8 @@ it('pick prefers exact names and refuses doubt', () => {
 });
 
 it('errorText says why there is no accelerator, and shows stacks of bugs only', () => {
-  const error = (code: 'acceleratorUnavailable' | 'fileMissing') => new LodgeError({ code, message: 'No.', fix: 'Do.', detail: 'because' });
+  const error = (code: 'acceleratorUnavailable' | 'fileMissing') =>
+    new LodgeError({ code, message: 'No.', fix: 'Do.', detail: 'because' });
   expect(errorText(error('acceleratorUnavailable'))).toBe('No.\nDo.\nbecause');
   expect(errorText(error('fileMissing'))).toBe('No.\nDo.');
 });

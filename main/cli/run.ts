@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { diskBusSchema, diskSchema, LodgeError, vmConfigSchema, type Disk, type ErrorCode, type StopReason, type VmConfig } from '../../preload/contract';
+import { diskBusSchema, diskSchema, LodgeError, vmConfigSchema, type Disk, type ErrorCode, type StopReason, type VmConfig, type VmId } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -18,8 +18,11 @@ export interface RunOptions {
   /** COM1 first. */
   readonly serial: MachineSpec['serial'];
   readonly debugExit: boolean;
+  readonly gdb?: MachineSpec['gdb'];
   readonly screenshot: string | undefined;
   readonly timeoutSeconds: number | undefined;
+  /** Once it runs; when this is done, so is the run. */
+  readonly whileRunning?: (machines: Machines, id: VmId) => Promise<void>;
 }
 
 export const EXIT_TIMEOUT = 124;
@@ -65,6 +68,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   const vm = machines.addEphemeral(config, {
     serial: options.serial,
     debugExit: options.debugExit,
+    ...(options.gdb && { gdb: options.gdb }),
     menuSeconds: 0,
     lastScreen: options.screenshot !== undefined ? {} : null,
   });
@@ -100,8 +104,14 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   // A machine that was to be reachable must not run unreachable.
   control?.catch((e: unknown) => end({ code: 1, message: errorText(LodgeError.from(e)) }));
   // A start that fails ends the machine, and its stop reason says why; a child that was not needed goes.
-  await machines.start(id).catch(() => child.kill('SIGKILL'));
+  const started = await machines.start(id).catch(() => void child.kill('SIGKILL'));
+  const work = started && options.whileRunning?.(machines, id);
+  work?.then(
+    () => end({ code: 0 }),
+    (e: unknown) => end({ code: 1, message: errorText(LodgeError.from(e)) }),
+  );
   const { reason, screen } = await ended;
+  await work?.catch(() => {});
   clearTimeout(timer);
   restoreTerminal?.();
   await control?.then((server) => server.close()).catch(() => {});

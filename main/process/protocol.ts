@@ -7,11 +7,13 @@ import {
   acceleratorChoiceSchema,
   diskSchema,
   engineInfoSchema,
+  gdbPortSchema,
   lodgeErrorSchema,
   profileRequestSchema,
   profileSchema,
   stopReasonSchema,
   tierChoiceSchema,
+  videoSchema,
   vmCountersSchema,
   boundedTextSchema,
 } from '../../preload/contract';
@@ -56,8 +58,12 @@ export const machineSpecSchema = z.object({
   ),
   /** How long firmware waits for the key that opens its boot menu. */
   menuSeconds: z.number().min(0).max(60).optional(),
+  /** Absent: 'vga'. */
+  video: videoSchema.optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
+  /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */
+  gdb: z.object({ port: gdbPortSchema, wait: z.boolean() }).optional(),
   /** Addon file; the VM process never guesses. */
   addonPath: z.string(),
   /** Asks for the picture at the machine's end in 'stopped' (after a power-off there is no screen left to ask for). */

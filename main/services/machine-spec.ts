@@ -12,6 +12,8 @@ import type { LockWish } from './file-locks';
 export interface RunOptions {
   readonly serial?: MachineSpec['serial'];
   readonly debugExit?: boolean;
+  /** Instead of the definition's. */
+  readonly gdb?: MachineSpec['gdb'];
   /** UEFI settings of a definition that names no file for them. */
   readonly variables?: string;
   /** Seconds for the boot menu's key; 0 where nobody watches. */
@@ -54,9 +56,16 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     disks: config.disks.map((disk) => ({ ...disk, readOnly: !writes(disk) })),
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
+    ...gdbSpec(config, run),
+    ...(config.video && { video: config.video }),
     addonPath: layout.addon,
     ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
   };
+}
+
+function gdbSpec(config: VmConfig, run: RunOptions): Pick<MachineSpec, 'gdb'> {
+  if (run.gdb) return { gdb: run.gdb };
+  return typeof config.gdbPort === 'number' ? { gdb: { port: config.gdbPort, wait: false } } : {};
 }
 
 function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {

@@ -27,7 +27,6 @@ import { silentLogger, type Logger } from '../lib/log';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { admit } from '../memory-manager/admission';
 import type { Spawner } from '../process/channel';
-import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
 import { createDisk } from '../storage';
 import { checkDiskIds, checkPaths, freeDiskId, withDisk } from './config-checks';

@@ -2,6 +2,7 @@
 import type { NativeMachine } from '../../native/addon/types';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
+import type { DisplaySource } from '../backend/display';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
 import { IrqWires } from '../machine/bus/irq';
@@ -18,7 +19,7 @@ import { CfiFlash } from '../machine/devices/flash/cfi-flash';
 import { FW_CFG_PORT, FW_CFG_PORTS, FwCfg } from '../machine/devices/fw-cfg/fw-cfg';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
-import { createVirtioRng } from '../machine/devices/virtio';
+import { createVirtioRng, createVirtioVga } from '../machine/devices/virtio';
 import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
@@ -47,6 +48,7 @@ export interface BoardOptions {
   readonly serial: readonly CharBackend[];
   readonly disks: readonly BoardDisk[];
   readonly debugExit: boolean;
+  readonly video: 'vga' | 'virtio';
   /** The built-in BIOS is there, and the processors start in it. */
   readonly bios: boolean;
   /** Instead of the built-in BIOS. */
@@ -85,6 +87,10 @@ export class Board {
   readonly pm: Piix4Pm;
   readonly keyboardController: I8042;
   readonly vga: Vga;
+  /** What the monitor shows. */
+  readonly display: DisplaySource;
+  /** The monitor has another size now; undefined where the adapter could not tell its driver. */
+  readonly resizeDisplay: ((width: number, height: number) => void) | undefined;
   private readonly host: I440fx;
   readonly storage: Storage;
   private readonly piix3: Piix3;
@@ -112,7 +118,15 @@ export class Board {
 
     this.vga = new Vga({ native, windows: this.space, clock });
     claimLegacyVga(bus, this.vga);
-    this.pci.plug(new VgaPci(this.vga), VGA_SLOT);
+    if (options.video === 'virtio') {
+      const adapter = createVirtioVga(this.vga, { mem: this.memory, defer: options.defer });
+      this.pci.plug(adapter, VGA_SLOT);
+      this.display = adapter;
+      this.resizeDisplay = (width, height) => adapter.resize(width, height);
+    } else {
+      this.pci.plug(new VgaPci(this.vga), VGA_SLOT);
+      this.display = this.vga;
+    }
 
     this.keyboardController = this.add(
       new I8042({

@@ -4,7 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto';
 import { basename } from 'node:path';
-import { type CpuState, Exit, type NativeEvent, type NativeMachine } from '../../native/addon/types';
+import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
 import type { Profile, VmCounters } from '../../preload/contract/performance';
 import type { EngineInfo, StopReason } from '../../preload/contract/vm';
@@ -19,6 +19,8 @@ import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
 import { type FirmwareImage, loadFirmware } from './firmware-image';
+import { GdbServer } from './gdb/server';
+import type { DebugTarget } from './gdb/session';
 import { GuestClock } from './guest-clock';
 import { KeyTyper } from './key-typer';
 import { Profiler } from './profiler';
@@ -85,6 +87,12 @@ export class Machine {
   /** Transitions that park the vCPUs run one after the other. */
   private transition: Promise<void> = Promise.resolve();
   private resetPending = false;
+  private gdb: GdbServer | undefined;
+  /** A debugger has the processors stopped, whatever `state` says; `goOn` is how they continue for it. */
+  private held: boolean;
+  private goOn: Go[] = [];
+  /** The guest cannot go on, and its debugger looks at it before the machine ends. */
+  private lastWords: StopReason | undefined;
   private closed: Promise<void> | undefined;
 
   /** Opens what the machine needs and builds it; nothing runs yet. Rejects with LodgeError and leaves nothing open. */
@@ -121,6 +129,7 @@ export class Machine {
   private constructor(private readonly parts: Parts) {
     const { spec, hooks, native, serial, disks, firmware } = parts;
     const traces = process.env['LODGE_TRACE']?.split(',') ?? [];
+    this.held = spec.gdb?.wait ?? false;
     this.board = new Board({
       native,
       clock: this.clock,
@@ -130,6 +139,7 @@ export class Machine {
       serial,
       disks,
       debugExit: spec.debugExit,
+      video: spec.video ?? 'vga',
       bios: spec.boot.kind === 'firmware' && !firmware,
       menuSeconds: spec.menuSeconds ?? 0,
       ...(firmware && { flash: firmware }),
@@ -153,7 +163,7 @@ export class Machine {
       onEvents: (events) => this.handle(events),
       onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
     });
-    this.display = new DisplayHub(this.board.vga, hostTimers, () => hooks.onScreenChanged());
+    this.display = new DisplayHub(this.board.display, hostTimers, () => hooks.onScreenChanged());
     const { keyboard, mouse } = this.board.keyboardController;
     this.typer = new KeyTyper({ clock: this.clock, keyboard });
     this.profiler = new Profiler({
@@ -167,6 +177,7 @@ export class Machine {
       terminals: serial.map((port) => (port instanceof TerminalBackend ? port : undefined)),
       keyboard,
       pointer: mouse,
+      resize: this.board.resizeDisplay,
       activity: () => ({ ...this.counters(), netBytes: 0, cpuSeconds: cpuSeconds() }),
       timers: hostTimers,
       now: () => performance.now(),
@@ -179,21 +190,30 @@ export class Machine {
 
   /** Loads what the machine boots and lets it run; false when it was ended meanwhile. */
   async start(): Promise<boolean> {
-    const { native } = this.parts;
+    const { native, spec } = this.parts;
     native.start();
     await this.boot();
-    if (this.state !== 'off') return false;
-    this.clock.resume();
-    native.resume();
+    if (spec.gdb) this.gdb = await GdbServer.listen(spec.gdb.port, this.debugTarget());
+    if (this.state !== 'off') {
+      this.gdb?.close();
+      return false;
+    }
     this.state = 'running';
+    this.letRun();
     this.traceCpus();
     return true;
+  }
+
+  private letRun(): void {
+    if (this.held) return;
+    this.clock.resume();
+    this.parts.native.resume(this.goOn.splice(0));
   }
 
   pause(): Promise<void> {
     return this.serialize(async () => {
       if (this.state !== 'running') throw wrongState('pause', this.state);
-      await this.park();
+      if (!this.held) await this.park();
       this.clock.pause();
       this.state = 'paused';
     });
@@ -202,9 +222,8 @@ export class Machine {
   resume(): Promise<void> {
     return this.serialize(() => {
       if (this.state !== 'paused') throw wrongState('resume', this.state);
-      this.clock.resume();
-      this.parts.native.resume();
       this.state = 'running';
+      this.letRun();
     });
   }
 
@@ -212,12 +231,12 @@ export class Machine {
   reset(): Promise<void> {
     return this.serialize(async () => {
       if (this.state !== 'running' && this.state !== 'paused') throw wrongState('reset', this.state);
-      if (this.state === 'running') await this.park();
+      if (this.state === 'running' && !this.held) await this.park();
       await this.board.quiesce();
       this.board.reset();
       this.parts.native.reset();
       await this.boot();
-      if (this.state === 'running') this.parts.native.resume();
+      if (this.state === 'running') this.letRun();
     });
   }
 
@@ -343,6 +362,7 @@ export class Machine {
     const ran = this.state !== 'off';
     this.state = 'ended';
     this.loop.end();
+    this.gdb?.close();
     this.clock.pause();
     this.typer.dispose();
     this.profiler.end();
@@ -429,24 +449,70 @@ export class Machine {
         case 'paused':
           for (const wake of this.parked.splice(0)) wake();
           break;
+        case 'debug':
+          // One that came while its debugger was leaving.
+          if (!this.tellDebugger(event.vcpu, event.cause, event.address) && this.state === 'running') this.letRun();
+          break;
         case 'stopped': {
           const report = this.report(event.vcpu, event.state);
-          if (event.reason === 'tripleFault') this.end({ kind: 'guestFault', message: event.message, report });
-          else this.end({ kind: 'failed', error: { code: 'internal', message: event.message, detail: report } });
+          const reason: StopReason =
+            event.reason === 'tripleFault'
+              ? { kind: 'guestFault', message: event.message, report }
+              : { kind: 'failed', error: { code: 'internal', message: event.message, detail: report } };
+          if (this.tellDebugger(event.vcpu, 'fault')) this.lastWords = reason;
+          else this.end(reason);
           break;
         }
       }
     }
   }
 
+  /** The processors have stopped for this. False: nobody is there to hear of it. */
+  private tellDebugger(vcpu: number, cause: 'breakpoint' | 'watchpoint' | 'step' | 'fault', address = 0n): boolean {
+    if (!this.gdb?.connected || this.state === 'ended') return false;
+    this.held = true;
+    this.clock.pause();
+    return this.gdb.stopped({ vcpu, cause, address });
+  }
+
+  private debugTarget(): DebugTarget {
+    const { native, spec } = this.parts;
+    return {
+      cpus: spec.cpus,
+      stop: () =>
+        this.serialize(async () => {
+          if (this.state === 'ended') throw wrongState('debug', this.state);
+          if (!this.held && this.state === 'running') await this.park();
+          this.clock.pause();
+          this.held = true;
+        }),
+      resume: (how) => {
+        if (this.state === 'ended') return;
+        if (this.lastWords) return this.end(this.lastWords);
+        this.held = false;
+        this.goOn = how;
+        if (this.state === 'running') this.letRun();
+      },
+      getState: (vcpu) => native.getCpuState(vcpu),
+      setState: (vcpu, state) => native.setCpuState(vcpu, state),
+      setPoints: (points) => {
+        if (this.state !== 'ended') native.setDebugPoints(points);
+      },
+      read: (physical, into) => native.memRead(physical, into),
+      write: (physical, from) => native.memWrite(physical, from),
+      reset: () => this.reset(),
+      powerOff: () => this.end({ kind: 'stopped' }),
+    };
+  }
+
   /** LODGE_TRACE=cpu: where the first processor is, once a second. */
   private traceCpus(): void {
     if (!process.env['LODGE_TRACE']?.split(',').includes('cpu')) return;
     const look = async (): Promise<void> => {
-      if (this.state !== 'running') return;
+      if (this.state !== 'running' || this.held) return;
       await this.park();
       process.stderr.write(`${this.report(0, this.parts.native.getCpuState(0))}\n`);
-      this.parts.native.resume();
+      if (!this.held) this.parts.native.resume();
     };
     setInterval(() => void this.serialize(look).catch(() => undefined), 1000).unref();
   }

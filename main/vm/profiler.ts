@@ -30,7 +30,11 @@ export class Profiler {
   async run(seconds: number, hertz: number): Promise<Omit<Profile, 'syscallEntry'>> {
     const { native, timers, now, baseTier } = this.deps;
     if (this.finish) {
-      throw new LodgeError({ code: 'invalidState', message: 'The machine is being profiled already.', fix: 'Wait until that profile is done.' });
+      throw new LodgeError({
+        code: 'invalidState',
+        message: 'The machine is being profiled already.',
+        fix: 'Wait until that profile is done.',
+      });
     }
     const sum = new SampleSum(baseTier);
     const began = now();
@@ -42,10 +46,13 @@ export class Profiler {
           resolve();
           return;
         }
-        timer = timers.set(() => {
-          sum.add(native.takeSamples());
-          next();
-        }, Math.min(TAKE_PERIOD_MS, left));
+        timer = timers.set(
+          () => {
+            sum.add(native.takeSamples());
+            next();
+          },
+          Math.min(TAKE_PERIOD_MS, left),
+        );
       };
       let timer = timers.set(() => undefined, 0);
       timer.dispose();

@@ -37,6 +37,8 @@ export interface ViewerHubDeps {
   readonly terminals: readonly (ViewerTerminal | undefined)[];
   readonly keyboard: KeyboardSink;
   readonly pointer: PointerSink;
+  /** Undefined: the display adapter cannot tell its driver. */
+  readonly resize?: ((width: number, height: number) => void) | undefined;
   readonly activity: () => ActivityCounters;
   readonly timers: Timers;
   readonly now: () => number;
@@ -234,6 +236,9 @@ class Viewer {
         this.buttons = message.buttons;
         pointer.pointer(message.x, message.y, message.buttons, limit(message.wheel, 127));
         display.expectChange();
+        return;
+      case 'resize':
+        this.deps.resize?.(message.width, message.height);
         return;
       case 'releaseKeys':
         this.releaseAll();

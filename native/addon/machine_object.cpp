@@ -40,7 +40,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(fileRead),    METHOD(fileWrite),    METHOD(fileZero),       METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
-                      METHOD(takeEvents),  METHOD(stats),
+                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints),
                       METHOD(startSampling), METHOD(stopSampling), METHOD(takeSamples)});
 #undef METHOD
 }

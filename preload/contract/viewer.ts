@@ -23,6 +23,8 @@ export const viewerToVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('mouse'), dx: z.number(), dy: z.number(), buttons: z.int().min(0).max(31), wheel: z.number() }),
   /** Absolute position, 0–65535 across the screen; only when 'pointer' said absolute. */
   z.object({ type: z.literal('pointer'), x: z.int().min(0).max(65535), y: z.int().min(0).max(65535), buttons: z.int().min(0).max(31), wheel: z.number() }),
+  /** Guest pixels there is room for; a guest whose display driver can follow gets a screen of this size. */
+  z.object({ type: z.literal('resize'), width: z.int().min(1).max(16384), height: z.int().min(1).max(16384) }),
   /** Release everything that is held (the window lost focus). */
   z.object({ type: z.literal('releaseKeys') }),
   z.object({ type: z.literal('serial'), port: z.int().min(0).max(3), data: z.string().max(65536) }),

@@ -57,11 +57,18 @@ export type Boot = z.infer<typeof bootSchema>;
 export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
 export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
 
+/** The display adapter: 'virtio' is a VGA too, and lets a driver follow the size of the window. */
+export const videoSchema = z.enum(['vga', 'virtio']);
+export type Video = z.infer<typeof videoSchema>;
+
 /** 2: disks may have any of DISK_FORMATS. */
 export const CONFIG_SCHEMA_VERSION = 2;
 export const MEMORY_MIN_MIB = 16;
 export const MEMORY_MAX_MIB = 1024 * 1024;
 export const CPUS_MAX = 64;
+
+/** Ports that any user may open. */
+export const gdbPortSchema = z.int().min(1024).max(65535);
 
 /** The user's part of a definition: what the wizard and the settings edit. */
 export const vmConfigSchema = z.object({
@@ -77,6 +84,10 @@ export const vmConfigSchema = z.object({
   serialPorts: z.int().min(0).max(2),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  /** Where gdb can attach while the machine runs, on the loopback interface; null: nowhere. */
+  gdbPort: gdbPortSchema.nullable().optional(),
+  /** Absent: 'vga'. */
+  video: videoSchema.optional(),
 });
 export type VmConfig = z.infer<typeof vmConfigSchema>;
 

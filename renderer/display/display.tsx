@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useImperativeHandle, useRef, useState, type Ref } from 'react';
 import { useStore } from 'zustand';
-import { isCrisp, toAbsolute, type ScaleMode } from '../model/scale';
+import { isCrisp, roomFor, toAbsolute, type ScaleMode } from '../model/scale';
 import { hostKeyLabel, type HostKey } from '../model/keys';
 import type { ViewerSession } from '../stores';
 import { KeyCapture, type HostCommand, type KeyAction } from './capture';
@@ -39,6 +39,8 @@ export function Display({ session, name, scale, hostKey, platform, visible, acti
   const [ratio, setRatio] = useState(() => window.devicePixelRatio);
   const [hint, setHint] = useState(false);
   const crisp = isCrisp(screen);
+  /** Of the canvas, in device pixels. */
+  const [area, setArea] = useState({ width: 0, height: 0 });
 
   useEffect(() => {
     const element = canvas.current!;
@@ -51,7 +53,10 @@ export function Display({ session, name, scale, hostKey, platform, visible, acti
       const css = entry.contentBoxSize[0]!;
       const dpr = window.devicePixelRatio;
       setRatio(dpr);
-      p.setArea(exact?.inlineSize ?? Math.round(css.inlineSize * dpr), exact?.blockSize ?? Math.round(css.blockSize * dpr));
+      const width = exact?.inlineSize ?? Math.round(css.inlineSize * dpr);
+      const height = exact?.blockSize ?? Math.round(css.blockSize * dpr);
+      p.setArea(width, height);
+      if (width > 0 && height > 0) setArea({ width, height });
     });
     try {
       observer.observe(element, { box: 'device-pixel-content-box' });
@@ -67,8 +72,9 @@ export function Display({ session, name, scale, hostKey, platform, visible, acti
     };
   }, [session]);
 
-  useEffect(() => painter.current?.setMode({ scale, crisp, pixelRatio: ratio }), [scale, crisp, ratio]);
-  useEffect(() => painter.current?.setVisible(visible), [visible]);
+  useEffect(() => painter.current?.setMode({ scale, crisp, pixelRatio: ratio }), [session, scale, crisp, ratio]);
+  useEffect(() => painter.current?.setVisible(visible), [session, visible]);
+  useEffect(() => session.setRoom(roomFor(area, scale, ratio)), [session, area, scale, ratio]);
 
   useInput({ canvas, painter, session, hostKey, absolute, active, onCapture, onCommand, setHint });
 

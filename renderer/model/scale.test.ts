@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isCrisp, placeScreen, toAbsolute } from './scale';
+import { isCrisp, placeScreen, roomFor, toAbsolute } from './scale';
 
 const text = { width: 720, height: 400 };
 
@@ -44,6 +44,14 @@ describe('placeScreen', () => {
       }
     }
   });
+});
+
+it('roomFor: a screen as large as the canvas, in whole device pixels, unless the canvas follows the screen', () => {
+  expect(roomFor({ width: 1277, height: 803 }, 'auto', 1)).toEqual({ width: 1277, height: 803 });
+  expect(roomFor({ width: 1277, height: 803 }, 'fit', 1.5)).toEqual({ width: 1277, height: 803 });
+  expect(roomFor({ width: 2560, height: 1601 }, 'integer', 2)).toEqual({ width: 1280, height: 800 });
+  expect(roomFor({ width: 1277, height: 803 }, 'actual', 1)).toBeUndefined();
+  expect(roomFor({ width: 300, height: 20 }, 'auto', 1)).toBeUndefined();
 });
 
 describe('toAbsolute', () => {

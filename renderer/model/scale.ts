@@ -75,6 +75,21 @@ export function placeScreen(guest: Size, area: Size, mode: ScaleMode, crisp: boo
   };
 }
 
+/** Smaller windows are being opened or folded away: no screen for anybody. */
+const ROOM_MIN = 200;
+
+/**
+ * The guest screen that would fill the canvas. On dense monitors a guest pixel is a whole number of theirs, so that text is readable. At 100 %
+ * the canvas follows the guest, so the guest must not follow the canvas.
+ */
+export function roomFor(area: Size, mode: ScaleMode, pixelRatio: number): Size | undefined {
+  const k = Math.max(1, Math.floor(pixelRatio));
+  const width = Math.floor(area.width / k);
+  const height = Math.floor(area.height / k);
+  if (mode === 'actual' || width < ROOM_MIN || height < ROOM_MIN || width > 16384 || height > 16384) return undefined;
+  return { width, height };
+}
+
 /** A point on the canvas (device pixels) → 0–65535 across the guest's screen, clamped to it. */
 export function toAbsolute(placement: Placement, x: number, y: number): { x: number; y: number } {
   const axis = (v: number, origin: number, length: number): number =>

@@ -1,4 +1,5 @@
 /** The settings dialog as data: what may change in which state, what changed, what is wrong. */
+import { gdbPortSchema } from '../../preload/contract';
 import { CPUS_MAX, MEMORY_MIN_MIB, type Host, type VmConfig, type VmDefinition } from './types';
 import { formatMiB } from './format';
 
@@ -12,7 +13,7 @@ export function changedFields(before: VmConfig, after: VmConfig): Partial<VmConf
   return patch;
 }
 
-export type SettingsErrors = Partial<Record<'name' | 'cpus' | 'memoryMiB' | 'kernel' | 'firmware', string>>;
+export type SettingsErrors = Partial<Record<'name' | 'cpus' | 'memoryMiB' | 'kernel' | 'firmware' | 'gdbPort', string>>;
 
 export function validateSettings(config: VmConfig, host: Host, otherNames: readonly string[]): SettingsErrors {
   const errors: SettingsErrors = {};
@@ -25,5 +26,7 @@ export function validateSettings(config: VmConfig, host: Host, otherNames: reado
   else if (config.memoryMiB > host.memoryMiB) errors.memoryMiB = `This host has ${formatMiB(host.memoryMiB)}.`;
   if (config.boot.kind === 'linux' && config.boot.kernel.trim() === '') errors.kernel = 'Choose a kernel file.';
   if (config.boot.kind === 'firmware' && config.boot.image?.trim() === '') errors.firmware = 'Choose a firmware image.';
+  if (typeof config.gdbPort === 'number' && !gdbPortSchema.safeParse(config.gdbPort).success)
+    errors.gdbPort = 'A port from 1024 to 65535, or none.';
   return errors;
 }

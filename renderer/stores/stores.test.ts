@@ -302,6 +302,27 @@ describe('ViewerSession', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it('tells the machine how much room there is once the window rests, and again when it is another connection', async () => {
+    const { transport, s } = session();
+    s.start();
+    transport.viewers[0]!.onOpen();
+    s.setRoom({ width: 800, height: 600 });
+    s.setRoom({ width: 900, height: 700 });
+    expect(transport.sent.filter((m) => m.type === 'resize')).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(transport.sent.filter((m) => m.type === 'resize')).toEqual([{ type: 'resize', width: 900, height: 700 }]);
+    s.setRoom({ width: 900, height: 700 });
+    await vi.advanceTimersByTimeAsync(1000);
+    transport.viewers.at(-1)!.onClose();
+    await vi.advanceTimersByTimeAsync(1000);
+    transport.viewers.at(-1)!.onOpen();
+    expect(transport.sent.filter((m) => m.type === 'resize')).toHaveLength(2);
+    s.setRoom(undefined);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(transport.sent.filter((m) => m.type === 'resize')).toHaveLength(2);
+    s.dispose();
+  });
+
   it('sends long pastes in pieces the contract allows', () => {
     const { transport, s } = session();
     s.start();

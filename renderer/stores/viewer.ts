@@ -43,6 +43,8 @@ const ATTACH: ViewerToVm = { type: 'attach', display: true, serial: [0, 1, 2, 3]
 const HISTORY_WINDOW_MS = 300;
 const RECONNECT_MS = 300;
 const RECONNECT_MAX_MS = 3000;
+/** A window that is being dragged has many sizes; the guest is told the one at which it rests. */
+const RESIZE_SETTLE_MS = 250;
 /** Largest text of one message; the rest follows in further ones. */
 const SERIAL_CHUNK = 32_768;
 
@@ -58,6 +60,8 @@ export class ViewerSession {
   private delay = RECONNECT_MS;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private active = false;
+  private room: { readonly width: number; readonly height: number } | undefined;
+  private roomTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly transport: Transport,
@@ -75,6 +79,7 @@ export class ViewerSession {
   stop(): void {
     this.active = false;
     clearTimeout(this.timer);
+    clearTimeout(this.roomTimer);
     this.socket?.close();
     this.socket = undefined;
     this.state.setState({ status: 'closed', activity: IDLE.activity });
@@ -82,6 +87,14 @@ export class ViewerSession {
 
   send(message: ViewerToVm): void {
     if (this.state.getState().status === 'open') this.socket?.send(message);
+  }
+
+  /** Guest pixels that would fill this window. Undefined: the guest's size is its own business. */
+  setRoom(room: { width: number; height: number } | undefined): void {
+    if (room?.width === this.room?.width && room?.height === this.room?.height) return;
+    this.room = room;
+    clearTimeout(this.roomTimer);
+    this.roomTimer = setTimeout(() => this.sendRoom(), RESIZE_SETTLE_MS);
   }
 
   sendSerial(port: number, text: string): void {
@@ -129,6 +142,7 @@ export class ViewerSession {
           this.serialSinks.get(port)?.reset();
         }
         this.state.setState({ status: 'open' });
+        this.sendRoom();
         this.socket?.send(ATTACH);
       },
       onText: (text) => this.receiveText(text),
@@ -140,6 +154,10 @@ export class ViewerSession {
         this.delay = Math.min(RECONNECT_MAX_MS, this.delay * 2);
       },
     });
+  }
+
+  private sendRoom(): void {
+    if (this.room) this.send({ type: 'resize', ...this.room });
   }
 
   private receiveText(text: string): void {

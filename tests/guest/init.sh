@@ -118,6 +118,38 @@ HANDLER
     fi
     section dmesg; dmesg -r | sed -n 's/^<[0-4]>//p'; end dmesg
     ;;
+  graphics)
+    # Whatever adapter there is gets its driver. A picture is drawn, and each size the monitor takes later is told.
+    load_modules
+    load_modules graphics
+    wait_for /dev/fb0 100
+    modes=$(echo /sys/class/drm/card0-*/modes)
+    screen() {
+      echo "LODGE-SCREEN driver=$(cat /sys/class/graphics/fb0/name) mode=$(head -n 1 "$modes") fb=$(cat /sys/class/graphics/fb0/virtual_size) depth=$(cat /sys/class/graphics/fb0/bits_per_pixel)"
+    }
+    screen
+    # With the console away from it: 200 lines of red, 200 of green.
+    echo 0 >/sys/class/vtconsole/vtcon1/bind
+    width=$(cut -d, -f1 /sys/class/graphics/fb0/virtual_size)
+    fill() { # a pixel, lines
+      printf "$1" >/tmp/a
+      size=4
+      while [ $size -lt $((width * 4 * $2)) ]; do
+        cat /tmp/a /tmp/a >/tmp/b
+        mv /tmp/b /tmp/a
+        size=$((size * 2))
+      done
+      head -c $((width * 4 * $2)) /tmp/a
+    }
+    # In whole blocks of lines: the kernel forgets writes that end a line they began in the middle of.
+    { fill '\0\0\377\0' 200; fill '\0\377\0\0' 200; } | dd of=/dev/fb0 bs=$((width * 400)) iflag=fullblock 2>/dev/null
+    echo "LODGE-DRAWN"
+    before=$(head -n 1 "$modes")
+    while [ "$(head -n 1 "$modes")" = "$before" ]; do sleep 0.1; done
+    screen
+    # The framebuffer follows right after.
+    sleep 1
+    ;;
   exit)
     # Port 0xf4 = 244: isa-debug-exit.
     printf '\x15' | dd of=/dev/port bs=1 seek=244 conv=notrunc 2>/dev/null

@@ -102,6 +102,21 @@ export class MetaCache {
     }
   }
 
+  /** All in one write, with what lies between them, up to `limit` bytes; else as `write` does. */
+  async writeTogether(order: number, limit: number): Promise<void> {
+    const due = [...this.pages.values()].filter((page) => page.order === order);
+    const first = Math.min(...due.map((page) => page.at));
+    const bytes = Math.max(...due.map((page) => page.at)) + this.pageBytes - first;
+    if (due.length < 2 || bytes > limit) return this.write(order);
+    const span = await this.file.bytes(first, bytes);
+    for (const page of due) span.set(page.bytes, page.at - first);
+    await this.file.write(first, span);
+    for (const page of due) {
+      page.order = undefined;
+      this.dirtyPages--;
+    }
+  }
+
   private insert(at: number, bytes: Uint8Array): Page {
     const page: Page = { at, bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length), order: undefined };
     this.pages.set(at, page);

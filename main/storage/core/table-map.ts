@@ -95,10 +95,15 @@ export abstract class TableMap implements BlockMap {
     return this.cache.peek(position) ?? (await this.cache.load(position));
   }
 
-  protected async positionOf(index: number): Promise<number | null> {
+  protected positionOf(index: number): Promise<number | null> {
+    return this.loaded(() => this.entryPosition(index));
+  }
+
+  /** Of something that called `miss` while a page was not there. */
+  protected async loaded<T>(look: () => T | undefined): Promise<T> {
     for (;;) {
-      const position = this.entryPosition(index);
-      if (position !== undefined) return position;
+      const found = look();
+      if (found !== undefined) return found;
       await this.cache.load(this.missing);
     }
   }
@@ -167,16 +172,26 @@ export abstract class TableMap implements BlockMap {
   }
 
   async check(): Promise<Omit<DiskCheck, 'path' | 'format'>> {
+    const { places, errors } = await this.survey();
+    errors.push(...this.checkMore(places));
+    return {
+      ok: errors.length === 0,
+      errors: errors.slice(0, ERRORS_MAX),
+      leakedBytes: 0,
+      allocatedBytes: places.size * this.clusterBytes,
+    };
+  }
+
+  /** Where all units are, and what is impossible about it: the first of many. */
+  async survey(): Promise<{ places: Set<number>; errors: string[] }> {
     const unit = this.clusterBytes;
     const units = Math.ceil(this.bytes / unit);
     if (units > CHECK_UNITS_MAX) throw damaged(this.file, 'it has too many blocks to be checked');
     const errors: string[] = [];
-    let ok = true;
     const bad = (message: string): void => {
-      ok = false;
       if (errors.length < ERRORS_MAX) errors.push(message);
     };
-    const used = new Set<number>();
+    const places = new Set<number>();
     for (let index = 0; index < units; index++) {
       const position = await this.positionOf(index);
       if (position === null) continue;
@@ -185,14 +200,14 @@ export abstract class TableMap implements BlockMap {
       if (place.kind === 'bad') bad(`block ${index} is at an impossible place`);
       if (place.kind !== 'data') continue;
       if (place.at >= this.file.size) bad(`block ${index} is outside the file`);
-      else if (used.has(place.at)) bad(`block ${index} is at the place of another`);
-      used.add(place.at);
+      else if (places.has(place.at)) bad(`block ${index} is at the place of another`);
+      places.add(place.at);
     }
-    for (const message of await this.checkMore(used.size)) bad(message);
-    return { ok, errors, leakedBytes: 0, allocatedBytes: used.size * unit };
+    return { places, errors };
   }
 
-  protected async checkMore(_allocated: number): Promise<string[]> {
+  /** `places`: of all units that have one. */
+  protected checkMore(_places: ReadonlySet<number>): string[] {
     return [];
   }
 }

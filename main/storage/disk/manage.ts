@@ -11,7 +11,7 @@ import { writeNewQcow2 } from '../qcow2/create';
 import { Qcow2Map } from '../qcow2/qcow2-map';
 import { VdiMap, writeNewVdi } from '../vdi/vdi';
 import { parseVhdFooter, VHD_BYTES_MAX, VHD_FOOTER_BYTES, writeNewVhd } from '../vhd/vhd';
-import { writeNewVhdx } from '../vhdx/vhdx';
+import { VhdxMap, writeNewVhdx } from '../vhdx/vhdx';
 import { vmdkDescriptor } from '../vmdk/descriptor';
 import { writeNewSparse } from '../vmdk/sparse';
 import { openDisk } from './open';
@@ -81,7 +81,7 @@ interface Parent {
 type Writer = (options: CreateDiskOptions & { variant: DiskVariant }, file: HostFile, make: (name: string) => Promise<HostFile>, parent: Parent | undefined) => Promise<void>;
 
 const noParent = (format: DiskFormat): ImageError =>
-  new ImageError('fileInvalid', `${NAMES[format]} cannot be made on top of this image.`, 'Use qcow2 on any image, VDI on VDI, or VHD on VHD.');
+  new ImageError('fileInvalid', `${NAMES[format]} cannot be made on top of this image.`, 'Use qcow2 on any image, VDI on VDI, VHD on VHD, or VHDX on VHDX.');
 
 const WRITERS: Record<DiskFormat, Writer> = {
   raw: async ({ bytes }, file, _make, parent) => {
@@ -98,8 +98,9 @@ const WRITERS: Record<DiskFormat, Writer> = {
     await writeNewVhd(file, bytes, { fixed: variant === 'fixed', id: randomBytes(16), ...(parent && { parent: { id: parent.id!, name: parent.name } }) });
   },
   vhdx: async ({ bytes, variant }, file, _make, parent) => {
-    if (parent) throw noParent('vhdx');
-    await writeNewVhdx(file, bytes, { fixed: variant === 'fixed' });
+    if (parent && (parent.format !== 'vhdx' || parent.id === undefined)) throw noParent('vhdx');
+    const link = parent && { id: parent.id!, name: parent.name };
+    await writeNewVhdx(file, bytes, { fixed: variant === 'fixed', ...(link && { parent: link }) });
   },
   vmdk: async ({ path, bytes, variant }, file, make, parent) => {
     if (parent) throw noParent('vmdk');
@@ -144,6 +145,7 @@ async function parentOf(path: string, { path: child, bytes }: CreateDiskOptions)
     const { map } = disk;
     let id: string | undefined;
     if (map instanceof VdiMap) id = map.header.id;
+    if (map instanceof VhdxMap) id = map.image.header.dataWriteGuid;
     if (map.format === 'vhd') {
       const file = map.files[0]!;
       const footer = parseVhdFooter(await file.bytes(Math.floor((file.size - VHD_FOOTER_BYTES) / 512) * 512, VHD_FOOTER_BYTES));

@@ -131,8 +131,7 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
     const header = value(path, parseVdiHeader(await file.bytes(0, VDI_HEADER_BYTES)));
     if (header.type === 'differencing') await openParent(await findVdi(path, header.parentId), 'vdi');
     const map = new VdiMap(file, header);
-    // A count that is too small would make new blocks overwrite others.
-    return { map, prepare: () => requireSound(path, map) };
+    return { map, prepare: () => mendVdi(path, map) };
   },
 
   vmdk: async (context) => openVmdk(context),
@@ -154,16 +153,26 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
     return { map: await VhdMap.open(file, footer, header) };
   },
 
-  vhdx: async ({ file, path }) => {
-    const map = new VhdxMap(file, value(path, await readVhdx(file)));
+  vhdx: async ({ file, path, openParent }) => {
+    const image = value(path, await readVhdx(file));
+    const locator = image.metadata.parent;
+    if (locator) {
+      const { map } = await openParent(locator.name, 'vhdx');
+      // The parent's content changed since: what the child leaves out would be wrong.
+      if (!(map instanceof VhdxMap) || !locator.linkage.includes(map.image.header.dataWriteGuid)) {
+        throw invalid(path, 'the image it is built on is another one, or was changed since');
+      }
+    }
+    const map = new VhdxMap(file, image);
     return { map, prepare: () => map.prepareWriting() };
   },
 };
 
-/** Before anything is written: that the tables do not contradict each other. */
-async function requireSound(path: string, map: BlockMap): Promise<void> {
-  const { ok, errors } = await map.check();
-  if (!ok) throw new ImageError('fileInvalid', `${path} is damaged and can only be read: ${errors[0]}.`, 'Attach it read-only, or convert it to a new image.');
+/** Before anything is written: two blocks at one place, or one outside the file, cannot be put right; a wrong count can. */
+async function mendVdi(path: string, map: VdiMap): Promise<void> {
+  const { errors } = await map.survey();
+  if (errors.length === 0) return map.mend();
+  throw new ImageError('fileInvalid', `${path} is damaged and can only be read: ${errors[0]}.`, 'Attach it read-only, or convert it to a new image.');
 }
 
 function qcow2ParentFormat(path: string, format: string | undefined): 'auto' | DiskFormat {

@@ -3,8 +3,8 @@
  * A differencing image names its parent by UUID only; it is looked for among the images of the same folder.
  * Not offered: giving space back (other programs take the number of blocks for the place of the next one), undo images.
  *
- * The header counts the blocks that the map names, and both must change together: they are written without a pause, and where
- * they share a page (images of up to 896 MiB that keep the map behind the header) in one write.
+ * The header counts the blocks that the map names, and both must change together: they are written in one piece, with what lies
+ * between. A power cut may still tear that; the count is put right when such an image is opened for writing.
  */
 import { err, ok, type Result } from '../../lib/result';
 import type { HostFile } from '../core/host-file';
@@ -20,6 +20,9 @@ const BLOCKS_MAX = 1 << 26;
 const BLOCK = 1 << 20;
 /** Where VirtualBox and others begin; the data start on a block's own alignment. */
 const MAP_AT = 0x200;
+/** Header and map of a disk of 4 TiB. */
+const TOGETHER_BYTES = 16 << 20;
+const COPY_BYTES = 1 << 20;
 
 export interface VdiHeader {
   readonly type: 'dynamic' | 'fixed' | 'differencing';
@@ -92,15 +95,59 @@ export class VdiMap extends TableMap {
   }
 
   override async commit(room: Parameters<TableMap['commit']>[0]): Promise<void> {
-    const header = await this.page(0);
     await super.commit(room);
-    this.allocated += room.bytes / this.clusterBytes;
-    header.view.setUint32(BLOCKS_AT, this.allocated, true);
-    this.cache.dirty(header, TABLE_ORDER);
+    await this.setAllocated(this.allocated + room.bytes / this.clusterBytes);
   }
 
-  protected override async checkMore(allocated: number): Promise<string[]> {
-    return allocated === this.allocated ? [] : [`it counts ${this.allocated} blocks, but has ${allocated}`];
+  override async writeBack(): Promise<void> {
+    if (this.dirtyBytes === 0) return;
+    await this.file.sync();
+    await this.cache.writeTogether(TABLE_ORDER, TOGETHER_BYTES);
+  }
+
+  protected override checkMore(places: ReadonlySet<number>): string[] {
+    if (places.size !== this.allocated) return [`it counts ${this.allocated} blocks, but has ${places.size}`];
+    const end = this.header.dataAt + this.allocated * this.clusterBytes;
+    for (const at of places) if (at >= end) return ['there is a gap between its blocks'];
+    return [];
+  }
+
+  /**
+   * Before the first write, of a map whose blocks are where they can be: as many as are counted, without a gap. Other programs
+   * take the count for the place of the next block. Blocks behind a gap move into it.
+   */
+  async mend(): Promise<void> {
+    const { header, file, clusterBytes } = this;
+    const owners = new Map<number, number>();
+    for (let index = 0; index < Math.ceil(this.bytes / clusterBytes); index++) {
+      const position = this.entryPosition(index);
+      const page = await this.page(position);
+      const place = this.decode(page, position - page.at);
+      if (place.kind === 'data') owners.set((place.at - header.dataAt) / clusterBytes, index);
+    }
+    const behind = [...owners.keys()].filter((place) => place >= owners.size);
+    if (behind.length === 0 && owners.size === this.allocated) return;
+    for (let place = 0; place < owners.size; place++) {
+      if (owners.has(place)) continue;
+      const from = behind.pop()!;
+      const to = header.dataAt + place * clusterBytes;
+      for (let done = 0; done < clusterBytes; done += COPY_BYTES) {
+        const piece = await file.bytes(header.dataAt + from * clusterBytes + done, Math.min(COPY_BYTES, clusterBytes - done));
+        await file.write(to + done, piece);
+      }
+      await this.setEntry(owners.get(from)!, to);
+    }
+    await this.setAllocated(owners.size);
+    this.end = header.dataAt + owners.size * clusterBytes;
+    await this.writeBack();
+    await file.sync();
+  }
+
+  private async setAllocated(count: number): Promise<void> {
+    const header = await this.page(0);
+    this.allocated = count;
+    header.view.setUint32(BLOCKS_AT, count, true);
+    this.cache.dirty(header, TABLE_ORDER);
   }
 
   /** In place, where the map has room before the first block; false otherwise. */

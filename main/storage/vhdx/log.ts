@@ -5,7 +5,8 @@
 import { damaged } from '../core/block-map';
 import type { HostFile } from '../core/host-file';
 import { u64le, viewOf } from '../core/meta-cache';
-import { crc32c, guidAt, signature, type VhdxHeader } from './structures';
+import { guidAt } from './guid';
+import { crc32c, signature, type VhdxHeader } from './structures';
 
 const SECTOR = 4096;
 const FIRST_DESCRIPTORS = 126;

@@ -1,7 +1,8 @@
 /** VHDX structures ([MS-VHDX]): headers, region and metadata tables. Little-endian. Pure; hostile input, all sizes bounded here. */
 import { err, ok, type Result } from '../../lib/result';
 import { setU64le, u64le, viewOf } from '../core/meta-cache';
-import { utf16 } from '../vhd/vhd';
+import { guidAt, guidBytes } from './guid';
+import { parseParentLocator, type ParentLocator } from './parent-locator';
 
 export const KIB64 = 65536;
 export const MIB = 1 << 20;
@@ -12,6 +13,8 @@ const LOG_BYTES_MAX = 64 * MIB;
 const BAT_BYTES_MAX = 512 * MIB;
 const METADATA_BYTES_MAX = 64 * MIB;
 const POSITION_MAX = 2 ** 50;
+/** Of the file parameters. */
+export const HAS_PARENT = 2;
 
 export const Guid = {
   BAT: '2dc27766-f623-4200-9d64-115e9bfd4a08',
@@ -24,19 +27,6 @@ export const Guid = {
   PARENT_LOCATOR: 'a8d35f2d-b30b-454d-abf7-d3d84834ab0c',
 } as const;
 export const NO_GUID = '00000000-0000-0000-0000-000000000000';
-
-/** The first three fields of a GUID are little-endian. */
-export function guidAt(bytes: Uint8Array, at: number): string {
-  const hex = (...order: number[]): string => order.map((i) => bytes[at + i]!.toString(16).padStart(2, '0')).join('');
-  return `${hex(3, 2, 1, 0)}-${hex(5, 4)}-${hex(7, 6)}-${hex(8, 9)}-${hex(10, 11, 12, 13, 14, 15)}`;
-}
-export function guidBytes(guid: string): Uint8Array {
-  const raw = Buffer.from(guid.replaceAll('-', ''), 'hex');
-  raw.subarray(0, 4).reverse();
-  raw.subarray(4, 6).reverse();
-  raw.subarray(6, 8).reverse();
-  return raw;
-}
 
 /** CRC-32C (Castagnoli, reflected polynomial 82F63B78h). */
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -132,7 +122,8 @@ export interface VhdxMetadata {
   readonly fixed: boolean;
   readonly bytes: number;
   readonly sectorBytes: number;
-  readonly hasParent: boolean;
+  /** Of a differencing image. */
+  readonly parent: ParentLocator | undefined;
 }
 
 /** `table`: the first 64 KiB of the region; `item` gives the bytes of an item, offsets from the region's start. */
@@ -174,8 +165,13 @@ export async function parseVhdxMetadata(
   if (sectorBytes !== 512 && sectorBytes !== 4096) return err('its sector size is not valid');
   if (!(bytes > 0 && bytes <= 64 * 2 ** 40 && bytes % sectorBytes === 0)) return err('its disk size is not valid');
   const flags = viewOf(parameters).getUint32(4, true);
-  return ok({ blockBytes, fixed: (flags & 1) !== 0, bytes, sectorBytes, hasParent: (flags & 2) !== 0 });
+  let parent: ParentLocator | undefined;
+  if (flags & HAS_PARENT) {
+    const locator = parseParentLocator(items.get(Guid.PARENT_LOCATOR) ?? new Uint8Array(0));
+    if (!locator.ok) return locator;
+    parent = locator.value;
+  }
+  return ok({ blockBytes, fixed: (flags & 1) !== 0, bytes, sectorBytes, parent });
 }
 
 export const signature = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(0, 4)).toString('latin1');
-export { utf16 };

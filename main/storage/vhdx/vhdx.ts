@@ -1,19 +1,22 @@
 /**
- * Hyper-V disk images, VHDX version 1 ([MS-VHDX]): dynamic and fixed, log replay. Not offered: differencing images, giving space
- * back, and writing through the log: an entry of the block table changes in one aligned piece after its block is complete, so
- * no state in between needs to be undone.
+ * Hyper-V disk images, VHDX version 1 ([MS-VHDX]): dynamic, fixed and differencing, log replay. Not offered: writing through the
+ * log: an entry of the block table changes in one aligned piece after its block is complete, so no state in between needs to be
+ * undone. A block of a differencing image that gets its first write is made whole from the parent; in blocks that another
+ * writer left in part, the sector bitmap says what is the image's own, and goes on being kept.
  */
 import { randomUUID } from 'node:crypto';
-import { damaged } from '../core/block-map';
+import { damaged, type Allocation, type Extent } from '../core/block-map';
 import type { HostFile } from '../core/host-file';
 import { setU64le, viewOf, type Page } from '../core/meta-cache';
-import { TableMap, type Place } from '../core/table-map';
+import { TABLE_ORDER, TableMap, type Place } from '../core/table-map';
 import { err, ok, type Result } from '../../lib/result';
+import { guidBytes } from './guid';
 import { replayLog } from './log';
+import { parentLocatorImage } from './parent-locator';
 import {
   crc32c,
   Guid,
-  guidBytes,
+  HAS_PARENT,
   HEADER_BYTES,
   HEADER_POSITIONS,
   KIB64,
@@ -31,6 +34,8 @@ import {
 
 const State = { NOT_PRESENT: 0, UNDEFINED: 1, ZERO: 2, UNMAPPED: 3, PRESENT: 6, PARTIAL: 7 } as const;
 const BLOCK = 8 * MIB;
+/** Smaller where a first write copies the rest of its block from the parent. */
+const DIFFERENCING_BLOCK = MIB;
 
 export interface VhdxImage {
   readonly header: VhdxHeader;
@@ -55,16 +60,18 @@ export async function readVhdx(file: HostFile): Promise<Result<VhdxImage, string
   const { metadataAt, metadataBytes } = regions.value;
   const metadata = await parseVhdxMetadata(await file.bytes(metadataAt, KIB64), metadataBytes, (at, bytes) => file.bytes(metadataAt + at, bytes));
   if (!metadata.ok) return metadata;
-  if (metadata.value.hasParent) return err('it is a differencing VHDX image, which is not supported');
-  const { bytes, blockBytes, sectorBytes } = metadata.value;
-  const blocks = Math.ceil(bytes / blockBytes);
-  const entries = blocks + Math.floor((blocks - 1) / chunkRatio(blockBytes, sectorBytes));
+  const { bytes, blockBytes, sectorBytes, parent } = metadata.value;
+  const entries = tableEntries(Math.ceil(bytes / blockBytes), chunkRatio(blockBytes, sectorBytes), parent !== undefined);
   if (entries * 8 > regions.value.batBytes) return err('its block table does not fit its size');
   return ok({ header: header.value, headerIndex, regions: regions.value, metadata: metadata.value });
 }
 
 /** Payload blocks for each sector bitmap block, whose entry follows theirs. */
 const chunkRatio = (blockBytes: number, sectorBytes: number): number => (2 ** 23 * sectorBytes) / blockBytes;
+
+/** §2.5: only a differencing image has the last bitmap's entry, with room for all blocks before it. */
+const tableEntries = (blocks: number, ratio: number, differencing: boolean): number =>
+  differencing ? Math.ceil(blocks / ratio) * (ratio + 1) : blocks + Math.floor((blocks - 1) / ratio);
 
 export class VhdxMap extends TableMap {
   readonly format = 'vhdx';
@@ -74,11 +81,11 @@ export class VhdxMap extends TableMap {
 
   constructor(
     file: HostFile,
-    private readonly image: VhdxImage,
+    readonly image: VhdxImage,
   ) {
     const { metadata } = image;
     super(file, metadata.bytes, metadata.blockBytes, 4096, 8, Math.ceil(file.size / MIB) * MIB);
-    this.variant = metadata.fixed ? 'fixed' : 'dynamic';
+    this.variant = metadata.parent ? 'differencing' : metadata.fixed ? 'fixed' : 'dynamic';
     this.ratio = chunkRatio(metadata.blockBytes, metadata.sectorBytes);
   }
 
@@ -96,7 +103,9 @@ export class VhdxMap extends TableMap {
       case State.ZERO:
       case State.UNMAPPED:
         return { kind: 'zero' };
+      case State.PARTIAL:
       case State.PRESENT: {
+        if ((low & 7) === State.PARTIAL && !this.image.metadata.parent) return { kind: 'bad' };
         const mib = high * 2 ** 12 + (low >>> 20);
         return mib === 0 || mib >= 2 ** 30 ? { kind: 'bad' } : { kind: 'data', at: mib * MIB };
       }
@@ -107,6 +116,78 @@ export class VhdxMap extends TableMap {
 
   protected encode(page: Page, at: number, place: number | 'zero'): void {
     setU64le(page.view, at, place === 'zero' ? State.ZERO : place + State.PRESENT);
+  }
+
+  // ---- blocks that are this image's own in part ----------------------------------------------------------------------
+
+  /** The page of the entry is in the cache: the block was just looked up. */
+  private isPartial(index: number): boolean {
+    const position = this.entryPosition(index);
+    const page = this.cache.peek(position);
+    return page !== undefined && (page.view.getUint32(position - page.at, true) & 7) === State.PARTIAL;
+  }
+
+  /** Position of the byte with a sector's bit; undefined: `miss` was called. §2.5.1.2: sectors of a chunk in order, lowest bit first. */
+  private bitmapPosition(index: number, sector: number): number | undefined {
+    const { regions, metadata } = this.image;
+    const chunk = Math.floor(index / this.ratio);
+    const entry = regions.batAt + (chunk * (this.ratio + 1) + this.ratio) * 8;
+    const page = this.cache.peek(entry);
+    if (!page) return this.miss(entry);
+    const low = page.view.getUint32(entry - page.at, true);
+    const mib = page.view.getUint32(entry - page.at + 4, true) * 2 ** 12 + (low >>> 20);
+    if ((low & 7) !== State.PRESENT || mib === 0 || mib >= 2 ** 30) throw damaged(this.file, 'a sector bitmap is missing');
+    return mib * MIB + Math.floor(((index % this.ratio) * (metadata.blockBytes / metadata.sectorBytes) + sector) / 8);
+  }
+
+  protected override dataExtent(index: number, within: number, bytes: number, at: number): Extent | undefined {
+    if (!this.isPartial(index)) return super.dataExtent(index, within, bytes, at);
+    const { sectorBytes } = this.image.metadata;
+    const sector = Math.floor(within / sectorBytes);
+    const position = this.bitmapPosition(index, sector);
+    if (position === undefined) return undefined;
+    const page = this.cache.peek(position);
+    if (!page) return this.miss(position);
+    // A block's first sector is at a byte's first bit: blocks have at least 256 sectors.
+    const bit = (s: number): number => (page.bytes[position - page.at + (s >> 3) - (sector >> 3)]! >> (s & 7)) & 1;
+    const own = bit(sector);
+    const inPage = (sector & ~7) + (page.at + page.bytes.length - position) * 8;
+    const last = Math.min(Math.ceil((within + bytes) / sectorBytes), inPage);
+    let next = sector + 1;
+    while (next < last && bit(next) === own) next++;
+    const length = Math.min(bytes, next * sectorBytes - within);
+    return own ? super.dataExtent(index, within, length, at) : { kind: 'parent', bytes: length };
+  }
+
+  override async allocate(offset: number, bytes: number): Promise<Allocation> {
+    const unit = this.clusterBytes;
+    const index = Math.floor(offset / unit);
+    const position = this.entryPosition(index);
+    const page = await this.page(position);
+    const place = this.decode(page, position - page.at);
+    if (place.kind !== 'data' || !this.isPartial(index)) return super.allocate(offset, bytes);
+    const { sectorBytes } = this.image.metadata;
+    const start = offset - (offset % sectorBytes);
+    const end = Math.min(Math.ceil((offset + bytes) / sectorBytes) * sectorBytes, (index + 1) * unit);
+    return { start, bytes: end - start, file: this.file, at: place.at + (start - index * unit), fresh: false, reused: true };
+  }
+
+  override async commit(room: Allocation): Promise<void> {
+    if (!room.reused) return super.commit(room);
+    const { sectorBytes } = this.image.metadata;
+    const index = Math.floor(room.start / this.clusterBytes);
+    const within = room.start - index * this.clusterBytes;
+    for (let sector = within / sectorBytes; sector < (within + room.bytes) / sectorBytes; sector++) {
+      const position = await this.loaded(() => this.bitmapPosition(index, sector));
+      const page = await this.page(position);
+      page.bytes[position - page.at]! |= 1 << (sector & 7);
+      this.cache.dirty(page, TABLE_ORDER);
+    }
+  }
+
+  /** The room of a block that is there in part stays as it was. */
+  override abandon(room: Allocation): void {
+    if (!room.reused) super.abandon(room);
   }
 
   /** Both headers say who wrote last, and that the log is empty ([MS-VHDX] §2.2.2). */
@@ -121,11 +202,19 @@ export class VhdxMap extends TableMap {
   }
 }
 
-export async function writeNewVhdx(file: HostFile, bytes: number, options: { fixed: boolean }): Promise<void> {
+export interface NewVhdx {
+  readonly fixed: boolean;
+  /** Its data-write GUID, and its path relative to the new image. */
+  readonly parent?: { readonly id: string; readonly name: string };
+}
+
+export async function writeNewVhdx(file: HostFile, bytes: number, options: NewVhdx): Promise<void> {
   const sectorBytes = 512;
-  const blocks = Math.ceil(bytes / BLOCK);
-  const ratio = chunkRatio(BLOCK, sectorBytes);
-  const entries = blocks + Math.floor((blocks - 1) / ratio);
+  const { fixed, parent } = options;
+  const blockBytes = parent ? DIFFERENCING_BLOCK : BLOCK;
+  const blocks = Math.ceil(bytes / blockBytes);
+  const ratio = chunkRatio(blockBytes, sectorBytes);
+  const entries = tableEntries(blocks, ratio, parent !== undefined);
   const regions = { logAt: MIB, metadataAt: 2 * MIB, batAt: 3 * MIB };
   const batBytes = Math.ceil((entries * 8) / MIB) * MIB;
   const dataAt = regions.batAt + batBytes;
@@ -160,16 +249,16 @@ export async function writeNewVhdx(file: HostFile, bytes: number, options: { fix
   view.setUint32(4, crc32c(table, 4), true);
   for (const at of REGION_POSITIONS) await file.write(at, table);
 
-  await file.write(regions.metadataAt, metadataImage(bytes, sectorBytes, options.fixed));
+  await file.write(regions.metadataAt, metadataImage(bytes, sectorBytes, blockBytes, options));
   const bat = new Uint8Array(entries * 8);
-  if (options.fixed) {
-    for (let i = 0; i < blocks; i++) setU64le(viewOf(bat), (i + Math.floor(i / ratio)) * 8, dataAt + i * BLOCK + State.PRESENT);
+  if (fixed) {
+    for (let i = 0; i < blocks; i++) setU64le(viewOf(bat), (i + Math.floor(i / ratio)) * 8, dataAt + i * blockBytes + State.PRESENT);
   }
   await file.write(regions.batAt, bat);
-  await file.extendTo(dataAt + (options.fixed ? blocks * BLOCK : 0));
+  await file.extendTo(dataAt + (fixed ? blocks * blockBytes : 0));
 }
 
-function metadataImage(bytes: number, sectorBytes: number, fixed: boolean): Uint8Array {
+function metadataImage(bytes: number, sectorBytes: number, blockBytes: number, { fixed, parent }: NewVhdx): Uint8Array {
   const image = new Uint8Array(2 * KIB64);
   const view = viewOf(image);
   image.set(Buffer.from('metadata'), 0);
@@ -178,12 +267,13 @@ function metadataImage(bytes: number, sectorBytes: number, fixed: boolean): Uint
   setU64le(viewOf(size), 0, bytes);
   // Flags: 1 set by users, 2 about the virtual disk, 4 required.
   const items: [string, Uint8Array, number][] = [
-    [Guid.FILE_PARAMETERS, u32(BLOCK, fixed ? 1 : 0), 4],
+    [Guid.FILE_PARAMETERS, u32(blockBytes, (fixed ? 1 : 0) | (parent ? HAS_PARENT : 0)), 4],
     [Guid.DISK_SIZE, size, 6],
     [Guid.PAGE_83, guidBytes(randomUUID()), 6],
     [Guid.LOGICAL_SECTOR, u32(sectorBytes), 6],
     [Guid.PHYSICAL_SECTOR, u32(4096), 6],
   ];
+  if (parent) items.push([Guid.PARENT_LOCATOR, parentLocatorImage(parent.id, parent.name), 4]);
   view.setUint16(10, items.length, true);
   let offset = KIB64;
   items.forEach(([guid, value, flags], i) => {

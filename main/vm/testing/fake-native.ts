@@ -1,5 +1,5 @@
 /** An engine for tests: memory is real (sparse), vCPUs are scripts that perform exits one after the other. */
-import { Exit, ExitKind, Serve, type CpuState, type MachineStats, type NativeEvent, type NativeMachine, type SampleBatch } from '../../../native/addon/types';
+import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type MachineStats, type NativeEvent, type NativeMachine, type SampleBatch } from '../../../native/addon/types';
 import { readSync } from 'node:fs';
 
 const PAGE = 4096;
@@ -150,6 +150,9 @@ export class FakeNative implements NativeMachine {
   destroy(): void {
     this.calls.push('destroy');
     this.destroyed = true;
+  }
+  setDebugPoints(points: DebugPoints): void {
+    this.calls.push(`debugPoints ${points.breakpoints.length} ${points.watchpoints.length}`);
   }
   getCpuState(): CpuState {
     return this.state;

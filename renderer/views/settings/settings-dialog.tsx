@@ -1,4 +1,17 @@
-import { Alert, Button, Group, Modal, NativeSelect, Select, Stack, Tabs, Text, Textarea, TextInput } from '@mantine/core';
+import {
+  Alert,
+  Button,
+  Group,
+  Modal,
+  NativeSelect,
+  NumberInput,
+  Select,
+  Stack,
+  Tabs,
+  Text,
+  Textarea,
+  TextInput,
+} from '@mantine/core';
 import {
   IconAdjustments,
   IconCpu,
@@ -170,10 +183,10 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
             />
           </Tabs.Panel>
           <Tabs.Panel value="display">
-            <DisplayTab vmId={vm.definition.id} />
+            <DisplayTab vmId={vm.definition.id} config={config} change={change} hardware={hardware} />
           </Tabs.Panel>
           <Tabs.Panel value="advanced">
-            <AdvancedTab config={config} change={change} hardware={hardware} />
+            <AdvancedTab config={config} change={change} hardware={hardware} gdbError={errors.gdbPort} />
           </Tabs.Panel>
         </div>
       </Tabs>
@@ -274,7 +287,7 @@ function ResourcesTab({
   );
 }
 
-function AdvancedTab({ config, change, hardware }: TabProps) {
+function AdvancedTab({ config, change, hardware, gdbError }: TabProps & { gdbError: string | undefined }) {
   const host = useHost();
   const engine = predictEngine(config, host);
   return (
@@ -324,6 +337,24 @@ function AdvancedTab({ config, change, hardware }: TabProps) {
         disabled={!hardware}
         onChange={(e) => change({ serialPorts: Number(e.currentTarget.value) })}
         data={['0', '1', '2']}
+      />
+      <NumberInput
+        label="Debugger port"
+        description={
+          typeof config.gdbPort === 'number'
+            ? `While the machine runs: target remote localhost:${config.gdbPort} in gdb, on this computer.`
+            : 'A port for gdb on this computer, such as 1234. Empty: none.'
+        }
+        placeholder="none"
+        min={1024}
+        max={65535}
+        allowDecimal={false}
+        allowNegative={false}
+        hideControls
+        value={config.gdbPort ?? ''}
+        disabled={!hardware}
+        error={gdbError}
+        onChange={(value) => change({ gdbPort: typeof value === 'number' ? value : null })}
       />
     </Stack>
   );

@@ -25,6 +25,8 @@ export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64', 'linux-i
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
 /** Loaded when a test asks for them: controllers and drives that every boot would otherwise wait for. */
 const STORAGE_MODULES = ['ata_piix', 'ahci', 'sd_mod', 'sr_mod', 'isofs', 'floppy'];
+/** The driver of the display adapter that tests of it choose. */
+const GRAPHICS_MODULES = ['virtio-gpu'];
 const HOME = join(CACHE, 'guest');
 /** What the fixtures are made from: several clones may share one cache. */
 const RECIPE = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']).slice(0, 12);
@@ -125,6 +127,7 @@ function ejectProgram() {
 function makeInitrd(busybox, modules) {
   const order = loadOrder(modules, MODULES);
   const storage = loadOrder(modules, STORAGE_MODULES).filter((name) => !order.includes(name));
+  const graphics = loadOrder(modules, GRAPHICS_MODULES).filter((name) => !order.includes(name));
   const folders = ['bin', 'dev', 'proc', 'sys', 'tmp', 'mnt', 'modules'];
   const applets = ['sh', 'insmod', 'mount'];
   return gzipSync(
@@ -134,7 +137,7 @@ function makeInitrd(busybox, modules) {
       { name: 'bin/busybox', kind: 'file', data: readFileSync(busybox) },
       { name: 'bin/eject', kind: 'file', data: ejectProgram() },
       ...applets.map((name) => ({ name: `bin/${name}`, kind: 'link', data: 'busybox' })),
-      ...[...order, ...storage].map((name) => ({
+      ...[...order, ...storage, ...graphics].map((name) => ({
         name: `modules/${name}.ko`,
         kind: 'file',
         mode: 0o644,
@@ -142,6 +145,7 @@ function makeInitrd(busybox, modules) {
       })),
       { name: 'modules/order', kind: 'file', mode: 0o644, data: order.map((name) => `${name}\n`).join('') },
       { name: 'modules/storage', kind: 'file', mode: 0o644, data: storage.map((name) => `${name}\n`).join('') },
+      { name: 'modules/graphics', kind: 'file', mode: 0o644, data: graphics.map((name) => `${name}\n`).join('') },
       { name: 'init', kind: 'file', data: readFileSync(at('tests/guest/init.sh')) },
     ]),
     { level: 6 },

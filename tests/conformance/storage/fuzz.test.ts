@@ -22,7 +22,7 @@ const TABLES: Record<string, [from: number, to: number][]> = {
   vdi: [[64, 512], [512, 600]],
   vmdk: [[0, 80], [512, 1400], [10752, 14000]],
   vhd: [[0, 512], [512, 1536], [1536, 1600], [2048, 2600]],
-  vhdx: [[65536, 65700], [131072, 131200], [196608, 196700], [2 << 20, (2 << 20) + 256], [(2 << 20) + 65536, (2 << 20) + 65600], [3 << 20, (3 << 20) + 64]],
+  vhdx: [[65536, 65700], [131072, 131200], [196608, 196700], [2 << 20, (2 << 20) + 256], [(2 << 20) + 65536, (2 << 20) + 65800], [3 << 20, (3 << 20) + 64]],
 };
 const VALUES = [0, 1, 0x7f, 0x80, 0xff];
 
@@ -33,7 +33,8 @@ function expectPlain(error: unknown, about: string): void {
 }
 
 describe('damaged images', () => {
-  for (const kind of KINDS) {
+  // A raw image has nothing that could be damaged.
+  for (const kind of KINDS.filter(({ format }) => format !== 'raw')) {
     it(kind.name, { timeout: 120_000 }, async () => {
       // A folder of its own: VDI looks for parents among its neighbours.
       const path = join(await mkdtemp(join(dir, 'kind-')), 'image');
