@@ -1,9 +1,11 @@
 /** Lodge as an Electron application: the services in this process, a utility process for each machine. Wiring only. */
 import { app, dialog } from 'electron';
-import { existsSync } from 'node:fs';
+import { existsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { LodgeError } from '../preload/contract';
 import { parseArguments } from './app/arguments';
+import { prepareDataFolder } from './app/data-folder';
+import { OpenedFiles } from './app/opened-files';
 import { runShell } from './app/shell';
 import { utilitySpawner } from './app/vm-spawner';
 import { createLogger } from './lib/log';
@@ -21,19 +23,29 @@ const { dataDir, images } = parseArguments(process.argv.slice(1), process.cwd())
 const paths = dataPaths({ dataDir });
 
 app.setName('Lodge');
-// One Lodge for each data folder: Electron's lock follows its own folder.
-app.setPath('userData', join(paths.dataDir, 'electron'));
+const files = new OpenedFiles();
+app.on('open-file', (event, path) => {
+  event.preventDefault();
+  files.open(path);
+});
 
-if (app.requestSingleInstanceLock()) {
-  app
-    .whenReady()
-    .then(start)
-    .catch((e: unknown) => {
-      const error = LodgeError.from(e);
-      dialog.showErrorBox('Lodge cannot start', [error.message, error.fix, error.detail].filter(Boolean).join('\n\n'));
-      app.exit(1);
-    });
-} else app.quit();
+const unusable = prepareDataFolder(paths.dataDir);
+if (unusable) void app.whenReady().then(() => fail(unusable));
+else {
+  // One Lodge for each data folder: Electron's lock follows its own folder.
+  app.setPath('userData', join(paths.dataDir, 'electron'));
+  if (app.requestSingleInstanceLock()) app.whenReady().then(start).catch(fail);
+  else app.quit();
+}
+
+function fail(reason: unknown): void {
+  const error = LodgeError.from(reason);
+  const text = [error.message, error.fix, error.detail].filter(Boolean).join('\n\n');
+  // At once: the box holds everything up until somebody has read it, also where there is no screen to read it on.
+  writeSync(2, `lodge: ${text}\n`);
+  dialog.showErrorBox('Lodge cannot start', text);
+  app.exit(1);
+}
 
 async function start(): Promise<void> {
   const log = await createLogger({ file: paths.logFile });
@@ -63,5 +75,6 @@ async function start(): Promise<void> {
     icon: existsSync(icon) ? icon : undefined,
     version: layout.version,
     images,
+    files,
   });
 }

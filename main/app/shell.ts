@@ -7,6 +7,7 @@ import type { ControlPlane } from './control-plane';
 import { serveIpc } from './ipc';
 import { Machines } from './machines';
 import { buildMenu } from './menu';
+import type { OpenedFiles } from './opened-files';
 import { askCloseAction, askQuit, askStillRunning, type CloseAction } from './questions';
 import { pageSource, protectSession } from './security';
 import { Windows } from './windows';
@@ -21,6 +22,7 @@ export interface ShellOptions {
   readonly icon: string | undefined;
   readonly version: string;
   readonly images: readonly string[];
+  readonly files: OpenedFiles;
 }
 
 export async function runShell(options: ShellOptions): Promise<void> {
@@ -74,10 +76,6 @@ export async function runShell(options: ShellOptions): Promise<void> {
   app.on('second-instance', (_event, argv, workingDirectory) =>
     openImages(parseArguments(argv.slice(1), workingDirectory).images),
   );
-  app.on('open-file', (event, path) => {
-    event.preventDefault();
-    openImages([path]);
-  });
   app.on('activate', () => windows.openLibrary());
 
   // Without a library window nobody could come back to a machine that runs on: the last window's end is Lodge's.
@@ -105,7 +103,7 @@ export async function runShell(options: ShellOptions): Promise<void> {
     });
   });
 
-  openImages(options.images);
+  openImages([...options.images, ...options.files.listen(openImages)]);
 
   async function mayClose(id: string, window: BrowserWindow): Promise<boolean> {
     const vm = machines.get(id);

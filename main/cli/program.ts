@@ -143,7 +143,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
         };
   return {
     name,
-    os: builtin ? 'lodge-guest' : flags.kernel === undefined ? 'other' : 'linux',
+    os: builtin || flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
     memoryMiB: flags.memory,
@@ -453,6 +453,15 @@ function program(context: Context): Command {
       print({}, '');
     },
   );
+
+  verb('mouse <vm> <dx> <dy>', 'move the mouse, in pixels to the right and down, and hold its buttons until the next time')
+    .option('--buttons <mask>', '1 left, 2 right, 4 middle, added up', integer(0, 7), 0)
+    .action(async (vm: string, dx: string, dy: string, flags: { data?: string; buttons: number }) => {
+      const { withMachine } = await import('./verbs');
+      const motion = integer(-10_000, 10_000);
+      const event = { type: 'mouse' as const, dx: motion(dx), dy: motion(dy), buttons: flags.buttons, wheel: 0 };
+      print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })), '');
+    });
 
   verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")
     .option('--port <n>', 'which port', integer(0, 3), 0)

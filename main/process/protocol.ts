@@ -8,6 +8,7 @@ import {
   diskSchema,
   engineInfoSchema,
   gdbPortSchema,
+  pointerInputSchema,
   lodgeErrorSchema,
   profileRequestSchema,
   profileSchema,
@@ -87,6 +88,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
       z.object({ name: z.literal('counters') }),
       profileRequestSchema.required().extend({ name: z.literal('profile') }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
+      /** Answers whether the guest takes absolute positions. */
+      z.object({ name: z.literal('pointer'), event: pointerInputSchema }),
       z.object({ name: z.literal('serialWrite'), port: z.int(), data: z.string() }),
       z.object({ name: z.literal('attachDisk'), disk: machineSpecSchema.shape.disks.element }),
       /** `force`: also a disc that the guest has locked in; without, that is the error mediumLocked and the guest is asked. */
@@ -156,6 +159,7 @@ export const vmReplySchemas = {
     .nullable(),
   /** null: the guest is in a graphics mode. */
   text: z.array(z.string().max(1024)).max(512).nullable(),
+  pointer: z.boolean(),
   counters: vmCountersSchema,
   profile: profileSchema,
 } as const;

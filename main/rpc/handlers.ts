@@ -99,6 +99,7 @@ function machineHandlers(machines: Machines) {
     'vm.stats': ({ id }) => machines.stats(id),
     'vm.profile': ({ id, seconds, hertz }) => machines.profile(id, seconds, hertz),
     'vm.keys': ({ id, keys }) => machines.keys(id, keys),
+    'vm.pointer': ({ id, event }) => machines.pointer(id, event),
     'vm.serialWrite': ({ id, port, data }) => machines.serialWrite(id, port, data),
   } satisfies Partial<Handlers>;
 }

@@ -13,13 +13,15 @@ import { ensurePrivateDir } from './runtime-dir';
 export interface LockWish {
   readonly path: string;
   readonly write: boolean;
+  /** The image whose parent this is: both are released together. */
+  readonly of?: string | undefined;
 }
 
 const ownerSchema = z.object({ pid: z.int().positive(), startTime: z.string(), vm: z.string() });
 type Owner = z.infer<typeof ownerSchema>;
 
 export class FileLocks {
-  private constructor(private readonly held: { readonly path: string; readonly file: string }[]) {}
+  private constructor(private readonly held: { readonly image: string; readonly file: string }[]) {}
 
   /** All or none. */
   static async acquire(lockDir: string, vm: string, wishes: readonly LockWish[]): Promise<FileLocks> {
@@ -45,14 +47,14 @@ export class FileLocks {
     for (const { file } of this.held.splice(0).reverse()) await unlink(file).catch(() => {});
   }
 
-  /** Of one image that is no longer used. */
+  /** Of one image that is no longer used, and what it is built on. */
   async releaseOf(path: string): Promise<void> {
-    const at = this.held.findIndex((lock) => lock.path === path);
-    if (at < 0) return;
-    for (const { file } of this.held.splice(at, 1)) await unlink(file).catch(() => {});
+    const gone = this.held.filter(({ image }) => image === path);
+    this.held.splice(0, this.held.length, ...this.held.filter(({ image }) => image !== path));
+    for (const { file } of gone) await unlink(file).catch(() => {});
   }
 
-  private async take(dir: string, owner: Owner, { path, write }: LockWish): Promise<void> {
+  private async take(dir: string, owner: Owner, { path, write, of }: LockWish): Promise<void> {
     // The file's identity, so that two paths to one image are one image.
     const info = await stat(path);
     const key = `${info.dev}-${info.ino}`;
@@ -64,7 +66,7 @@ export class FileLocks {
         throw new LodgeError({ code: 'internal', message: `The lock of ${path} could not be taken.`, detail: mine });
       await clearStale(mine);
     }
-    this.held.push({ path, file: mine });
+    this.held.push({ image: of ?? path, file: mine });
     // My file is there before I look at the others', and they do the same: two that conflict cannot both pass.
     const names = (await readdir(dir)).filter((n) => (write ? n.startsWith(`${key}.r.`) : n === `${key}.w`));
     for (const name of names) {

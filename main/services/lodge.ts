@@ -11,6 +11,7 @@ import { Disks } from './disks';
 import { EventHub } from './events';
 import { HostService, hostMemory } from './host';
 import { Machines } from './machines';
+import { removeAbandonedParts } from './uploads';
 
 export interface LodgeOptions {
   readonly paths: DataPaths;
@@ -30,7 +31,7 @@ const HOST_CHANGE_MIB = 64;
 /** The first machine of a new user: starts offline, at once. */
 export const FIRST_MACHINE: VmConfig = {
   name: 'Lodge Demo',
-  os: 'lodge-guest',
+  os: 'other',
   notes: 'A small guest that comes with Lodge. It starts at once, shows the hardware it finds, and has a shell: type help.',
   cpus: 1,
   memoryMiB: 64,
@@ -72,6 +73,7 @@ export class Lodge {
     const log = options.log ?? silentLogger;
     const { preferences, notices } = await PreferencesFile.load(paths.preferencesFile, defaultPreferences(paths.defaultVmFolder));
     const inventory = await Inventory.open({ libraryFile: paths.libraryFile, vmFolder: preferences.value.vmFolder });
+    await removeAbandonedParts(preferences.value.vmFolder);
     const hub = new EventHub(log);
     const host = new HostService({ mode: options.mode, version: options.layout.version, addon: options.layout.addon });
     const machines = new Machines({

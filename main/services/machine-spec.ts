@@ -75,16 +75,12 @@ function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): M
   return { ...boot, variables: run.variables };
 }
 
-/** Its disks, and what they are built on: nobody may write to that meanwhile. */
-export async function lockWishes(spec: MachineSpec): Promise<LockWish[]> {
-  const wishes: LockWish[] = [];
-  const parents = new Set<string>();
-  for (const disk of spec.disks) {
-    wishes.push({ path: disk.path, write: !disk.readOnly });
-    if (disk.format === 'raw') continue;
-    for (const parent of (await friendly(() => diskInfo(disk.path, disk.format))).parents) parents.add(parent.path);
-  }
-  return [...wishes, ...[...parents].map((path) => ({ path, write: false }))];
+/** A disk, and what it is built on: nobody may write to that meanwhile. */
+export async function lockWishes(disk: Pick<MachineSpec['disks'][number], 'path' | 'format' | 'readOnly'>): Promise<LockWish[]> {
+  const own = { path: disk.path, write: !disk.readOnly };
+  if (disk.format === 'raw') return [own];
+  const { parents } = await friendly(() => diskInfo(disk.path, disk.format));
+  return [own, ...parents.map(({ path }) => ({ path, write: false, of: disk.path }))];
 }
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Disk, VmState } from '../../preload/contract';
+import { createDisk } from '../storage';
 import type { Lodge } from './lodge';
 import { linuxConfig, openLodge, place, record, type Place } from './testing/bench';
 
@@ -216,6 +217,24 @@ describe('the library', () => {
     await lodge.machines.detach(id, 'disk0');
     expect(await readdir(at.paths.lockDir)).toEqual([]);
     await expect(lodge.machines.detach(id, 'nope')).rejects.toMatchObject({ code: 'notFound' });
+  });
+
+  it('locks what an image is built on with it, also one that comes while the machine runs, until it goes', async () => {
+    const [base, overlay] = [join(at.dir, 'base.qcow2'), join(at.dir, 'overlay.qcow2')];
+    await createDisk({ path: base, bytes: 1474560, format: 'qcow2' });
+    await createDisk({ path: overlay, bytes: 1474560, format: 'qcow2', parent: base });
+    const id = await create('Box');
+    await lodge.machines.start(id);
+    const floppy = disk(overlay, { kind: 'floppy', bus: 'ide', format: 'qcow2' });
+    const vm = await lodge.machines.attach(id, floppy);
+    expect(await readdir(at.paths.lockDir)).toHaveLength(2);
+    const other = await create('Other', '', { disks: [disk(base, { format: 'qcow2' })] });
+    await expect(lodge.machines.start(other)).rejects.toMatchObject({ code: 'fileInUse' });
+    await lodge.machines.detach(id, vm.definition.disks[0]!.id);
+    expect(await readdir(at.paths.lockDir)).toEqual([]);
+    await lodge.machines.start(other);
+    await expect(lodge.machines.attach(id, floppy)).rejects.toMatchObject({ code: 'fileInUse' });
+    expect(await readdir(at.paths.lockDir)).toHaveLength(1);
   });
 
   it('attaches nothing twice, no more than there is room for, and nothing it could not find again', async () => {

@@ -11,6 +11,7 @@ import {
   type BrokenVm,
   type Disk,
   type NewDisk,
+  type PointerInput,
   type Profile,
   type StopReason,
   type Vm,
@@ -204,7 +205,8 @@ export class Machines {
     const { attached, disks } = withDisk(vm.definition, disk);
     if (vm.state !== 'stopped') {
       const process = this.requireLive(vm, 'have a disk attached');
-      const lock = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, [{ path: disk.path, write: writes }]);
+      const wishes = await lockWishes({ ...disk, readOnly: !writes });
+      const lock = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, wishes);
       try {
         await process.request({ name: 'attachDisk', disk: attached });
       } catch (e) {
@@ -258,7 +260,11 @@ export class Machines {
         ...(vm.folder !== undefined && { variables: join(vm.folder, 'nvram.fd') }),
       });
       this.admit(vm);
-      vm.locks = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, await lockWishes(spec));
+      vm.locks = await FileLocks.acquire(
+        this.options.paths.lockDir,
+        vm.definition.name,
+        (await Promise.all(spec.disks.map(lockWishes))).flat(),
+      );
       if (vm.state !== 'starting')
         throw new LodgeError({ code: 'invalidState', message: `“${vm.definition.name}” was stopped while it was starting.` });
       const process = new Supervisor({
@@ -366,6 +372,11 @@ export class Machines {
 
   async keys(id: VmId, keys: string): Promise<void> {
     await this.requireLive(this.require(id), 'take keys').request({ name: 'keys', keys });
+  }
+
+  async pointer(id: VmId, event: PointerInput): Promise<{ absolute: boolean }> {
+    const process = this.requireLive(this.require(id), 'be pointed at');
+    return { absolute: (await process.request({ name: 'pointer', event })) as boolean };
   }
 
   async serialWrite(id: VmId, port: number, data: string): Promise<void> {

@@ -1,9 +1,9 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { receiveUpload, uploadName } from './uploads';
+import { receiveUpload, removeAbandonedParts, uploadName } from './uploads';
 
 let dir: string;
 beforeEach(async () => {
@@ -62,4 +62,18 @@ it.each([
   'x '.padEnd(300, 'y'),
 ])('refuses the name %j', (name) => {
   expect(() => uploadName(name)).toThrow(/Not a usable file name/);
+});
+
+it('removes what a killed server left of an upload, and nothing else', async () => {
+  await removeAbandonedParts(dir);
+  const folder = join(dir, 'media');
+  await mkdir(folder);
+  const long = new Date(Date.now() - 2 * 60 * 60 * 1000);
+  for (const name of ['.old.iso.part-0123abcd', 'old.iso', '.old.iso.part-nothex', '.mine', '.new.iso.part-0123abcd']) {
+    await writeFile(join(folder, name), 'x');
+    if (!name.includes('new')) await utimes(join(folder, name), long, long);
+  }
+  await mkdir(join(folder, '.folder.part-0123abcd'));
+  await removeAbandonedParts(dir);
+  expect((await media()).sort()).toEqual(['.folder.part-0123abcd', '.mine', '.new.iso.part-0123abcd', '.old.iso.part-nothex', 'old.iso']);
 });

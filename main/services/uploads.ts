@@ -1,7 +1,7 @@
 /** Image files that arrive from a browser: streamed to the VM folder, complete or not there at all. */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { link, mkdir, rename, statfs, unlink } from 'node:fs/promises';
+import { link, lstat, mkdir, readdir, rename, statfs, unlink } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -13,6 +13,20 @@ export const MEDIA_FOLDER = 'media';
 const RESERVE_BYTES = 256 * 2 ** 20;
 /** NAME_MAX of Linux is 255 bytes; room for " (123)" and ".part-…". */
 const MAX_NAME_BYTES = 180;
+
+/** An upload that nothing was added to for this long has nobody behind it any more. */
+const ABANDONED_MS = 60 * 60 * 1000;
+
+/** Parts of uploads that a killed server left. Whole uploads are the user's files and stay. */
+export async function removeAbandonedParts(vmFolder: string, now = Date.now()): Promise<void> {
+  const folder = join(vmFolder, MEDIA_FOLDER);
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((n) => /^\..+\.part-[0-9a-f]{8}$/.test(n))) {
+    const path = join(folder, name);
+    const info = await lstat(path).catch(() => undefined);
+    if (info?.isFile() && now - info.mtimeMs > ABANDONED_MS) await unlink(path).catch(() => {});
+  }
+}
 
 /** One plain file name, or an error: a name that tries to be a path is refused, not repaired. */
 export function uploadName(name: string): string {

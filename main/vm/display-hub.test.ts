@@ -90,6 +90,31 @@ describe('DisplayHub', () => {
     expect(v.frames).toHaveLength(3);
   });
 
+  it('makes the pictures of a film in the memory of those that were drawn, and of no others', () => {
+    const { source, timers, hub } = setup();
+    source.screen = { width: 1000, height: 600, mode: 'graphics' };
+    const sent: Uint8Array[] = [];
+    const watch = hub.watch({ sendFrame: (m) => sent.push(m), sendScreen: () => undefined });
+    const film = (frames: number): void => {
+      for (let i = 0; i < frames; i++) {
+        source.colour = sent.length;
+        source.dirty.push({ x: 0, y: 0, width: 1000, height: 600 });
+        timers.advance(50);
+      }
+    };
+    film(2);
+    expect(sent[0]!.buffer).not.toBe(sent[1]!.buffer);
+    expect([sent[0]!.at(-2), sent[1]!.at(-2)]).toEqual([0, 1]);
+    watch.drawn(parse(sent[0]!).frame);
+    film(1);
+    expect(sent[2]!.buffer).toBe(sent[0]!.buffer);
+    watch.drawn(parse(sent[1]!).frame);
+    source.dirty.push({ x: 0, y: 0, width: 10, height: 10 });
+    timers.advance(50);
+    expect(sent[3]!.length).toBe(16 + 400);
+    expect([sent[1]!.at(-2), parse(sent[2]!).rects]).toEqual([1, [{ x: 0, y: 0, width: 1000, height: 600 }]]);
+  });
+
   it('looks once in two seconds when nobody watches, and tells once that a new thumbnail is worth taking', () => {
     const { source, timers, hub, told, viewer } = setup();
     timers.advance(20_000);

@@ -17,6 +17,8 @@ const POLL_UNWATCHED_MS = 2000;
 const STILL_AFTER = 30;
 /** Pixels of one frame message; what is left goes into the next, so that a huge screen cannot block the channel for long. */
 const FRAME_PIXELS_MAX = 4 << 20;
+/** New memory for every picture of a film costs as much as the pixels that go into it. */
+const SPARE_BYTES_MIN = 1 << 20;
 
 export interface FrameSink {
   sendFrame(message: Uint8Array): void;
@@ -30,8 +32,10 @@ export interface Timers {
 interface Watcher {
   readonly sink: FrameSink;
   readonly dirty: DirtyArea;
-  /** Numbers of frames sent and not yet drawn. */
-  inFlight: number[];
+  /** Frames sent and not yet drawn. */
+  inFlight: { readonly frame: number; readonly message: Uint8Array<ArrayBuffer> }[];
+  /** A large message whose frame was drawn: the next of its size is made in it. */
+  spare: Uint8Array<ArrayBuffer> | undefined;
 }
 
 export class DisplayHub {
@@ -57,7 +61,7 @@ export class DisplayHub {
 
   /** Begins with the screen and a full frame. */
   watch(sink: FrameSink): DisplayWatch {
-    const watcher: Watcher = { sink, dirty: new DirtyArea(), inFlight: [] };
+    const watcher: Watcher = { sink, dirty: new DirtyArea(), inFlight: [], spare: undefined };
     const { screen } = this.source;
     this.watchers.add(watcher);
     sink.sendScreen(screen);
@@ -70,9 +74,11 @@ export class DisplayHub {
       },
       drawn: (frame) => {
         // Frames are drawn in order: this one and all before it.
-        const at = watcher.inFlight.indexOf(frame);
+        const at = watcher.inFlight.findIndex((sent) => sent.frame === frame);
         if (at < 0) return;
-        watcher.inFlight.splice(0, at + 1);
+        const drawn = watcher.inFlight.splice(0, at + 1);
+        // It was drawn, so all of it has left.
+        watcher.spare = drawn.findLast(({ message }) => message.length >= SPARE_BYTES_MIN)?.message ?? watcher.spare;
         if (this.watchers.has(watcher)) this.sendTo(watcher);
       },
       refresh: () => {
@@ -187,12 +193,16 @@ export class DisplayHub {
     }
     if (now.length === 0) return;
     this.frame = (this.frame + 1) >>> 0;
-    watcher.inFlight.push(this.frame);
-    watcher.sink.sendFrame(this.encodeFrame(now, pixels));
+    const bytes = FRAME_HEADER_BYTES + now.length * RECT_HEADER_BYTES + pixels * 4;
+    const { spare } = watcher;
+    const message = spare?.length === bytes ? spare : new Uint8Array(bytes);
+    if (message === spare) watcher.spare = undefined;
+    this.encodeFrame(now, message);
+    watcher.inFlight.push({ frame: this.frame, message });
+    watcher.sink.sendFrame(message);
   }
 
-  private encodeFrame(rects: readonly Rect[], pixels: number): Uint8Array {
-    const message = new Uint8Array(FRAME_HEADER_BYTES + rects.length * RECT_HEADER_BYTES + pixels * 4);
+  private encodeFrame(rects: readonly Rect[], message: Uint8Array<ArrayBuffer>): void {
     const view = new DataView(message.buffer);
     message[0] = VIEWER_FRAME;
     view.setUint16(2, rects.length, true);
@@ -208,7 +218,6 @@ export class DisplayHub {
       this.source.render(rect, message.subarray(at, at + bytes));
       at += bytes;
     }
-    return message;
   }
 }
 

@@ -7,7 +7,9 @@ import { basename } from 'node:path';
 import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
 import type { Profile, VmCounters } from '../../preload/contract/performance';
+import type { PointerInput } from '../../preload/contract/viewer';
 import type { EngineInfo, StopReason } from '../../preload/contract/vm';
+import type { PointerSink } from '../backend/input';
 import type { UnclaimedAccess } from '../machine/bus/bus';
 import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
@@ -251,6 +253,16 @@ export class Machine {
     if (!keys.ok) throw new LodgeError({ code: 'invalidInput', message: keys.error, fix: 'Write keys as text, and special keys as <enter> or <ctrl+alt+delete>.' });
     if (!this.typer.type(keys.value)) throw new LodgeError({ code: 'invalidState', message: 'The guest has not taken the keys typed before.', fix: 'Wait until it has, then try again.' });
     this.display.expectChange();
+  }
+
+  /** Whether the guest takes absolute positions. */
+  point(event: PointerInput): boolean {
+    const mouse: PointerSink = this.board.keyboardController.mouse;
+    const { buttons, wheel } = event;
+    if (event.type === 'mouse') mouse.relative(event.dx, event.dy, buttons, wheel);
+    else mouse.pointer(event.x, event.y, buttons, wheel);
+    this.display.expectChange();
+    return mouse.absolute;
   }
 
   writeSerial(port: number, data: string): void {

@@ -136,6 +136,8 @@ export class Session {
         return machine.profile(call.seconds, call.hertz);
       case 'keys':
         return machine.typeKeys(call.keys);
+      case 'pointer':
+        return machine.point(call.event);
       case 'serialWrite':
         return machine.writeSerial(call.port, call.data);
       case 'attachDisk':

@@ -60,6 +60,7 @@ struct VcpuStats {
   std::optional<double> haltedSeconds;
   std::optional<uint64_t> instructions;
   const x86::CpuCounters* cpu = nullptr;  ///< alive as long as the machine
+  const x86::TierCounters* translator = nullptr;
 
   uint64_t allExits() const { return exits[0] + exits[1] + exits[2] + exits[3]; }
 };

@@ -432,6 +432,13 @@ Napi::Value MachineObject::stats(Info info) {
 #undef LODGE_COUNTER
         item.Set("counters", counters);
       }
+      if (from.translator != nullptr) {
+        Napi::Object counters = Napi::Object::New(env);
+#define LODGE_COUNTER(name) counters.Set(#name, number(from.translator->name.value()));
+        LODGE_TIER_COUNTERS(LODGE_COUNTER)
+#undef LODGE_COUNTER
+        item.Set("translator", counters);
+      }
       vcpus.Set(index++, item);
     }
   }

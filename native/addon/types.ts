@@ -244,6 +244,8 @@ export interface MachineStats {
     doorbells: number;
     /** Lodge's own processor only. */
     counters?: CpuCounters;
+    /** Only where there is a translator. */
+    translator?: { units: number; invalidations: number; flushes: number; codeBytes: number };
   }[];
 }
 

@@ -37,6 +37,19 @@ struct CpuCounters {
 #undef LODGE_COUNTER
 };
 
+/** What the translator counts, if there is one. codeBytes alone can fall. */
+#define LODGE_TIER_COUNTERS(X)                                                \
+  X(units)         /* runs of code that were translated */                    \
+  X(invalidations) /* of units, because the guest wrote over their code */    \
+  X(flushes)       /* of all units: the cache was full, or the map changed */ \
+  X(codeBytes)     /* in the cache */
+
+struct TierCounters {
+#define LODGE_COUNTER(name) Counter name;
+  LODGE_TIER_COUNTERS(LODGE_COUNTER)
+#undef LODGE_COUNTER
+};
+
 /** Where a processor is: the first instruction of the block it is in, or about to enter. */
 struct Place {
   uint64_t linear = 0;

@@ -116,6 +116,8 @@ class Cpu {
   std::atomic<uint8_t> startupVector{0};
   virtual uint64_t instructions() const noexcept = 0;
   virtual const CpuCounters& counters() const noexcept = 0;
+  /** Null: this processor has no second tier. With one, instructions() counts the interpreted ones alone. */
+  virtual const TierCounters* tierCounters() const noexcept { return nullptr; }
 
   /** On the vCPU's thread only, also from within a call of Environment. */
   virtual Place place() const noexcept = 0;

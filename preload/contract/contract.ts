@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { createDiskSchema, diskBytesSchema, diskCheckSchema, diskInfoSchema, diskVariantSchema, jobSchema, newDiskSchema } from './disks';
 import { profileRequestSchema, profileSchema, vmCountersSchema } from './performance';
 import { brokenVmSchema, diskBusSchema, diskFormatSchema, diskKindSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
+import { pointerInputSchema } from './viewer';
 
 const procedure = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O) => ({ input, output });
 const none = z.void().or(z.null()).optional();
@@ -60,6 +61,8 @@ export const contract = {
   /** Answers after `seconds`, or when the machine ends. One at a time. */
   'vm.profile': procedure(byId.extend(profileRequestSchema.shape), profileSchema),
   'vm.keys': procedure(byId.extend({ keys: keySequenceSchema }), none),
+  /** Moves the mouse and presses its buttons; the answer says which of the two kinds of motion the guest takes now. */
+  'vm.pointer': procedure(byId.extend({ event: pointerInputSchema }), z.object({ absolute: z.boolean() })),
   /** Text for a serial port's input. */
   'vm.serialWrite': procedure(byId.extend({ port: z.int().min(0).max(3), data: z.string() }), none),
 

@@ -36,10 +36,6 @@ export const vcpuCountersSchema = z.object({
       invalidations: count,
       flushes: count,
       codeBytes: count,
-      /** Times code got hot enough to be translated. */
-      tierUps: count.optional(),
-      interpretedSeconds: count.optional(),
-      translatedSeconds: count.optional(),
     })
     .optional(),
 });

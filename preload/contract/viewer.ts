@@ -12,6 +12,13 @@ export const FRAME_HEADER_BYTES = 8;
 export const RECT_HEADER_BYTES = 8;
 export const SERIAL_HEADER_BYTES = 2;
 
+/** Relative motion in guest pixels; buttons: bit 0 left, 1 right, 2 middle; wheel in detents, positive is towards the user. */
+const mouseSchema = z.object({ type: z.literal('mouse'), dx: z.number(), dy: z.number(), buttons: z.int().min(0).max(31), wheel: z.number() });
+/** Absolute position, 0–65535 across the screen; only when 'pointer' said absolute. */
+const pointerSchema = z.object({ type: z.literal('pointer'), x: z.int().min(0).max(65535), y: z.int().min(0).max(65535), buttons: z.int().min(0).max(31), wheel: z.number() });
+export const pointerInputSchema = z.discriminatedUnion('type', [mouseSchema, pointerSchema]);
+export type PointerInput = z.infer<typeof pointerInputSchema>;
+
 export const viewerToVmSchema = z.discriminatedUnion('type', [
   /** First message; may be repeated to change what is wanted. The VM answers with 'screen' and a full frame. */
   z.object({ type: z.literal('attach'), display: z.boolean(), serial: z.array(z.int().min(0).max(3)).max(4) }),
@@ -19,10 +26,8 @@ export const viewerToVmSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('frameDrawn'), frame: z.int() }),
   /** KeyboardEvent.code of a physical key. */
   z.object({ type: z.literal('key'), code: z.string().max(32), down: z.boolean() }),
-  /** Relative motion in guest pixels; buttons: bit 0 left, 1 right, 2 middle; wheel in detents, positive is towards the user. */
-  z.object({ type: z.literal('mouse'), dx: z.number(), dy: z.number(), buttons: z.int().min(0).max(31), wheel: z.number() }),
-  /** Absolute position, 0–65535 across the screen; only when 'pointer' said absolute. */
-  z.object({ type: z.literal('pointer'), x: z.int().min(0).max(65535), y: z.int().min(0).max(65535), buttons: z.int().min(0).max(31), wheel: z.number() }),
+  mouseSchema,
+  pointerSchema,
   /** Guest pixels there is room for; a guest whose display driver can follow gets a screen of this size. */
   z.object({ type: z.literal('resize'), width: z.int().min(1).max(16384), height: z.int().min(1).max(16384) }),
   /** Release everything that is held (the window lost focus). */

@@ -1,6 +1,7 @@
 /**
  * Draws frames. Rectangles go unscaled onto a backing canvas of the guest's size; the visible canvas, whose pixels are device
- * pixels, is composed from it at most once an animation frame.
+ * pixels, is composed from it at most once an animation frame. Where a guest pixel is a device pixel they go onto the visible
+ * canvas at once, which saves a full-motion picture three copies; the backing canvas catches up before the window changes.
  */
 import { placeScreen, type Placement, type ScaleMode } from '../model/scale';
 import type { FrameRect } from '../stores';
@@ -22,6 +23,8 @@ export class Painter {
   private waiting: (() => void)[] = [];
   private visible = true;
   private hasScreen = false;
+  /** The visible canvas holds the picture, unscaled, and the backing canvas may be behind. */
+  private direct = false;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
     this.context = canvas.getContext('2d', { alpha: false })!;
@@ -33,6 +36,7 @@ export class Painter {
 
   setScreen(width: number, height: number): void {
     if (this.hasScreen && this.backing.width === width && this.backing.height === height) return;
+    this.direct = false;
     this.backing.width = width;
     this.backing.height = height;
     this.hasScreen = true;
@@ -47,6 +51,7 @@ export class Painter {
   /** Size of the visible canvas in device pixels. */
   setArea(width: number, height: number): void {
     if (width < 1 || height < 1) return;
+    this.keepPicture();
     if (this.canvas.width !== width || this.canvas.height !== height) {
       this.canvas.width = width;
       this.canvas.height = height;
@@ -63,7 +68,9 @@ export class Painter {
   frame(rects: readonly FrameRect[], done: () => void): void {
     for (const r of rects) {
       if (r.x + r.width > this.backing.width || r.y + r.height > this.backing.height) continue;
-      this.backingContext.putImageData(new ImageData(r.pixels, r.width, r.height), r.x, r.y);
+      const image = new ImageData(r.pixels, r.width, r.height);
+      if (this.direct) this.context.putImageData(image, this.place!.x + r.x, this.place!.y + r.y);
+      else this.backingContext.putImageData(image, r.x, r.y);
     }
     this.waiting.push(done);
     this.invalidate();
@@ -74,7 +81,16 @@ export class Painter {
     for (const done of this.waiting.splice(0)) done();
   }
 
+  /** Before the visible canvas changes: the backing canvas takes over. */
+  private keepPicture(): void {
+    if (!this.direct) return;
+    this.direct = false;
+    const { x, y, width, height } = this.place!;
+    this.backingContext.drawImage(this.canvas, x, y, width, height, 0, 0, width, height);
+  }
+
   private layout(): void {
+    this.keepPicture();
     this.place = this.hasScreen
       ? placeScreen(
           this.backing,
@@ -97,6 +113,7 @@ export class Painter {
   }
 
   private compose(): void {
+    if (this.direct) return;
     const { context, canvas, backing } = this;
     const p = this.place;
     context.fillStyle = getComputedStyle(canvas).getPropertyValue('--lodge-stage') || '#000';
@@ -125,5 +142,10 @@ export class Painter {
     // Down to half the size four neighbours are all there is to mix; finer filters take twice as long for the same picture.
     context.imageSmoothingQuality = p.width * 2 >= source.width ? 'low' : 'high';
     context.drawImage(source, p.x, p.y, p.width, p.height);
+    this.direct =
+      p.width === backing.width &&
+      p.height === backing.height &&
+      p.x + p.width <= canvas.width &&
+      p.y + p.height <= canvas.height;
   }
 }

@@ -1,6 +1,7 @@
 /** A `lodge run` whose screen is followed: text of the VGA, keys, and the power button, through the machine's control socket. */
 import { constants, copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { decode } from 'fast-png';
 import type { TestContext } from 'vitest';
 import { dataPaths } from '../../main/lib/paths';
 import { connectAll, type LocalClient } from '../../main/rpc/local-socket';
@@ -26,6 +27,29 @@ export function ownMedium(context: TestContext, name: string): string {
 }
 
 const POLL_MS = 500;
+
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  /** Row by row, `channels` values a pixel. */
+  readonly data: ArrayLike<number>;
+}
+
+/** The smallest rectangle that holds every pixel that differs; undefined: none does. */
+export function changedArea(
+  before: Picture,
+  after: Picture,
+): { x: number; y: number; width: number; height: number } | undefined {
+  let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
+  for (let i = 0; i < before.data.length; i++) {
+    if (before.data[i] === after.data[i]) continue;
+    const pixel = Math.floor(i / before.channels);
+    const [x, y] = [pixel % before.width, Math.floor(pixel / before.width)];
+    [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+  }
+  return right < 0 ? undefined : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
+}
 
 export class ScreenRun extends GuestRun {
   private client: LocalClient | undefined;
@@ -59,6 +83,36 @@ export class ScreenRun extends GuestRun {
       }
       await new Promise((done) => setTimeout(done, POLL_MS));
     }
+  }
+
+  /** What is on the screen, pixel by pixel; undefined while the machine starts or its screen is off. */
+  async picture(): Promise<Picture | undefined> {
+    const client = await this.connected();
+    const shot = await client?.call('vm.screenshot', { id: this.id }).catch(() => undefined);
+    return shot && decode(Buffer.from(shot.png, 'base64'));
+  }
+
+  /** Polls until a picture is as `found` says; returns it. */
+  async waitForPicture(what: string, seconds: number, found: (picture: Picture) => boolean): Promise<Picture> {
+    const deadline = Date.now() + seconds * PATIENCE * 1000;
+    for (;;) {
+      const picture = await this.picture();
+      if (picture && found(picture)) return picture;
+      if (this.hasEnded) throw new Error(`lodge ended before there was ${what}\n${this.tail()}`);
+      if (Date.now() > deadline) {
+        this.kill();
+        const size = picture ? `${picture.width}×${picture.height}` : 'no picture';
+        throw new Error(`there was no ${what} within ${seconds * PATIENCE} s (${size} at the end)\n${this.tail()}`);
+      }
+      await new Promise((done) => setTimeout(done, POLL_MS));
+    }
+  }
+
+  /** Moves the mouse by pixels and holds the buttons of the mask from then on. */
+  async mouse(dx: number, dy: number, buttons = 0): Promise<void> {
+    const client = await this.connected();
+    if (!client) throw new Error('the machine cannot be reached');
+    await client.call('vm.pointer', { id: this.id, event: { type: 'mouse', dx, dy, buttons, wheel: 0 } });
   }
 
   async keys(keys: string): Promise<void> {

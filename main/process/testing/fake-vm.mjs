@@ -76,6 +76,7 @@ process.on('message', (message, handle) => {
           if (behaviour === 'obey') end({ kind: 'powerOff' });
           return;
         case 'attachDisk':
+          if (message.call.disk.kind === 'floppy') return reply();
           return fail({ code: 'unsupported', message: 'This machine has no bus for that.' });
         default:
           return reply();

@@ -11,6 +11,8 @@ import type { Qcow2Header } from './header';
 export const Order = { REFCOUNTS: 0, REFCOUNT_TABLE: 1, L2: 2, L1: 3 } as const;
 
 const TABLE_BYTES_MAX = 8 << 20;
+/** More than was ever allocated between two write-backs: 16 GiB with the usual cluster size. */
+const SKIPPED_MAX = 1 << 18;
 const HOST_BLOCK_BYTES = 4096;
 
 export class Refcounts {
@@ -23,6 +25,8 @@ export class Refcounts {
   private readonly bits: number;
   /** Refcounts in a block. */
   private readonly perBlock: number;
+  /** Clusters behind the end of the file that had a refcount. */
+  private skipped = 0;
   /** Clusters whose owners are gone in memory, but not yet on the host. */
   private released: { cluster: number; count: number }[] = [];
 
@@ -88,7 +92,10 @@ export class Refcounts {
     if (end === this.end) return;
     this.end = end;
     this.freeFrom = Math.min(this.freeFrom, end);
-    if (end * this.clusterBytes < this.file.size) await this.file.truncate(end * this.clusterBytes);
+    if (end * this.clusterBytes >= this.file.size) return;
+    // Else a power cut could leave the shorter file with the refcounts of the longer one.
+    await this.file.sync();
+    await this.file.truncate(end * this.clusterBytes);
   }
 
   /** After the refcounts are on the host, and before any of these free clusters can serve again: their blocks go back. */
@@ -142,10 +149,16 @@ export class Refcounts {
       let got = 0;
       while (got < count) {
         if (!whole && got > 0 && (cluster + got) % this.perBlock === 0) break;
-        // Only in a damaged image does something behind the end have a refcount.
-        if ((await this.get(cluster + got)) !== 0) throw damaged(this.file, 'clusters behind its end are in use');
+        if ((await this.get(cluster + got)) !== 0) break;
         await this.set(cluster + got, 1);
         got++;
+      }
+      if (got === 0 || (whole && got < count)) {
+        // Raised before a power cut that lost the file's growth: nothing refers to it.
+        for (let i = 0; i < got; i++) await this.set(cluster + i, 0);
+        if (++this.skipped > SKIPPED_MAX) throw damaged(this.file, 'clusters behind its end are in use');
+        this.end = cluster + got + 1;
+        continue;
       }
       this.end = cluster + got;
       if (this.freeFrom >= cluster) this.freeFrom = this.end;

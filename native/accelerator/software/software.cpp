@@ -1,6 +1,9 @@
 #include "accelerator/software/software.h"
 
+#include <algorithm>
+
 #include "accelerator/software/machine.h"
+#include "translator/translator.h"
 
 namespace lodge {
 namespace {
@@ -8,8 +11,19 @@ namespace {
 class Software final : public Accelerator {
  public:
   const char* kind() const override { return "software"; }
-  Probe probe() const override { return {true, false, "Runs on every 64-bit processor, without help from the host.", {"interpreter"}}; }
+  Probe probe() const override { return {true, false, "Runs on every 64-bit processor, without help from the host.", {"interpreter", "translator"}}; }
   std::unique_ptr<Machine> create(const MachineConfig& config, const std::string& tier, Error& error) const override {
+    if (tier == "translator") {
+      // The cache is the machine's: each processor has its share of it.
+      translator::Options options;
+      options.cacheBytes /= std::max(1u, config.cpus);
+      return software::SoftwareMachine::create(
+          config,
+          [options](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
+            return translator::makeTranslator(cpu, memory, env, options);
+          },
+          error);
+    }
     if (tier != "auto" && tier != "interpreter") {
       error = "This build has no " + tier + " for the software accelerator.";
       return nullptr;

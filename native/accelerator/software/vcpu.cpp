@@ -88,8 +88,9 @@ VcpuStats Vcpu::stats() noexcept {
   const uint64_t total = haltedNs_.value(), since = haltedSince_.load(std::memory_order_relaxed), now = monotonicNs();
   out.halted = asleep_.load(std::memory_order_relaxed);
   out.haltedSeconds = static_cast<double>(total + (since != 0 && now > since ? now - since : 0)) / 1e9;
-  out.instructions = cpu_->instructions();
   out.cpu = &cpu_->counters();
+  out.translator = cpu_->tierCounters();
+  if (out.translator == nullptr) out.instructions = cpu_->instructions();
   return out;
 }
 

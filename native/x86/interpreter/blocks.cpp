@@ -94,6 +94,22 @@ Exec deadBlockHandler(Core& c, const Insn*) {
   return Exec::Continue;
 }
 
+CodePage& Core::watchCode(Gpa page) {
+  CodePage& info = codePages[page];
+  if (info.empty() || !memory.isCode(page)) {
+    memory.markCode(page);
+    dropWriteAccess(page);
+  }
+  return info;
+}
+
+void Core::bindInsn(const Decoded& d, Insn& i, uint16_t offset, uint32_t mode) {
+  i = Insn{};
+  i.offset = offset;
+  describeOperands(d, i);
+  i.fn = bind(Binding{*this, d, i, mode, false, true});
+}
+
 Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t* host) {
   static const std::vector<uint8_t> kOpenBus(kPageBytes, 0xff);
   const uint8_t* bytes = host ? host : kOpenBus.data();
@@ -107,11 +123,7 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
 
   // Protect first, decode then: a write in between is noticed.
   if (host) {
-    CodePage& info = codePages[page];
-    if (info.blocks.empty() || !memory.isCode(page)) {
-      memory.markCode(page);
-      dropWriteAccess(page);
-    }
+    watchCode(page);
   }
 
   auto* block = new (arena + arenaUsed) Block{};
@@ -145,11 +157,7 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
       status = decode(joined, 15, size, d);
       block->secondPage = second;
       if (more) {
-        CodePage& info = codePages[second];
-        if (info.blocks.empty() || !memory.isCode(second)) {
-          memory.markCode(second);
-          dropWriteAccess(second);
-        }
+        CodePage& info = watchCode(second);
         info.blocks.push_back(block);
         info.chunks |= 1;
       }
@@ -242,9 +250,9 @@ Block* Core::findBlock(bool single) {
       raise(kGP, 0);
       return nullptr;
     }
-    if (!single) jump = {rip + codeBase, fetchKey, block};
+    if (!single && !tierMode) jump = {rip + codeBase, fetchKey, block};
   }
-  if (pendingLink && !single && pendingLinear == rip + codeBase) link(*pendingLink, block, pendingLinear);
+  if (pendingLink && !single && !tierMode && pendingLinear == rip + codeBase) link(*pendingLink, block, pendingLinear);
   pendingLink = nullptr;
   return block;
 }
@@ -299,6 +307,7 @@ void Core::invalidateCode(Gpa page, unsigned first, unsigned bytes) {
   const auto found = codePages.find(page);
   if (found == codePages.end()) return;
   CodePage& info = found->second;
+  if (info.tierChunks & chunksOf(first, bytes)) info.tierChunks = tier->invalidate(page, first, bytes);
   const unsigned last = first + bytes;
   uint64_t chunks = 0;
   size_t kept = 0;
@@ -330,8 +339,9 @@ void Core::wroteCode(Gpa gpa, unsigned bytes) {
     reportWritten(page);
     return;
   }
-  if (found != codePages.end() && (found->second.chunks & chunksOf(first, bytes))) invalidateCode(page, first, bytes);
-  if (found == codePages.end() || found->second.blocks.empty()) {
+  if (found != codePages.end() && ((found->second.chunks | found->second.tierChunks) & chunksOf(first, bytes)))
+    invalidateCode(page, first, bytes);
+  if (found == codePages.end() || found->second.empty()) {
     if (found != codePages.end()) codePages.erase(found);
     reportWritten(page);
   }
@@ -370,6 +380,7 @@ void Core::flushBlocks() {
   arenaUsed = 0;
   block = nullptr;
   pendingLink = nullptr;
+  if (tier) tier->flush();
   ::madvise(arena, kArenaBytes, MADV_DONTNEED);
   newGeneration();
 }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -29,6 +30,7 @@ enum class Exec : uint32_t {
   Continue,  ///< state.rip is where execution goes on
   Fault,     ///< core.fault says what; core.cursor is the instruction
   Leave,     ///< leave run() with core.exit; state.rip is where execution will go on
+  Stepped,   ///< the instructions the second tier asked for are through
 };
 
 struct Core;
@@ -84,8 +86,9 @@ struct Block {
   Insn insns[];
 };
 
+/** Tags are linear pages; bit 0 marks one that stands for none. */
 struct TlbEntry {
-  uint64_t read = 1, write = 1;  ///< linear page; 1 never matches
+  uint64_t read = 1, write = 1;
   uint64_t addend = 0;           ///< host address - linear address
   uint64_t info = 0;             ///< guest-physical page | TlbFlag
 };
@@ -93,6 +96,8 @@ enum TlbFlag : uint64_t {
   kTlbMmio = 1, kTlbRom = 2, kTlbTracked = 4, kTlbMayWrite = 8, kTlbGlobal = 16, kTlbLarge = 32,
 };
 constexpr unsigned kTlbEntries = 1024;
+/** A tag for slot n that no linear address has, and that differs from every address of the slot above the page offset, too. */
+constexpr uint64_t noTag(unsigned n) { return static_cast<uint64_t>(n ^ 1) << 12 | 1; }
 struct Tlb {
   TlbEntry entry[kTlbEntries];
   uint64_t page[kTlbEntries];  ///< linear page `info` speaks of, whatever the fast tags say; 1: none
@@ -117,6 +122,39 @@ constexpr unsigned kFetchEntries = 256;
 struct CodePage {
   uint64_t chunks = 0;  ///< bit n: bytes 64n … 64n + 63 hold decoded code
   std::vector<Block*> blocks;
+  uint64_t tierChunks = 0;  ///< the same for what the second tier made of them
+  bool empty() const { return blocks.empty() && tierChunks == 0; }
+};
+
+/**
+ * A faster tier (the translator). It keeps code of its own, keyed like blocks, and uses the interpreter for single
+ * instructions. All calls come on the vCPU's thread.
+ */
+class SecondTier {
+ public:
+  enum class Outcome : uint8_t {
+    Again,      ///< state.rip is where execution goes on; requests may be waiting
+    Interpret,  ///< not for this tier: the interpreter runs one block at state.rip
+    Fault,      ///< Core::fault, to be delivered at state.rip
+    Leave,      ///< leave run() with Core::exit
+  };
+  virtual ~SecondTier() = default;
+  virtual Outcome run() noexcept = 0;
+  /** Bytes of a page changed: forgets what was made of them. Returns the chunks of the page that still hold code. */
+  virtual uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept = 0;
+  virtual void flush() noexcept = 0;
+};
+
+/** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
+struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
+constexpr unsigned kTierJumps = 4096;
+struct TierFrame {
+  uint64_t hostStack = 0;   ///< stack pointer outside
+  uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
+  uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
+  uint64_t temporary = 0;
+  uint64_t argument = 0;    ///< of an exit
+  uint64_t vectors = 0;
 };
 
 /** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
@@ -190,6 +228,7 @@ struct Core {
   uint64_t pendingLinear = 0;
   WritePart parts[2] = {};
   alignas(64) uint8_t scratch[576] = {};  ///< the largest operand is FXSAVE's 512 bytes
+  TierFrame frame;
   const FpFn* fpTable = nullptr;  ///< fpFunctions
   FpOperands fp{state, nullptr, nullptr, 0, 4, false, 0, 0, 0, 0};
   alignas(64) uint8_t fpBuffer[512] = {};  ///< what SIMD and x87 stores leave behind
@@ -204,11 +243,13 @@ struct Core {
   WalkEntry walks[kWalkEntries];
   uint64_t walkGeneration = 1, globalGeneration = 1;
   JumpEntry jumps[kJumpEntries];
+  TierJump tierJumps[kTierJumps];
   FetchEntry fetches[kFetchEntries];
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
   uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
   CpuCounters counters;
+  TierCounters tierCounters;
   CpuConfig config;
   PhysicalMemory& memory;
   Environment& env;
@@ -229,6 +270,10 @@ struct Core {
   std::unordered_map<Gpa, CodePage> codePages;
   uint8_t* arena = nullptr;
   size_t arenaUsed = 0;
+
+  SecondTier* tier = nullptr;
+  bool tierRan = false;   ///< it was the second tier that came to state.rip
+  bool tierMode = false;  ///< the code at hand is for the second tier: blocks are run one at a time, unchained
 
   // Pages other threads wrote; see onCodePageWritten.
   std::mutex queueLock;
@@ -348,6 +393,10 @@ struct Core {
   Block* findBlock(bool single);
   bool fetchPage(uint64_t linear, Gpa& page);
   Block* decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t* host);
+  /** From now on writes to the page are noticed. */
+  CodePage& watchCode(Gpa page);
+  /** One decoded instruction `offset` bytes behind state.rip as its handler runs it. */
+  void bindInsn(const Decoded& d, Insn& i, uint16_t offset, uint32_t mode);
   void invalidateCode(Gpa page, unsigned first, unsigned bytes);
   void killBlock(Block* block);
   void flushBlocks();
@@ -449,6 +498,10 @@ Handler bindDescriptors(const Binding&);
 Handler bindFp(const Binding&);
 Handler bindVex(const Binding&);
 Handler bindXsave(const Binding&);
+/** The interpreter with a second tier on top. */
+using TierFactory = std::function<std::unique_ptr<SecondTier>(Core&)>;
+std::unique_ptr<Cpu> makeTieredCpu(const CpuConfig&, PhysicalMemory&, Environment&, const TierFactory&);
+
 /** Faults that decoding found; and the pseudo-instruction behind a block that does not end in a branch. */
 Exec undefinedHandler(Core&, const Insn*);
 Exec tooLongHandler(Core&, const Insn*);

@@ -1,12 +1,14 @@
 // For tests: a machine of one vCPU, some RAM and no devices, and helpers to put it into a mode.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <vector>
 
 #include "memory/physical_memory.h"
+#include "translator/translator.h"
 #include "x86/cpu.h"
 
 namespace lodge::x86::testing {
@@ -75,6 +77,20 @@ constexpr uint64_t kRamBytes = 4 << 20;
 constexpr Gpa kTables = 0x60000, kIdt = 0x8000, kGdt = 0x9000, kTss = 0xa000, kFree = 0x10000;
 constexpr uint16_t kCode64 = 0x08, kData = 0x10, kUserData = 0x1b, kUserCode64 = 0x23, kCode32 = 0x28, kCode16 = 0x30, kTssSelector = 0x38;
 
+/**
+ * LODGE_TEST_TIER says what executes: the interpreter (default), `translator`, or `translator-1` with a single instruction in
+ * each unit.
+ */
+inline std::unique_ptr<Cpu> makeTestCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
+  const char* tier = std::getenv("LODGE_TEST_TIER");
+  if (!tier || std::strncmp(tier, "translator", 10) != 0) return makeInterpreter(config, memory, env);
+  translator::Options options;
+  options.cacheBytes = 16 << 20;
+  options.exactFlags = true;
+  if (std::strcmp(tier, "translator-1") == 0) options.maxInstructions = 1;
+  return translator::makeTranslator(config, memory, env, options);
+}
+
 class Guest {
  public:
   FakeEnvironment env;
@@ -85,7 +101,7 @@ class Guest {
     RegionId region;
     memory.addRegion(RegionKind::Ram, ramBytes, region);
     memory.map(region, 0, 0, ramBytes);
-    cpu = makeInterpreter(CpuConfig{0, 1, 1'000'000'000}, memory, env);
+    cpu = makeTestCpu(CpuConfig{0, 1, 1'000'000'000}, memory, env);
     cpu->reset();
   }
   State& state() { return cpu->state(); }

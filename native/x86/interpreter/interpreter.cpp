@@ -30,8 +30,10 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   if (!config.model) config.model = &defaultCpuModel();
   features = offeredFeatures(*config.model);
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
-  for (Tlb& t : tlbs) std::fill(std::begin(t.page), std::end(t.page), 1);
-  std::fill(std::begin(noTlb.page), std::end(noTlb.page), 1);
+  for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
+    for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);
+    std::fill(std::begin(t->page), std::end(t->page), 1);
+  }
   resetState();
 }
 Core::~Core() {
@@ -303,6 +305,15 @@ RunExit Core::run() {
     }
     shadow = false;
     blockDead = stepHeld = false;
+    tierMode = false;
+    if (tier && !single) {
+      tierRan = true;
+      const SecondTier::Outcome outcome = tier->run();
+      if (outcome == SecondTier::Outcome::Leave) return exit;
+      if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
+      if (outcome != SecondTier::Outcome::Interpret) continue;
+    }
+    tierRan = false;
     Block* next = findBlock(single);
     if (!next) {
       watching = watchHit = false;
@@ -349,7 +360,10 @@ namespace {
 
 class Interpreter final : public Cpu, private CodeObserver {
  public:
-  Interpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env) : core_(config, memory, env), memory_(memory) {
+  Interpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier)
+      : place_(config, memory, env), core_(place_.core), memory_(memory) {
+    if (tier) tier_ = tier(core_);
+    core_.tier = tier_.get();
     core_.startup = &startupVector;
     memory_.addObserver(this);
   }
@@ -394,8 +408,9 @@ class Interpreter final : public Cpu, private CodeObserver {
   void clearRequest(uint32_t bits) noexcept override { core_.requests.fetch_and(~bits, std::memory_order_acq_rel); }
   uint64_t instructions() const noexcept override { return __atomic_load_n(&core_.icount, __ATOMIC_RELAXED); }
   const CpuCounters& counters() const noexcept override { return core_.counters; }
-  Place place() const noexcept override {
-    return {core_.state.rip + core_.codeBase, core_.cpl == 3, false, core_.state.activity != Activity::Runnable};
+  const TierCounters* tierCounters() const noexcept override { return core_.tier ? &core_.tierCounters : nullptr; }
+  x86::Place place() const noexcept override {
+    return {core_.state.rip + core_.codeBase, core_.cpl == 3, core_.tierRan, core_.state.activity != Activity::Runnable};
   }
 
  private:
@@ -424,14 +439,25 @@ class Interpreter final : public Cpu, private CodeObserver {
     request(kRequestInvalidateCode);
   }
 
-  Core core_;
+  /** The second tier's code runs with the stack pointer at the Core: calls and signal frames go below it. */
+  struct Place {
+    Place(const CpuConfig& config, PhysicalMemory& memory, Environment& env) : core(config, memory, env) {}
+    alignas(64) uint8_t below[32768];
+    Core core;
+  };
+  Place place_;
+  Core& core_;
+  std::unique_ptr<SecondTier> tier_;
   PhysicalMemory& memory_;
 };
 
 }  // namespace
 
 std::unique_ptr<Cpu> makeInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
-  return std::make_unique<Interpreter>(config, memory, env);
+  return std::make_unique<Interpreter>(config, memory, env, TierFactory{});
+}
+std::unique_ptr<Cpu> makeTieredCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier) {
+  return std::make_unique<Interpreter>(config, memory, env, tier);
 }
 
 }  // namespace lodge::x86

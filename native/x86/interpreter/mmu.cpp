@@ -141,8 +141,8 @@ TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t 
   TlbEntry& e = t.entry[index];
   const uint64_t linearPage = linear & ~kPageMask;
   const Gpa page = info & kAddressMask;
-  e.read = info & kTlbMmio ? 1 : linearPage;
-  e.write = 1;
+  e.read = info & kTlbMmio ? noTag(index) : linearPage;
+  e.write = noTag(index);
   if (access == Access::Write && !(info & (kTlbMmio | kTlbRom)) && !memory.isCode(page)) {
     if (info & kTlbTracked) memory.markDirty(page);
     e.write = linearPage;
@@ -397,7 +397,7 @@ void Core::flushTlb(bool globals) {
         left = true;
         continue;
       }
-      t.entry[n].read = t.entry[n].write = 1;
+      t.entry[n].read = t.entry[n].write = noTag(n);
       t.page[n] = 1;
     }
     t.used = left;
@@ -419,7 +419,7 @@ void Core::invalidatePage(uint64_t linear) {
     if (!t.used) continue;
     const unsigned index = linear >> 12 & (kTlbEntries - 1);
     const auto drop = [&](unsigned n) {
-      t.entry[n].read = t.entry[n].write = 1;
+      t.entry[n].read = t.entry[n].write = noTag(n);
       t.page[n] = 1;
     };
     if (t.page[index] == page) drop(index);
@@ -435,9 +435,10 @@ bool Core::dropWriteAccess(Gpa page) {
   bool had = false;
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
-    for (TlbEntry& e : t.entry) {
-      if ((e.info & kAddressMask) != page || e.write == 1) continue;
-      e.write = 1;
+    for (unsigned n = 0; n < kTlbEntries; ++n) {
+      TlbEntry& e = t.entry[n];
+      if ((e.info & kAddressMask) != page || (e.write & 1)) continue;
+      e.write = noTag(n);
       had = true;
     }
   }
@@ -449,10 +450,9 @@ void Core::dirtyTaken() {
     if (!t.used) continue;
     for (unsigned n = 0; n < kTlbEntries; ++n) {
       TlbEntry& e = t.entry[n];
-      if (!(e.info & kTlbTracked) || e.write == 1) continue;
-      e.write = 1;
+      if (!(e.info & kTlbTracked) || (e.write & 1)) continue;
+      e.write = e.read = noTag(n);
       t.page[n] = 1;
-      e.read = 1;
       memory.markDirty(e.info & kAddressMask);  // it may have been written since the bits were taken
     }
   }

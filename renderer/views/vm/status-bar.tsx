@@ -1,5 +1,5 @@
 import { Tooltip } from '@mantine/core';
-import { IconCpu, IconDatabase, IconKeyboard, IconNetwork } from '@tabler/icons-react';
+import { IconCpu, IconDatabase, IconKeyboard } from '@tabler/icons-react';
 import { useEffect, useState, type ReactNode } from 'react';
 import { useStore } from 'zustand';
 import { useHost, useLodge } from '../../components/lodge-context';
@@ -74,16 +74,6 @@ export function StatusBar({
         <Light on={activity.diskWrite} tone="write" />
       </Item>
       <DiscMenu vm={vm} />
-      <Item
-        tip={
-          stats !== undefined && live
-            ? `Network: received ${formatBytes(stats.netReceivedBytes)}, sent ${formatBytes(stats.netSentBytes)}`
-            : 'Network'
-        }
-      >
-        <IconNetwork size={15} aria-label="Network activity" />
-        <Light on={activity.net} tone="read" />
-      </Item>
       {live && (
         <Item tip="Keyboard lights of the guest: Num Lock, Caps Lock, Scroll Lock">
           <span className={classes.led} data-on={leds.numLock || undefined}>

@@ -48,7 +48,7 @@ menuentry "Debian GNU/Linux" {
   linux /vmlinuz ${COMMAND_LINE}
   initrd /initrd.img
 }
-menuentry "Check of the disk" --hotkey=c {
+menuentry "Check of the disk" --hotkey=k {
   linux /vmlinuz ${COMMAND_LINE} init=/usr/local/sbin/check
   initrd /initrd.img
 }

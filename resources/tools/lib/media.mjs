@@ -11,6 +11,7 @@ import {
   mkdtempSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   utimesSync,
@@ -31,7 +32,13 @@ const LIST = basename(FIXTURES).replace('fixtures', `media-${hashOf([...MEDIA_RE
 export const MEDIA = join(HOME, LIST);
 const KERNEL = 'linux-image-cloud-amd64';
 const COMMAND_LINE = 'console=ttyS0 panic=-1 quiet lodge.test=report';
-const INSTALLER = 'usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64';
+const INSTALLER_PACKAGE = 'debian-installer-12-netboot-amd64';
+const INSTALLERS = 'usr/lib/debian-installer/images/12/amd64';
+const INSTALLER = `${INSTALLERS}/text/debian-installer/amd64`;
+const GRAPHICAL_INSTALLER = `${INSTALLERS}/gtk/debian-installer/amd64`;
+const INSTALLER_FILES = ['linux', 'initrd.gz', 'boot-screens/*'].flatMap((name) =>
+  [INSTALLER, GRAPHICAL_INSTALLER].map((at) => `${at}/${name}`),
+);
 
 const inPackage = (name, path, only) => () => {
   const file = join(unpacked(name, only), path);
@@ -88,6 +95,24 @@ function grubDisc(target, work, { kernel, initrd }) {
   disc(target, work, files, 'boot/core.img');
 }
 
+/** Debian's network installer in its graphical form, behind the menu its own discs have: VESA graphics, then a kernel with vga=788. */
+function graphicalInstaller(target, work) {
+  const from = join(unpacked(INSTALLER_PACKAGE, INSTALLER_FILES), GRAPHICAL_INSTALLER);
+  const screens = readdirSync(join(from, 'boot-screens'));
+  const files = {
+    'isolinux.bin': join(unpacked('isolinux'), 'usr/lib/ISOLINUX/isolinux.bin'),
+    'ldlinux.c32': join(unpacked('syslinux-common'), 'usr/lib/syslinux/modules/bios/ldlinux.c32'),
+    'isolinux.cfg': join(from, 'boot-screens/syslinux.cfg'),
+    ...Object.fromEntries(
+      ['linux', 'initrd.gz', ...screens.map((name) => `boot-screens/${name}`)].map((name) => [
+        `debian-installer/amd64/${name}`,
+        join(from, name),
+      ]),
+    ),
+  };
+  disc(target, work, files, 'isolinux.bin');
+}
+
 /** A disk as people partition one: an MBR with `bootCode`, and one active FAT16 partition from `start` on. */
 function partitionedDisk(target, start, bootCode = Buffer.alloc(0)) {
   const bytes = 48 << 20;
@@ -137,14 +162,8 @@ const READY = {
   'ipxe.iso': inPackage('ipxe', 'usr/lib/ipxe/ipxe.iso'),
   'memtest-64.iso': inPackage('memtest86+', 'usr/lib/memtest86+/memtest86+x64.iso'),
   'memtest-32.iso': inPackage('memtest86+', 'usr/lib/memtest86+/memtest86+ia32.iso'),
-  'installer-kernel': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/linux`, [
-    `${INSTALLER}/linux`,
-    `${INSTALLER}/initrd.gz`,
-  ]),
-  'installer-initrd': inPackage('debian-installer-12-netboot-amd64', `${INSTALLER}/initrd.gz`, [
-    `${INSTALLER}/linux`,
-    `${INSTALLER}/initrd.gz`,
-  ]),
+  'installer-kernel': inPackage(INSTALLER_PACKAGE, `${INSTALLER}/linux`, INSTALLER_FILES),
+  'installer-initrd': inPackage(INSTALLER_PACKAGE, `${INSTALLER}/initrd.gz`, INSTALLER_FILES),
   'seabios.bin': inPackage('seabios', 'usr/share/seabios/bios-256k.bin'),
   'seabios-vga.bin': inPackage('seabios', 'usr/share/seabios/vgabios-stdvga.bin'),
   'ovmf-code.fd': inPackage('ovmf', 'usr/share/OVMF/OVMF_CODE_4M.fd'),
@@ -201,6 +220,7 @@ export function ensureMedia(kernels) {
       return make(name, recipe, MEDIA_RECIPE, kernel);
     });
   }
+  add('installer-gtk.iso', () => make('installer-gtk.iso', graphicalInstaller, MEDIA_RECIPE));
   for (const name of ['debian.img', 'debian-efi.img']) add(name, () => join(make('debian', debianDisks, DEBIAN_RECIPE), name));
   dropOld(HOME, /^[0-9a-f]{12}-|^(media|new)-/);
   writeFileSync(MEDIA, JSON.stringify(media, null, 2));

@@ -1,7 +1,7 @@
 /** Files of Debian packages, taken through apt by name and kept in the cache; nothing is installed. */
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { CACHE, runQuiet, say } from './common.mjs';
+import { CACHE, hashOf, runQuiet, say } from './common.mjs';
 import { download, orAfterUpdate } from './fixtures.mjs';
 
 /** Where boot media and what they are made from are kept. */
@@ -9,7 +9,7 @@ export const HOME = join(CACHE, 'media');
 
 /** The folder with a package's files, or only those that match `only` (of a large one). */
 export function unpacked(name, only = []) {
-  const folder = join(HOME, 'packages', name);
+  const folder = join(HOME, 'packages', only.length > 0 ? `${name}-${hashOf([], ...only).slice(0, 8)}` : name);
   if (existsSync(folder)) return folder;
   mkdirSync(HOME, { recursive: true });
   const work = mkdtempSync(join(HOME, 'new-'));

@@ -17,7 +17,7 @@ import {
   type Registers,
   type Taskfile,
 } from '../ata';
-import { InFlight } from '../ata/in-flight';
+import { InFlight } from '../in-flight';
 import {
   d2hFis,
   pioSetupFis,

@@ -9,7 +9,7 @@ import type { Clock } from '../../../backend/clock';
 import { floppyFormat, type FloppyFormat } from '../../bus/floppies';
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 import type { MediaSlot } from '../ata';
-import { InFlight } from '../ata/in-flight';
+import { InFlight } from '../in-flight';
 import type { DmaChannel } from '../dma8237';
 
 export const FLOPPY_IRQ = 6;
@@ -81,6 +81,26 @@ interface Position {
   head: number;
   sector: number;
 }
+
+/** Data between their command and its result. */
+interface Transfer {
+  readonly drive: Drive;
+  readonly select: number;
+  readonly size: number;
+  readonly at: Position;
+  readonly data: Uint8Array;
+  /** Parts of `data` and their places on the medium. */
+  readonly pieces: readonly (readonly [offset: number, from: number, to: number])[];
+  /** What the other side takes or gives; the last sector may be moved in part. */
+  readonly limit: number;
+  /** The last sector of the track that was asked for, and that this is past what the track has. */
+  readonly last: number;
+  readonly overshoot: boolean;
+  readonly multiTrack: boolean;
+}
+
+/** `counted`: by the DMA controller's terminal count; `exhausted`: the track's or the command's last sector was reached. */
+type TransferEnd = 'counted' | 'exhausted' | 'mediumFailed' | 'badMemory';
 
 export interface FloppyDeps {
   readonly irq: IrqLine;
@@ -432,7 +452,6 @@ export class FloppyController implements Device, IoHandler {
     const bothSides = (code & 0x80) !== 0 && head === 0 && format.heads === 2;
     const here = Math.max(0, last - sector + 1);
     const available = here + (bothSides ? last : 0);
-    const overshoot = end > format.sectors;
     if (available === 0) return refuse(St1.NO_DATA, 0);
     const limit =
       kind === 'verify' || this.nonDma ? available * SECTOR_BYTES : Math.min(available * SECTOR_BYTES, this.deps.dma.remaining);
@@ -440,81 +459,62 @@ export class FloppyController implements Device, IoHandler {
     if (sectors === 0) return refuse(St1.OVERRUN, 0);
     const data = new Uint8Array(sectors * SECTOR_BYTES);
     const first = (cylinder * format.heads + head) * format.sectors + sector - 1;
-    const pieces: [offset: number, from: number, to: number][] = [];
     const onThisSide = Math.min(sectors, here) * SECTOR_BYTES;
-    pieces.push([first * SECTOR_BYTES, 0, onThisSide]);
+    const pieces: [offset: number, from: number, to: number][] = [[first * SECTOR_BYTES, 0, onThisSide]];
     if (onThisSide < data.length)
       pieces.push([(cylinder * format.heads + 1) * format.sectors * SECTOR_BYTES, onThisSide, data.length]);
-    const ended = (terminal: boolean): void => {
-      this.advance(at, sectors, last, code);
-      if (terminal) this.finish(select, 0, 0, 0, at, size);
-      else if (overshoot) this.finish(select, St0.ABNORMAL, St1.NO_DATA, 0, at, size);
-      else this.finish(select, St0.ABNORMAL, St1.END_OF_CYLINDER, 0, at, size);
-    };
-    const failed = (): void => this.finish(select, St0.ABNORMAL, St1.DATA_ERROR, 0, at, size);
-    const badMemory = (): void => this.finish(select, St0.ABNORMAL, St1.OVERRUN, 0, at, size);
-    if (kind === 'write') this.writeSectors(drive, select, data, pieces, limit, ended, failed, badMemory);
-    else this.readSectors(kind, drive, select, data, pieces, limit, ended, failed, badMemory);
+    const overshoot = end > format.sectors;
+    const transfer: Transfer = { drive, select, size, at, data, pieces, limit, last, overshoot, multiTrack: (code & 0x80) !== 0 };
+    if (kind === 'write') this.writeSectors(transfer);
+    else this.readSectors(kind, transfer);
   }
 
-  private readSectors(
-    kind: 'read' | 'verify',
-    drive: Drive,
-    select: number,
-    data: Uint8Array,
-    pieces: readonly [number, number, number][],
-    limit: number,
-    ended: (terminal: boolean) => void,
-    failed: () => void,
-    badMemory: () => void,
-  ): void {
-    // prettier-ignore
-    const load = async (): Promise<void> => {
-      for (const [offset, from, to] of pieces) await this.access(drive, offset, data.subarray(from, to), false);
-    };
-    this.run(select, load, failed, () => {
+  private endTransfer({ select, size, at, data, last, overshoot, multiTrack }: Transfer, end: TransferEnd): void {
+    const result = (st0: number, st1: number): void => this.finish(select, st0, st1, 0, at, size);
+    if (end === 'mediumFailed') return result(St0.ABNORMAL, St1.DATA_ERROR);
+    if (end === 'badMemory') return result(St0.ABNORMAL, St1.OVERRUN);
+    this.advance(at, data.length / SECTOR_BYTES, last, multiTrack);
+    if (end === 'counted') result(0, 0);
+    else result(St0.ABNORMAL, overshoot ? St1.NO_DATA : St1.END_OF_CYLINDER);
+  }
+
+  private readSectors(kind: 'read' | 'verify', transfer: Transfer): void {
+    const { data, limit } = transfer;
+    this.onMedium(transfer, false, () => {
       this.counters.readBytes += data.length;
       this.counters.reads++;
-      if (kind === 'verify') ended(true);
-      else if (this.nonDma) this.exchange(true, data, () => ended(false));
-      else {
-        const moved = this.deps.dma.toMemory(data.subarray(0, limit));
-        if (moved) ended(moved.terminal);
-        else badMemory();
-      }
+      if (kind === 'verify') this.endTransfer(transfer, 'counted');
+      else if (this.nonDma) this.exchange(true, data, () => this.endTransfer(transfer, 'exhausted'));
+      else this.endTransfer(transfer, dmaEnd(this.deps.dma.toMemory(data.subarray(0, limit))));
     });
   }
 
-  private writeSectors(
-    drive: Drive,
-    select: number,
-    data: Uint8Array,
-    pieces: readonly [number, number, number][],
-    limit: number,
-    ended: (terminal: boolean) => void,
-    failed: () => void,
-    badMemory: () => void,
-  ): void {
-    // prettier-ignore
-    const store = (terminal: boolean): void => {
-      const work = async (): Promise<void> => {
-        for (const [offset, from, to] of pieces) await this.access(drive, offset, data.subarray(from, to), true);
-      };
-      this.run(select, work, failed, () => {
+  private writeSectors(transfer: Transfer): void {
+    const { data, limit } = transfer;
+    const store = (end: TransferEnd): void => {
+      this.onMedium(transfer, true, () => {
         this.counters.writtenBytes += data.length;
         this.counters.writes++;
-        ended(terminal);
+        this.endTransfer(transfer, end);
       });
     };
     if (this.nonDma) {
-      this.exchange(false, data, () => store(false));
+      this.exchange(false, data, () => store('exhausted'));
       return;
     }
     this.later(COMMAND_NS, () => {
-      const moved = this.deps.dma.fromMemory(data.subarray(0, limit));
-      if (moved) store(moved.terminal);
-      else badMemory();
+      const end = dmaEnd(this.deps.dma.fromMemory(data.subarray(0, limit)));
+      if (end === 'badMemory') this.endTransfer(transfer, end);
+      else store(end);
     });
+  }
+
+  private onMedium(transfer: Transfer, write: boolean, done: () => void): void {
+    const { drive, select, data, pieces } = transfer;
+    const work = async (): Promise<void> => {
+      for (const [offset, from, to] of pieces) await this.access(drive, offset, data.subarray(from, to), write);
+    };
+    this.run(select, work, () => this.endTransfer(transfer, 'mediumFailed'), done);
   }
 
   private format(c: readonly number[]): void {
@@ -584,20 +584,23 @@ export class FloppyController implements Device, IoHandler {
   }
 
   /** The result phase names the sector after the last one (table 5-8). */
-  private advance(at: Position, sectors: number, last: number, code: number): void {
+  private advance(at: Position, sectors: number, last: number, multiTrack: boolean): void {
     for (let n = 0; n < sectors; n++) {
       if (at.sector < last) {
         at.sector++;
         continue;
       }
       at.sector = 1;
-      if (code & 0x80) {
+      if (multiTrack) {
         at.head ^= 1;
         if (at.head === 0) at.cylinder++;
       } else at.cylinder++;
     }
   }
 }
+
+const dmaEnd = (moved: { terminal: boolean } | undefined): TransferEnd =>
+  moved ? (moved.terminal ? 'counted' : 'exhausted') : 'badMemory';
 
 export const FLOPPY_DRIVES = DRIVES;
 

@@ -1,51 +1,25 @@
 /**
  * One IDE channel: command block and control block of two drives, and how their commands move data. ATA/ATAPI-7 vol. 2 §11 (state
- * machines) and vol. 1 §5 (registers). Programmed I/O goes through a buffer here; DMA goes straight between medium and guest memory.
+ * machines) and vol. 1 §5 (registers). Programmed I/O: programmed-io.ts; DMA goes straight between medium and guest memory.
  * The guest may touch any register at any time; what a real drive would ignore while busy is ignored.
  */
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 import type { GuestMemory } from '../../memory/guest-memory';
 import { readRanges, sliceRanges, writeRanges } from '../../memory/ranges';
-import { AtaError, AtaStatus, SIGNATURES, type AtaDrive, type Move, type Operation, type Registers, type Taskfile } from '../ata';
-import { InFlight } from '../ata/in-flight';
+import { AtaError, AtaStatus, SIGNATURES, type AtaDrive, type Operation, type Registers, type Taskfile } from '../ata';
+import { InFlight } from '../in-flight';
 import { readPrdTable, type BusMasterChannel } from './bus-master';
+import { DriveState, IDLE, Reason, setPacketRegisters } from './drive-state';
+import { ProgrammedIo, type PioHost } from './programmed-io';
 
 const Reg = { DATA: 0, FEATURES: 1, COUNT: 2, LOW: 3, MID: 4, HIGH: 5, DEVICE: 6, COMMAND: 7 } as const;
 export const COMMAND_PORTS = 8;
 const DEVICE_SELECT = 0x10;
 const Control = { NO_INTERRUPT: 0x02, SOFT_RESET: 0x04, HIGH_ORDER: 0x80 } as const;
-/** Interrupt reason, in the count register of packet commands (ATA/ATAPI-7 vol. 1 §6.24.6). */
-const Reason = { COMMAND: 0x01, TO_HOST: 0x02 } as const;
-const PACKET_BYTES = 12;
-/** What programmed I/O reads ahead or gathers before it goes to the backend. */
-const CHUNK_BYTES = 64 * 1024;
 const DEVICE_RESET = 0x08;
 const DIAGNOSTIC = 0x90;
 const DIAGNOSTIC_PASSED = 1;
-const { BUSY, READY, SEEK_COMPLETE, DATA_REQUEST, ERROR, DEVICE_FAULT } = AtaStatus;
-const IDLE = READY | SEEK_COMPLETE;
-
-/** The registers of one drive. The upper bytes are the previous contents of 48-bit commands. */
-class DriveState {
-  features = 0;
-  count = 0;
-  low = 0;
-  mid = 0;
-  high = 0;
-  device = 0;
-  status = 0;
-  error = 0;
-}
-
-/** A transfer in programmed I/O. */
-interface Pio {
-  readonly toHost: boolean;
-  /** The block that the guest moves now. */
-  block: Uint8Array;
-  position: number;
-  /** It was moved completely. */
-  readonly next: () => void;
-}
+const { BUSY, READY, DATA_REQUEST, ERROR, DEVICE_FAULT } = AtaStatus;
 
 export interface ChannelDeps {
   readonly name: string;
@@ -60,7 +34,7 @@ export interface ChannelDeps {
   readonly mayMaster: () => boolean;
 }
 
-export class IdeChannel implements Device {
+export class IdeChannel implements Device, PioHost {
   readonly name: string;
   private readonly states = [new DriveState(), new DriveState()] as const;
   private selected: 0 | 1 = 0;
@@ -68,7 +42,7 @@ export class IdeChannel implements Device {
   private active: 0 | 1 = 0;
   private control = 0;
   private interruptPending = false;
-  private pio: Pio | undefined;
+  private readonly pio: ProgrammedIo;
   /** A DMA command that waits for the bus master. */
   private waitingForMaster: (() => void) | undefined;
   private readonly inFlight = new InFlight();
@@ -77,6 +51,7 @@ export class IdeChannel implements Device {
 
   constructor(private readonly deps: ChannelDeps) {
     this.name = deps.name;
+    this.pio = new ProgrammedIo(this);
     deps.master.onStart = () => this.masterStarted();
     this.reset();
   }
@@ -98,18 +73,18 @@ export class IdeChannel implements Device {
   readonly commandBlock: IoHandler = {
     read: (offset, width) => {
       if (!this.deps.decoded()) return 0xffffffff;
-      if (offset === Reg.DATA) return this.readData(width);
+      if (offset === Reg.DATA) return this.pio.readRegister(width);
       let value = 0;
       for (let i = 0; i < width; i++) value |= this.readRegister(offset + i) << (8 * i);
       return value;
     },
     write: (offset, width, value) => {
       if (!this.deps.decoded()) return;
-      if (offset === Reg.DATA) this.writeData(width, value);
+      if (offset === Reg.DATA) this.pio.writeRegister(width, value);
       else for (let i = 0; i < width; i++) this.writeRegister(offset + i, (value >>> (8 * i)) & 0xff);
     },
     readString: (offset, width, count, into) => {
-      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.readBlock(into.subarray(0, count * width));
+      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.pio.read(into.subarray(0, count * width));
       else {
         for (let i = 0, at = 0; i < count; i++) {
           const value = this.commandBlock.read(offset, width);
@@ -118,7 +93,7 @@ export class IdeChannel implements Device {
       }
     },
     writeString: (offset, width, count, from) => {
-      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.writeBlock(from.subarray(0, count * width));
+      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.pio.write(from.subarray(0, count * width));
       else {
         for (let i = 0, at = 0; i < count; i++) {
           let value = 0;
@@ -142,12 +117,18 @@ export class IdeChannel implements Device {
     },
   };
 
-  private get drive(): AtaDrive | undefined {
+  // ---- PioHost ----------------------------------------------------------------------------------------------------
+
+  get drive(): AtaDrive | undefined {
     return this.deps.drives[this.active];
   }
 
-  private get state(): DriveState {
+  get state(): DriveState {
     return this.states[this.active];
+  }
+
+  get dataRequested(): boolean {
+    return this.active === this.selected && (this.state.status & DATA_REQUEST) !== 0;
   }
 
   private get selectedDrive(): AtaDrive | undefined {
@@ -267,7 +248,7 @@ export class IdeChannel implements Device {
   // ---- operations -------------------------------------------------------------------------------------------------
 
   /** `packet`: the operation came out of a command packet, whose data and end follow other rules. */
-  private carryOut(operation: Operation, packet: boolean): void {
+  carryOut(operation: Operation, packet: boolean): void {
     const drive = this.drive!;
     switch (operation.kind) {
       case 'done':
@@ -289,36 +270,29 @@ export class IdeChannel implements Device {
         this.whenQuiet(() => this.showSignature(this.active));
         return;
       case 'packet':
-        this.takePacket(operation.dma);
+        this.pio.takePacket(operation.dma);
         return;
       case 'dataIn':
         if (operation.dma) this.dma(operation, packet, operation.data.length);
-        else if (packet)
-          this.packetIn(
-            operation.data.length,
-            async (at, into) => void into.set(operation.data.subarray(at, at + into.length)),
-            operation,
-          );
-        else this.present(true, operation.data.slice(), true, () => this.ended());
+        else this.pio.offer(operation, packet);
         return;
       case 'dataOut':
         if (operation.dma) this.dma(operation, packet, operation.bytes);
-        else this.collect(operation, packet);
+        else this.pio.collect(operation, packet);
         return;
       case 'read':
         if (operation.dma) this.dma(operation, packet, operation.bytes);
-        else if (packet) this.packetIn(operation.bytes, (at, into) => drive.load(operation, at, into), operation);
-        else this.readPio(operation, 0);
+        else this.pio.load(operation, packet);
         return;
       case 'write':
         if (operation.dma) this.dma(operation, packet, operation.bytes);
-        else this.writePio(operation, 0, true);
+        else this.pio.store(operation);
         return;
     }
   }
 
   /** Work on the medium; its end counts only if no reset came between. */
-  private run(operation: Operation, packet: boolean, work: () => void | Promise<void>, done: () => void): void {
+  run(operation: Operation, packet: boolean, work: () => void | Promise<void>, done: () => void): void {
     const { generation } = this;
     const drive = this.drive!;
     this.inFlight.run(
@@ -333,7 +307,7 @@ export class IdeChannel implements Device {
     );
   }
 
-  private complete(registers: Registers | undefined, packet: boolean): void {
+  complete(registers: Registers | undefined, packet: boolean): void {
     const { state } = this;
     if (registers?.count !== undefined) state.count = registers.count;
     if (registers?.low !== undefined) {
@@ -343,186 +317,19 @@ export class IdeChannel implements Device {
       state.high = ((registers.low >>> 16) & 0xff) | ((high >>> 8) & 0xff00);
     }
     if (packet) state.count = Reason.COMMAND | Reason.TO_HOST;
-    this.pio = undefined;
+    this.pio.end();
     state.status = IDLE;
     this.setInterrupt(true);
   }
 
   private fail(failure: Extract<Operation, { kind: 'fail' }>, packet: boolean): void {
     const { state } = this;
-    this.pio = undefined;
+    this.pio.end();
     this.waitingForMaster = undefined;
     if (packet) state.count = Reason.COMMAND | Reason.TO_HOST;
     state.error = failure.error;
     state.status = IDLE | ERROR | (failure.fault ? DEVICE_FAULT : 0);
     this.setInterrupt(true);
-  }
-
-  /** The last block of a read was taken: no interrupt follows. */
-  private ended(): void {
-    this.pio = undefined;
-    this.state.status = IDLE;
-  }
-
-  // ---- programmed I/O ---------------------------------------------------------------------------------------------
-
-  private present(toHost: boolean, block: Uint8Array, interrupt: boolean, next: () => void): void {
-    this.pio = { toHost, block, position: 0, next };
-    this.state.status = IDLE | DATA_REQUEST;
-    if (interrupt) this.setInterrupt(true);
-  }
-
-  private readPio(move: Move, from: number): void {
-    const drive = this.drive!;
-    const chunk = new Uint8Array(Math.min(move.bytes - from, chunkOf(move.blockBytes)));
-    this.state.status = BUSY;
-    this.run(
-      move,
-      false,
-      () => drive.load(move, from, chunk),
-      () => this.presentChunk(move, from, chunk, 0),
-    );
-  }
-
-  private presentChunk(move: Move, from: number, chunk: Uint8Array, at: number): void {
-    const end = Math.min(at + move.blockBytes, chunk.length);
-    this.present(true, chunk.subarray(at, end), true, () => {
-      if (end < chunk.length) this.presentChunk(move, from, chunk, end);
-      else if (from + end < move.bytes) this.readPio(move, from + end);
-      else this.ended();
-    });
-  }
-
-  private writePio(move: Move, from: number, first: boolean): void {
-    const chunk = new Uint8Array(Math.min(move.bytes - from, chunkOf(move.blockBytes)));
-    this.fillChunk(move, from, chunk, 0, !first);
-  }
-
-  private fillChunk(move: Move, from: number, chunk: Uint8Array, at: number, interrupt: boolean): void {
-    const drive = this.drive!;
-    const end = Math.min(at + move.blockBytes, chunk.length);
-    this.present(false, chunk.subarray(at, end), interrupt, () => {
-      if (end < chunk.length) {
-        this.fillChunk(move, from, chunk, end, true);
-        return;
-      }
-      this.pio = undefined;
-      this.state.status = BUSY;
-      const last = from + chunk.length === move.bytes;
-      const store = async (): Promise<void> => {
-        await drive.store(move, from, chunk);
-        if (last) await drive.stored(move);
-      };
-      this.run(move, false, store, () =>
-        last ? this.complete(undefined, false) : this.writePio(move, from + chunk.length, false),
-      );
-    });
-  }
-
-  /** Data from the host that the drive itself takes. */
-  private collect(operation: Extract<Operation, { kind: 'dataOut' }>, packet: boolean): void {
-    const data = new Uint8Array(operation.bytes);
-    if (packet) this.setPacketRegisters(0, Math.min(data.length, 0xfffe));
-    this.present(false, data, packet, () => {
-      this.pio = undefined;
-      this.state.status = BUSY;
-      this.carryOut(operation.accept(data), packet);
-    });
-  }
-
-  private takePacket(dma: boolean): void {
-    const cdb = new Uint8Array(PACKET_BYTES);
-    const limit = this.packetLimit();
-    this.state.count = Reason.COMMAND;
-    this.present(false, cdb, false, () => {
-      this.pio = undefined;
-      this.state.status = BUSY;
-      this.setPacketRegisters(0, limit);
-      this.carryOut(this.drive!.executePacket(cdb, dma), true);
-    });
-  }
-
-  /** Byte count limit: even, and never nothing (ATA/ATAPI-7 vol. 1 §6.24.4). */
-  private packetLimit(): number {
-    const limit = (this.state.mid & 0xff) | ((this.state.high & 0xff) << 8);
-    return Math.min(limit || 0xfffe, 0xfffe);
-  }
-
-  private setPacketRegisters(reason: number, bytes: number): void {
-    this.state.count = reason;
-    this.state.mid = bytes & 0xff;
-    this.state.high = bytes >>> 8;
-  }
-
-  private packetIn(bytes: number, load: (at: number, into: Uint8Array) => Promise<void>, operation: Operation): void {
-    const limit = this.packetLimit();
-    // An odd limit holds for a whole transfer only; blocks before the last are even.
-    const most = limit >= bytes ? bytes : Math.max(2, limit & ~1);
-    const fetch = (from: number): void => {
-      const chunk = new Uint8Array(Math.min(bytes - from, Math.max(most, CHUNK_BYTES - (CHUNK_BYTES % most))));
-      this.state.status = BUSY;
-      this.run(
-        operation,
-        true,
-        () => load(from, chunk),
-        () => show(from, chunk, 0),
-      );
-    };
-    const show = (from: number, chunk: Uint8Array, at: number): void => {
-      const end = Math.min(at + most, chunk.length);
-      this.setPacketRegisters(Reason.TO_HOST, end - at);
-      this.present(true, chunk.subarray(at, end), true, () => {
-        if (end < chunk.length) show(from, chunk, end);
-        else if (from + end < bytes) fetch(from + end);
-        else this.complete(undefined, true);
-      });
-    };
-    fetch(0);
-  }
-
-  private readData(width: number): number {
-    const bytes = new Uint8Array(4);
-    this.readBlock(bytes.subarray(0, width));
-    return (bytes[0]! | (bytes[1]! << 8) | (bytes[2]! << 16) | (bytes[3]! << 24)) >>> 0;
-  }
-
-  private writeData(width: number, value: number): void {
-    this.writeBlock(Uint8Array.of(value, value >>> 8, value >>> 16, value >>> 24).subarray(0, width));
-  }
-
-  /** One string read may span several blocks; without a data request the port gives nothing. */
-  private readBlock(into: Uint8Array): void {
-    let at = 0;
-    while (at < into.length) {
-      const { pio } = this;
-      if (!pio?.toHost || this.active !== this.selected || !(this.state.status & DATA_REQUEST)) {
-        into.fill(0, at);
-        return;
-      }
-      const take = Math.min(into.length - at, pio.block.length - pio.position);
-      into.set(pio.block.subarray(pio.position, pio.position + take), at);
-      at += take;
-      pio.position += take;
-      if (pio.position < pio.block.length) return;
-      pio.next();
-      // An odd block ends within a word: its rest is padding.
-      if (pio.block.length & 1 && at < into.length) into[at++] = 0;
-    }
-  }
-
-  private writeBlock(from: Uint8Array): void {
-    let at = 0;
-    while (at < from.length) {
-      const { pio } = this;
-      if (!pio || pio.toHost || this.active !== this.selected || !(this.state.status & DATA_REQUEST)) return;
-      const take = Math.min(from.length - at, pio.block.length - pio.position);
-      pio.block.set(from.subarray(at, at + take), pio.position);
-      at += take;
-      pio.position += take;
-      if (pio.position < pio.block.length) return;
-      if (pio.block.length & 1) at++;
-      pio.next();
-    }
   }
 
   // ---- DMA --------------------------------------------------------------------------------------------------------
@@ -538,7 +345,7 @@ export class IdeChannel implements Device {
     packet: boolean,
     bytes: number,
   ): void {
-    if (packet) this.setPacketRegisters(operation.kind === 'dataIn' || operation.kind === 'read' ? Reason.TO_HOST : 0, 0);
+    if (packet) setPacketRegisters(this.state, operation.kind === 'dataIn' || operation.kind === 'read' ? Reason.TO_HOST : 0, 0);
     this.state.status = IDLE | DATA_REQUEST;
     const begin = (): void => this.transfer(operation, packet, bytes);
     if (this.deps.master.active) begin();
@@ -621,7 +428,7 @@ export class IdeChannel implements Device {
 
   private abandon(): void {
     this.generation++;
-    this.pio = undefined;
+    this.pio.end();
     this.waitingForMaster = undefined;
   }
 
@@ -681,7 +488,7 @@ export class IdeChannel implements Device {
     state.status = drive ? (drive.packet ? 0 : IDLE) : 0;
   }
 
-  private setInterrupt(on: boolean): void {
+  setInterrupt(on: boolean): void {
     this.interruptPending = on;
     this.updateIrq(on);
   }
@@ -696,6 +503,3 @@ export class IdeChannel implements Device {
     this.deps.irq.set(level);
   }
 }
-
-/** A whole number of blocks. */
-const chunkOf = (block: number): number => Math.max(block, CHUNK_BYTES - (CHUNK_BYTES % block));

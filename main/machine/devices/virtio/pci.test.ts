@@ -273,6 +273,21 @@ describe('virtio over PCI', () => {
     expect(driver.usedIndex).toBe(0);
   });
 
+  it('a second reset while a transfer is under way is told of its end as well', async () => {
+    start(pci);
+    disk.later = true;
+    request(0, 0, { bytes: 512, write: true });
+    pci.device.onNotify(0);
+    const told: number[] = [];
+    for (const n of [1, 2]) void Promise.resolve(pci.device.reset()).then(() => told.push(n));
+    await new Promise((r) => setTimeout(r, 0));
+    expect(told).toEqual([]);
+    disk.waiting[0]!();
+    await new Promise((r) => setTimeout(r, 0));
+    expect(told).toEqual([1, 2]);
+    expect(pci.device.reset()).toBeUndefined();
+  });
+
   it('serves a flood in turns', () => {
     const { doorbells } = start(pci);
     request(0, 0, { bytes: 512, write: true });

@@ -6,7 +6,9 @@
 import { HostIoError, SECTOR_BYTES, type BlockBackend } from '../../../../backend/block';
 import type { GuestMemory } from '../../../memory/guest-memory';
 import type { VirtioDevice, VirtioTransport } from '../device';
-import { writeRanges, type Chain } from '../virtqueue';
+import { InFlight } from '../../in-flight';
+import { RequestQueue } from '../request-queue';
+import { writeRanges, type Chain, type QueueFault } from '../virtqueue';
 import { BlkStatus, ID_BYTES, MAX_SEGMENTS, MAX_SEGMENT_SECTORS, parseBlkRequest, type BlkRequest } from './request';
 
 const Feature = {
@@ -19,7 +21,6 @@ const Feature = {
 } as const;
 
 const QUEUE_SIZE = 256;
-/** Requests served before the event loop gets its turn, so that a guest which never stops asking cannot starve the rest. */
 const REQUESTS_A_TURN = 256;
 
 /** struct virtio_blk_config, §5.2.4. */
@@ -66,16 +67,15 @@ export class VirtioBlk implements VirtioDevice {
   readonly features: bigint;
   readonly counters: BlkCounters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
 
-  private transport: VirtioTransport | undefined;
+  private readonly queue: RequestQueue;
+  private readonly inFlight = new InFlight();
   private writeThrough = false;
   /** Grows with each reset: what was begun before is finished without touching the new driver's rings. */
   private generation = 0;
-  private pending = 0;
-  private drained: (() => void) | undefined;
-  private deferred = false;
 
   constructor(private readonly deps: BlkDeps) {
-    const { backend } = deps;
+    const { backend, defer } = deps;
+    this.queue = new RequestQueue({ index: 0, requestsATurn: REQUESTS_A_TURN, defer, serve: (chain) => this.serve(chain) });
     this.features =
       Feature.SEG_MAX |
       Feature.BLK_SIZE |
@@ -105,80 +105,42 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   start(transport: VirtioTransport, features: bigint): void {
-    this.transport = transport;
+    this.queue.start(transport);
     // §5.2.5.2: a driver that does not know FLUSH gets write-through.
     this.writeThrough = (features & Feature.FLUSH) === 0n;
   }
 
   onNotify(): void {
-    const { transport } = this;
-    const queue = transport?.queue(0);
-    if (!transport || !queue) return;
-    for (let served = 0; served < REQUESTS_A_TURN; served++) {
-      const chain = queue.pop();
-      if (!chain.ok) {
-        transport.fail(chain.error);
-        return;
-      }
-      if (!chain.value) {
-        transport.signal(0);
-        return;
-      }
-      const request = parseBlkRequest(chain.value, this.deps.mem, this.deps.backend.bytes);
-      if (!request.ok) {
-        transport.fail(request.error);
-        return;
-      }
-      this.execute(chain.value, request.value);
-    }
-    transport.signal(0);
-    this.serveLater();
+    this.queue.notify();
   }
 
   reset(): Promise<void> | void {
     this.generation++;
-    this.transport = undefined;
-    if (this.pending === 0) return undefined;
-    return new Promise((resolve) => (this.drained = resolve));
+    this.queue.stop();
+    return this.inFlight.idle();
   }
 
-  private serveLater(): void {
-    if (this.deferred) return;
-    this.deferred = true;
-    this.deps.defer(() => {
-      this.deferred = false;
-      this.onNotify();
-    });
-  }
-
-  private execute(chain: Chain, request: BlkRequest): void {
-    let work: void | Promise<void>;
-    try {
-      work = this.perform(request);
-    } catch (e) {
-      this.complete(chain, request, this.statusOf(e));
-      return;
-    }
-    if (!work) {
-      this.complete(chain, request, request.kind === 'refused' ? request.code : BlkStatus.OK);
-      return;
-    }
+  private serve(chain: Chain): QueueFault | 'badRequest' | undefined {
+    const parsed = parseBlkRequest(chain, this.deps.mem, this.deps.backend.bytes);
+    if (!parsed.ok) return parsed.error;
+    const request = parsed.value;
     const { generation } = this;
-    this.pending++;
-    const settle = (status: number): void => {
-      this.pending--;
-      if (generation === this.generation) {
-        this.complete(chain, request, status);
-        this.transport?.signal(0);
-      } else if (this.pending === 0) {
-        this.drained?.();
-        this.drained = undefined;
-      }
+    let fault: QueueFault | 'badRequest' | undefined;
+    let waited = false;
+    const answer = (status: number): void => {
+      if (generation !== this.generation) return;
+      const written = this.complete(request, status);
+      if (!waited) fault = written === undefined ? 'badRequest' : this.queue.push(chain, written);
+      else if (written === undefined) this.queue.fail('badRequest');
+      else this.queue.pushLater(chain, written);
     };
-    work.then(
-      () => settle(BlkStatus.OK),
-      (e: unknown) => settle(this.statusOf(e)),
+    this.inFlight.run(
+      () => this.perform(request),
+      () => answer(request.kind === 'refused' ? request.code : BlkStatus.OK),
+      (error) => answer(this.statusOf(error)),
     );
+    waited = true;
+    return fault;
   }
 
   private perform(request: BlkRequest): void | Promise<void> {
@@ -222,23 +184,24 @@ export class VirtioBlk implements VirtioDevice {
     if (this.deps.backend.readOnly) throw new HostIoError('The disk is read-only', 'readOnly');
   }
 
-  private complete(chain: Chain, request: BlkRequest, status: number): void {
-    const { transport } = this;
-    const queue = transport?.queue(0);
-    if (!transport || !queue) return;
-    let written = 1;
-    if (status === BlkStatus.OK) {
-      if (request.kind === 'read') {
-        written += request.bytes;
+  /** Writes the status; how many bytes the device wrote into the chain, or undefined when the status has no place in RAM. */
+  private complete(request: BlkRequest, status: number): number | undefined {
+    if (!this.deps.mem.write(request.status, Uint8Array.of(status))) return undefined;
+    if (status !== BlkStatus.OK) return 1;
+    switch (request.kind) {
+      case 'read':
         this.counters.readBytes += request.bytes;
         this.counters.reads++;
-      } else if (request.kind === 'write') {
+        return 1 + request.bytes;
+      case 'write':
         this.counters.writtenBytes += request.bytes;
         this.counters.writes++;
-      } else if (request.kind === 'getId') written += request.bytes;
+        return 1;
+      case 'getId':
+        return 1 + request.bytes;
+      default:
+        return 1;
     }
-    const fault = this.deps.mem.write(request.status, Uint8Array.of(status)) ? queue.push(chain.head, written) : 'badRequest';
-    if (fault) transport.fail(fault);
   }
 
   /** A range that is not RAM is the guest's own fault; the rest is told to the user. */

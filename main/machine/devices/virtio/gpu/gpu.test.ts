@@ -35,7 +35,11 @@ function setup() {
   };
   gpu.start(transport);
   /** One request on one queue; the answer's bytes as 32-bit words. */
-  const ask = (type: number, fields: readonly number[] = [], options: { queue?: number; fence?: number; room?: number } = {}): number[] => {
+  const ask = (
+    type: number,
+    fields: readonly number[] = [],
+    options: { queue?: number; fence?: number; room?: number } = {},
+  ): number[] => {
     const { queue = 0, fence, room = 2048 } = options;
     mem.view.setUint32(REQUEST, type, true);
     mem.view.setUint32(REQUEST + 4, fence === undefined ? 0 : 1, true);
@@ -51,7 +55,8 @@ function setup() {
     return Array.from({ length: (used?.written ?? 0) / 4 }, (_, i) => mem.view.getUint32(ANSWER + i * 4, true));
   };
   const rect = (x: number, y: number, width: number, height: number) => [x, y, width, height];
-  const create = (id: number, width: number, height: number, format = BGRX) => ask(Command.RESOURCE_CREATE_2D, [id, format, width, height])[0];
+  const create = (id: number, width: number, height: number, format = BGRX) =>
+    ask(Command.RESOURCE_CREATE_2D, [id, format, width, height])[0];
   const attach = (id: number, ...pieces: [number, number][]) =>
     ask(Command.RESOURCE_ATTACH_BACKING, [id, pieces.length, ...pieces.flatMap(([at, bytes]) => [at, 0, bytes, 0])])[0];
   const transfer = (id: number, r: number[], offset = 0) => ask(Command.TRANSFER_TO_HOST_2D, [...r, offset, 0, id, 0])[0];
@@ -93,7 +98,10 @@ describe('virtio-gpu', () => {
         const edid = t.mem.data.slice(ANSWER + 32, ANSWER + 32 + 128);
         expect(edid.reduce((sum, byte) => (sum + byte) & 0xff, 0)).toBe(0);
         const d = edid.slice(54);
-        expect([d[2]! | ((d[4]! >> 4) << 8), d[5]! | ((d[7]! >> 4) << 8)]).toEqual([Math.min(width, 4095), Math.min(height, 4095)]);
+        expect([d[2]! | ((d[4]! >> 4) << 8), d[5]! | ((d[7]! >> 4) << 8)]).toEqual([
+          Math.min(width, 4095),
+          Math.min(height, 4095),
+        ]);
         expect(d[0]! | (d[1]! << 8)).toBeGreaterThan(0);
       }),
     );
@@ -183,24 +191,42 @@ describe('virtio-gpu', () => {
 
   it('refuses what does not fit, keeps a bounded amount, and lets go of it', () => {
     expect([t.create(0, 8, 8), t.create(1, 0, 8), t.create(1, 8, 16385), t.create(1, 8, 8, 5)]).toEqual([
-      ...[Response.ERR_INVALID_RESOURCE_ID, Response.ERR_INVALID_PARAMETER, Response.ERR_INVALID_PARAMETER, Response.ERR_INVALID_PARAMETER],
+      ...[
+        Response.ERR_INVALID_RESOURCE_ID,
+        Response.ERR_INVALID_PARAMETER,
+        Response.ERR_INVALID_PARAMETER,
+        Response.ERR_INVALID_PARAMETER,
+      ],
     ]);
     expect([t.create(1, 8, 8), t.create(1, 8, 8)]).toEqual([Response.OK_NODATA, Response.ERR_INVALID_RESOURCE_ID]);
     expect([t.transfer(1, t.rect(0, 0, 8, 8)), t.attach(1, [BACKING, 255]), t.transfer(1, t.rect(0, 0, 8, 8))]).toEqual([
       ...[Response.ERR_INVALID_PARAMETER, Response.OK_NODATA, Response.ERR_INVALID_PARAMETER],
     ]);
-    for (const [x, y, w, h] of [[0, 0, 9, 1], [1, 0, 8, 1], [0, 0, 0, 1], [0xffffffff, 0, 2, 1], [0, 0, 1, 0xffffffff]] as const) { // prettier-ignore
+    for (const [x, y, w, h] of [
+      [0, 0, 9, 1],
+      [1, 0, 8, 1],
+      [0, 0, 0, 1],
+      [0xffffffff, 0, 2, 1],
+      [0, 0, 1, 0xffffffff],
+    ] as const) {
+      // prettier-ignore
       expect(t.transfer(1, [x, y, w, h])).toBe(Response.ERR_INVALID_PARAMETER);
       expect(t.flush(1, [x, y, w, h])).toBe(Response.ERR_INVALID_PARAMETER);
       expect(t.show(1, [x, y, w, h])).toBe(Response.ERR_INVALID_PARAMETER);
     }
     expect(t.ask(Command.SET_SCANOUT, [0, 0, 8, 8, 1, 1])[0]).toBe(Response.ERR_INVALID_SCANOUT_ID);
-    expect([t.flush(9, t.rect(0, 0, 1, 1)), t.show(9, t.rect(0, 0, 1, 1))]).toEqual([Response.ERR_INVALID_RESOURCE_ID, Response.ERR_INVALID_RESOURCE_ID]);
+    expect([t.flush(9, t.rect(0, 0, 1, 1)), t.show(9, t.rect(0, 0, 1, 1))]).toEqual([
+      Response.ERR_INVALID_RESOURCE_ID,
+      Response.ERR_INVALID_RESOURCE_ID,
+    ]);
     // A list that is longer than its request, or than anybody needs; memory that is none.
     expect(t.ask(Command.RESOURCE_DETACH_BACKING, [1, 0])[0]).toBe(Response.OK_NODATA);
     expect(t.ask(Command.RESOURCE_ATTACH_BACKING, [1, 2, 0, 0, 64, 0])[0]).toBe(Response.ERR_INVALID_PARAMETER);
     expect(t.ask(Command.RESOURCE_ATTACH_BACKING, [1, 0xffffffff])[0]).toBe(Response.ERR_INVALID_PARAMETER);
-    expect([t.attach(1, [0xfffff000, 4096]), t.transfer(1, t.rect(0, 0, 8, 8))]).toEqual([Response.OK_NODATA, Response.ERR_INVALID_PARAMETER]);
+    expect([t.attach(1, [0xfffff000, 4096]), t.transfer(1, t.rect(0, 0, 8, 8))]).toEqual([
+      Response.OK_NODATA,
+      Response.ERR_INVALID_PARAMETER,
+    ]);
     expect(t.ask(0x7777)[0]).toBe(Response.ERR_UNSPEC);
     // 64 MiB each: the fourth does not fit beside the small one.
     expect([2, 3, 4, 5].map((id) => t.create(id, 4096, 4096))).toEqual([
@@ -221,8 +247,18 @@ describe('virtio-gpu', () => {
 
   it('survives any sequence of any requests', () => {
     const type = fc.constantFrom(...Object.values(Command), 0x109, 0);
-    const word = fc.oneof(fc.integer({ min: 0, max: 4 }), fc.integer({ min: 0, max: 300 }), fc.constant(BACKING), fc.nat(0xffffffff));
-    const step = fc.record({ type, fields: fc.array(word, { maxLength: 24 }), queue: fc.nat(1), room: fc.constantFrom(0, 8, 24, 2048) });
+    const word = fc.oneof(
+      fc.integer({ min: 0, max: 4 }),
+      fc.integer({ min: 0, max: 300 }),
+      fc.constant(BACKING),
+      fc.nat(0xffffffff),
+    );
+    const step = fc.record({
+      type,
+      fields: fc.array(word, { maxLength: 24 }),
+      queue: fc.nat(1),
+      room: fc.constantFrom(0, 8, 24, 2048),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const u = setup();
@@ -233,7 +269,9 @@ describe('virtio-gpu', () => {
           u.ask(t2, fields, { queue, room });
           const { width, height } = u.gpu.screen;
           for (const r of u.gpu.takeDirty()) {
-            expect(r.x >= 0 && r.y >= 0 && r.width > 0 && r.height > 0 && r.x + r.width <= width && r.y + r.height <= height).toBe(true);
+            expect(
+              r.x >= 0 && r.y >= 0 && r.width > 0 && r.height > 0 && r.x + r.width <= width && r.y + r.height <= height,
+            ).toBe(true);
             if (r.width * r.height < 1 << 16) pixels(u.gpu, r);
           }
         }

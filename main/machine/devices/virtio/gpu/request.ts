@@ -58,7 +58,13 @@ export interface Backing {
 export type GpuRequest =
   | { readonly kind: 'displayInfo' }
   | { readonly kind: 'edid'; readonly scanout: number }
-  | { readonly kind: 'create'; readonly resource: number; readonly format: number; readonly width: number; readonly height: number }
+  | {
+      readonly kind: 'create';
+      readonly resource: number;
+      readonly format: number;
+      readonly width: number;
+      readonly height: number;
+    }
   | { readonly kind: 'unref' | 'detach'; readonly resource: number }
   | { readonly kind: 'attach'; readonly resource: number; readonly backing: Backing }
   | { readonly kind: 'scanout'; readonly scanout: number; readonly resource: number; readonly rect: Rect }

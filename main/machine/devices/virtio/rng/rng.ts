@@ -4,7 +4,8 @@
  */
 import type { GuestMemory } from '../../../memory/guest-memory';
 import type { VirtioDevice, VirtioTransport } from '../device';
-import { writeRanges } from '../virtqueue';
+import { RequestQueue } from '../request-queue';
+import { writeRanges, type Chain, type QueueFault } from '../virtqueue';
 
 const QUEUE_SIZE = 8;
 /** A buffer gets at most this much; the used length tells the driver (Linux asks for 64 bytes at a time). */
@@ -24,48 +25,34 @@ export class VirtioRng implements VirtioDevice {
   readonly features = 0n;
   readonly queueSizes = [QUEUE_SIZE];
 
-  private transport: VirtioTransport | undefined;
+  private readonly queue: RequestQueue;
   private readonly buffer = new Uint8Array(MAX_BYTES_A_BUFFER);
 
-  constructor(private readonly deps: RngDeps) {}
+  constructor(private readonly deps: RngDeps) {
+    const { defer } = deps;
+    this.queue = new RequestQueue({ index: 0, requestsATurn: BUFFERS_A_TURN, defer, serve: (chain) => this.fill(chain) });
+  }
 
   readConfig(): Uint8Array {
     return new Uint8Array(0);
   }
 
   start(transport: VirtioTransport): void {
-    this.transport = transport;
+    this.queue.start(transport);
   }
 
   onNotify(): void {
-    const { transport } = this;
-    const queue = transport?.queue(0);
-    if (!transport || !queue) return;
-    for (let served = 0; served < BUFFERS_A_TURN; served++) {
-      const chain = queue.pop();
-      if (!chain.ok) {
-        transport.fail(chain.error);
-        return;
-      }
-      if (!chain.value) {
-        transport.signal(0);
-        return;
-      }
-      const { head, writable, writableBytes } = chain.value;
-      const bytes = this.buffer.subarray(0, Math.min(writableBytes, MAX_BYTES_A_BUFFER));
-      this.deps.fillRandom(bytes);
-      const written = writeRanges(this.deps.mem, writable, bytes);
-      const fault = written < 0 ? 'badRequest' : queue.push(head, written);
-      if (fault) {
-        transport.fail(fault);
-        return;
-      }
-    }
-    transport.signal(0);
-    this.deps.defer(() => this.onNotify());
+    this.queue.notify();
   }
 
   reset(): void {
-    this.transport = undefined;
+    this.queue.stop();
+  }
+
+  private fill(chain: Chain): QueueFault | 'badRequest' | undefined {
+    const bytes = this.buffer.subarray(0, Math.min(chain.writableBytes, MAX_BYTES_A_BUFFER));
+    this.deps.fillRandom(bytes);
+    const written = writeRanges(this.deps.mem, chain.writable, bytes);
+    return written < 0 ? 'badRequest' : this.queue.push(chain, written);
   }
 }

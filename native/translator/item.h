@@ -1,0 +1,89 @@
+// One guest instruction as the translator sees it: what it reads, writes and may fault on. Filled from the instruction
+// tables' operand descriptions, so that most instructions can be emitted as they are with other register numbers.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "translator/emitter.h"
+#include "x86/instruction.h"
+
+namespace lodge::translator {
+
+using x86::Decoded;
+
+enum class Kind : uint8_t {
+  Same,      ///< the guest's own opcode with registers renamed and its memory operand replaced
+  Nop,       ///< also PAUSE
+  Lea,
+  Push,      ///< of a register (rm), an immediate or memory
+  Pop,       ///< into a register
+  Leave,
+  Divide,    ///< DIV and IDIV of 32 or 64 bits
+  Jcc,
+  Jmp,
+  Call,
+  JmpFar,    ///< indirect near jump (the operand is rm)
+  CallFar,   ///< indirect near call
+  Ret,
+  Cli,
+  Step,      ///< the interpreter executes it, and translated code goes on
+  StepEnd,   ///< the interpreter executes it, and nothing that was known before holds after it
+};
+
+/** What a register field of ModRM (or of the opcode) names. */
+enum class Bank : uint8_t { None, Gpr, Vector };
+
+struct Address {
+  uint8_t base = x86::kNoRegister, index = x86::kNoRegister, scale = 0;
+  uint8_t segment = 0;   ///< FS or GS when its base counts, else 0
+  uint8_t bytes = 8;     ///< width of the computation
+  bool operator==(const Address&) const = default;
+};
+
+struct Access {
+  bool present = false, write = false, aligned = false;
+  uint16_t size = 0;
+  int64_t disp = 0;
+  Address address;
+};
+
+struct Item {
+  Decoded d;
+  Kind kind = Kind::Step;
+  uint16_t offset = 0;         ///< in its page
+  uint8_t map = kMap1;
+  uint8_t immediateBytes = 0;  ///< the last bytes of the encoding
+  uint8_t prefixes = 0;        ///< of the encoding to emit
+  bool raw = false;            ///< opcode and immediates only: operands are implicit
+  bool byteReg = false, byteRm = false;
+  Bank regBank = Bank::None, rmBank = Bank::None;
+  bool regRead = false, regWritten = false, rmRead = false, rmWritten = false;
+  uint32_t flagsRead = 0, flagsKilled = 0;
+  bool flagsWritten = false;
+  uint16_t gprsWritten = 0;    ///< one bit a guest register
+  Access access;
+  Access source;               ///< PUSH and CALL of a memory operand: where the operand is; `access` is the stack's
+  const uint8_t* bytes = nullptr;
+};
+
+/** Facts about the page and mode that decide what can be translated. */
+struct Setting {
+  x86::CodeSize size = x86::CodeSize::k64;
+  bool flatFs = false, flatGs = false;  ///< 32-bit code: FS and GS allow everything
+  bool user = false;
+  bool vectors = true;    ///< SIMD instructions may run as they are
+  x86::FeatureSet features;  ///< those of the processor model
+};
+
+/** Decodes and classifies the instruction at `bytes`. False: it is not whole, or not one. */
+bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const Setting& setting, Item& item);
+
+/** Flags that a condition code looks at (SDM vol. 1, appendix B). */
+uint32_t flagsOfCondition(unsigned condition);
+
+/** By how much the item changes the guest register as a whole: {true, 0} when not at all; {false, …} when unpredictably. */
+struct Change { bool known; int64_t by; };
+Change changeOf(const Item& item, uint8_t gpr);
+
+}  // namespace lodge::translator

@@ -1,0 +1,154 @@
+// Turns a run of guest instructions into host code.
+//
+// Host registers. RSP points at the vCPU's Core and is the stack for calls out of translated code as well. RAX … R12 hold the
+// guest registers of the same number, but RSP, which is in R13. Guest R13, R14 and R15 stay in the Core. R14 and R15 are
+// scratch: R14 holds the host address that the accesses of a group share, R15 nothing from one instruction to the next.
+// XMM registers are the guest's. EFLAGS holds the guest's arithmetic flags, or Core::ax does: see FlagsIn.
+//
+// Memory. A group is a run of instructions whose accesses lie in one page, at fixed distances from one address. Its TLB check
+// comes first; when that fails, the interpreter executes the whole run. So an instruction commits nothing before everything
+// it accesses has been checked, and all faults are the interpreter's.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "translator/emitter.h"
+#include "translator/item.h"
+#include "x86/interpreter/core.h"
+
+namespace lodge::translator {
+
+/** Distances from the Core's start of what translated code touches. */
+struct CoreLayout {
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, tlb[x86::kPrivileges];
+  explicit CoreLayout(const x86::Core& core);
+};
+
+/** Routines that translated code jumps to; executable addresses seen from the writable mapping. */
+struct Routines {
+  const uint8_t *step = nullptr;         ///< calls: R15 names the site
+  const uint8_t *exitHost = nullptr, *exitSaved = nullptr;  ///< leave; frame.argument says why
+};
+
+/** Where the guest's arithmetic flags are. */
+enum class FlagsIn : uint8_t { Host, Saved /**< Core::ax */, Both, Dead };
+
+/** A place in translated code that needs help from outside. */
+enum class SiteKind : uint8_t {
+  Run,     ///< the interpreter executes instructions, then translated code goes on
+  End,     ///< the same, and then looks up what comes next
+  Link,    ///< a jump to a place in the same page, to be patched
+  Lookup,  ///< state.rip holds the target
+  Poll,    ///< a request is waiting
+};
+struct SiteSpec {
+  SiteKind kind;
+  uint16_t offset = 0;       ///< in the page: of the first instruction, or of the target
+  uint8_t count = 0;         ///< instructions
+  uint16_t endOffset = 0;    ///< behind the last of them
+  bool saved = false;        ///< Link: the flags are in Core::ax
+  int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
+  uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
+  uint8_t* stub = nullptr;
+};
+
+struct Unit {
+  std::vector<Item> items;
+  uint16_t start = 0;            ///< offset in the page
+  uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
+  bool open = true;              ///< it does
+  bool keepFlags = false;        ///< all flags matter everywhere
+  uint32_t liveIn = 0;           ///< flags that are read before they are written
+  x86::Privilege privilege = x86::kSupervisor;
+  x86::CodeSize size = x86::CodeSize::k64;
+};
+
+/** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
+std::vector<uint32_t> liveFlags(Unit& unit);
+
+class Lowering {
+ public:
+  Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite)
+      : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
+  /** `flags`: where they are at entry. */
+  void lower(Unit& unit, FlagsIn flags);
+  std::vector<SiteSpec> sites;
+
+ private:
+  struct Stub {
+    uint8_t* from;       ///< distance field to land
+    uint32_t site;
+    uint8_t* resume;     ///< Run
+    FlagsIn flags;
+    int64_t target = 0;  ///< Jump: distance from the page's start
+    enum class Kind : uint8_t { Run, Link, Poll, Jump } kind;
+  };
+  struct Group {
+    size_t last = 0;
+    int64_t low = 0;     ///< of the shared address, relative to the base's value at the start
+    int64_t drift = 0;   ///< by how much the base has changed since
+    bool active = false;
+    std::vector<Stub> pending;
+  };
+
+  // Registers.
+  static bool inHost(uint8_t gpr) { return gpr < 13; }
+  static uint8_t hostOf(uint8_t gpr) { return gpr == x86::kRsp ? 13 : gpr; }
+  Operand slot(uint8_t gpr) const { return at(4, gpr * 8); }
+  Operand frame(int32_t offset) const { return at(4, offset); }
+  void loadGpr(uint8_t to, uint8_t gpr);
+  void storeGpr(uint8_t gpr, uint8_t from);
+
+  // Flags.
+  void saveFlags();
+  void restoreFlags();
+  /** Host flags are about to be clobbered. */
+  void clobberFlags(uint32_t live);
+
+  // Memory.
+  bool simple(const Address& a) const;
+  void effective(uint8_t to, const Address& a, int64_t disp);
+  uint8_t* check(const Access& access, int64_t low, unsigned span, bool aligned);
+  void openGroup(size_t i);
+  void closeGroup(size_t i);
+  Operand operandAt(const Access& access) const;
+  bool usesGroupRegister(const Item& item) const;
+
+  // Instructions.
+  void item(size_t i);
+  void same(const Item& item);
+  void lea(const Item& item);
+  void divide(const Item& item);
+  void push(size_t i);
+  void call(size_t i);
+  void callFar(size_t i);
+  void step(const Item& item, SiteKind kind);
+  void immediate(const Item& item);
+  /** The second access of an instruction that has two. */
+  void checkAlone(size_t i, const Access& access);
+
+  // Leaving.
+  void exitTo(int64_t target);
+  void jumpCached(uint32_t site);
+  void returnAddress(uint8_t to, int64_t target);
+  void entry();
+  void emitStubs();
+  uint32_t addSite(const SiteSpec& s) {
+    sites.push_back(s);
+    return firstSite_ + static_cast<uint32_t>(sites.size()) - 1;
+  }
+
+  Emitter& e_;
+  const CoreLayout& at_;
+  const Routines& routines_;
+  const uint32_t firstSite_;
+  Unit* unit_ = nullptr;
+  std::vector<uint32_t> live_;
+  std::vector<Stub> stubs_;
+  FlagsIn flags_ = FlagsIn::Host;
+  Group group_;
+  size_t index_ = 0;
+};
+
+}  // namespace lodge::translator

@@ -1,0 +1,105 @@
+#include "translator/routines.h"
+
+namespace lodge::translator {
+
+using namespace x86;
+
+namespace {
+
+constexpr uint8_t kR15 = 15, kCoreReg = 4;
+constexpr uint8_t kCalleeSaved[] = {kRbx, kRbp, 12, 13, 14, 15};
+
+uint8_t hostOf(unsigned gpr) { return static_cast<uint8_t>(gpr == kRsp ? 13 : gpr); }
+
+class Writer {
+ public:
+  Writer(Emitter& e, const CoreLayout& at) : e_(e), at_(at) {}
+  /** `below`: how far RSP is below the Core. */
+  Operand core(int32_t offset, int32_t below) const { return lodge::translator::at(kCoreReg, offset + below); }
+  void vectors(bool store, int32_t below) {
+    for (uint8_t n = 0; n < 16; ++n)
+      e_.encode(0, kMap0F, store ? 0x11 : 0x10, n, core(at_.vectors + static_cast<int32_t>(sizeof(VectorRegister)) * n, below));
+  }
+  void gprs(bool store, int32_t below) {
+    for (unsigned g = 0; g < 13; ++g) e_.op64(store ? 0x89 : 0x8b, hostOf(g), core(static_cast<int32_t>(g) * 8, below));
+  }
+  void loadFlags(int32_t below) {
+    e_.encode(0, kMap0F, 0xb7, kRax, core(at_.ax, below));
+    e_.u8(0x04), e_.u8(0x7f);
+    e_.u8(0x9e);
+  }
+  void leave() {
+    e_.load64(kCoreReg, core(at_.hostStack, 0));
+    e_.alu64(0, inRegister(4), 8);
+    for (unsigned n = sizeof kCalleeSaved; n-- > 0;) {
+      if (kCalleeSaved[n] >= 8) e_.u8(0x41);
+      e_.u8(0x58u | (kCalleeSaved[n] & 7));
+    }
+    e_.u8(0xc3);
+  }
+
+ private:
+  Emitter& e_;
+  const CoreLayout& at_;
+};
+
+}  // namespace
+
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, StepFunction step, Routines& routines) {
+  Emitter e(cache.next(), cache.end());
+  Writer w(e, at);
+
+  // enter(rdi: core, rsi: code)
+  uint8_t* const enter = e.position();
+  for (uint8_t reg : kCalleeSaved) {
+    if (reg >= 8) e.u8(0x41);
+    e.u8(0x50u | (reg & 7));
+  }
+  e.alu64(5, inRegister(4), 8);  // the stack pointer is aligned where translated code calls out
+  e.store64(lodge::translator::at(kRdi, at.hostStack), kCoreReg);
+  e.move64(kCoreReg, kRdi);
+  e.store64(w.core(at.temporary, 0), kRsi);
+  w.vectors(false, 0);
+  w.loadFlags(0);
+  w.gprs(false, 0);
+  e.encode(0, kMap1, 0xff, 4, w.core(at.temporary, 0));
+
+  // The flags are in the host.
+  routines.exitHost = e.position();
+  e.move64(kR15, kRax);
+  e.u8(0x9f);
+  e.encode(0, kMap0F, 0x90, 0, inRegister(kRax));
+  e.encode(k66, kMap1, 0x89, kRax, w.core(at.ax, 0));
+  e.move64(kRax, kR15);
+  routines.exitSaved = e.position();
+  w.gprs(true, 0);
+  w.vectors(true, 0);
+  w.leave();
+
+  // R15D: site. Called, so the return address lies below the Core.
+  routines.step = e.position();
+  w.gprs(true, 8);
+  w.vectors(true, 8);
+  e.lea64(kRdi, w.core(0, 8));
+  e.op32(0x8b, kRsi, inRegister(kR15));
+  e.move64(kRbx, kCoreReg);
+  e.load64(kCoreReg, w.core(at.hostStack, 8));
+  e.moveImm64(kRax, reinterpret_cast<uint64_t>(step));
+  e.encode(0, kMap1, 0xff, 2, inRegister(kRax));
+  e.move64(kCoreReg, kRbx);
+  e.op32(0x85, kRax, inRegister(kRax));
+  uint8_t* const out = e.jumpIf(5);
+  w.vectors(false, 8);
+  w.loadFlags(8);
+  w.gprs(false, 8);
+  e.u8(0xc3);
+  e.land(out);
+  e.alu64(0, inRegister(4), 8);
+  w.leave();
+
+  cache.take(static_cast<size_t>(e.position() - cache.next()));
+  cache.keep();
+  return reinterpret_cast<EnterFunction>(reinterpret_cast<uintptr_t>(cache.executable(enter)));
+}
+
+}  // namespace lodge::translator

@@ -1,0 +1,18 @@
+// The few hand-made pieces of code around translated code: the way in, the ways out, and the call of the interpreter.
+#pragma once
+
+#include "translator/code_cache.h"
+#include "translator/lowering.h"
+
+namespace lodge::translator {
+
+/** (core, site) → 0: translated code goes on; else it is left. */
+using StepFunction = uint32_t (*)(x86::Core*, uint32_t);
+/** Loads the guest's registers and jumps to `code`; comes back when translated code leaves. */
+using EnterFunction = void (*)(x86::Core*, const uint8_t* code);
+
+
+/** Writes them into the cache, which keeps them. `routines` are addresses in the writable mapping, as code to be written sees them. */
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& layout, StepFunction step, Routines& routines);
+
+}  // namespace lodge::translator

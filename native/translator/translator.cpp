@@ -1,0 +1,444 @@
+#include "translator/translator.h"
+
+#include <algorithm>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "translator/code_cache.h"
+#include "translator/lowering.h"
+#include "translator/routines.h"
+#include "x86/fp/host_fp.h"
+#include "x86/interpreter/exec.h"
+
+namespace lodge::translator {
+
+using namespace x86;
+
+namespace {
+
+using Outcome = SecondTier::Outcome;
+
+/** Bits of a translation's mode beyond ModeBit, which stays below them. */
+enum : uint32_t {
+  kModePrivilege = 3u << 8,
+  kModePrivilegeShift = 8,
+  kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
+};
+constexpr uint32_t kNoMode = ~0u;
+constexpr unsigned kHashBits = 16;
+constexpr size_t kUnitRoom = 64 << 10;  ///< code of one unit at most
+constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
+
+struct Translation {
+  Gpa gpa = 0;
+  uint32_t mode = 0;
+  bool anyFlags = false;   ///< does not look at the flags it is entered with
+  bool saved = false;      ///< expects them in Core::ax
+  bool dead = false;
+  bool interpreted = false;  ///< nothing here can be translated
+  uint64_t chunks = 0;       ///< of the page, as CodePage has them
+  uint8_t* code = nullptr;   ///< writable
+  uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead
+  Translation* hashNext = nullptr;
+  std::vector<uint32_t> incoming;  ///< link sites patched to lead here
+};
+
+struct Site {
+  SiteSpec spec;
+  Translation* owner = nullptr;
+  Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
+};
+
+uint64_t chunkMask(unsigned from, unsigned to) {  // bytes from … to - 1 of a page
+  const unsigned first = from >> 6, last = (to - 1) >> 6;
+  return (~0ull >> (63 - (last - first))) << first;
+}
+
+/** Behind the instructions of a site. */
+Exec steppedHandler(Core& c, const Insn* i) {
+  c.cursor = i;
+  return Exec::Stepped;
+}
+
+class Translator final : public SecondTier {
+ public:
+  Translator(Core& core, const Options& options)
+      : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits) {
+    if (!cache_.valid()) return;
+    enter_ = makeRoutines(cache_, layout_, stepFromCode, routines_);
+    stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
+    new (stepBlock_) Block{};
+    stepBlock_->count = 1;
+    stepBlock_->secondPage = ~0ull;
+    if (options.heat) heat_.resize(size_t{1} << kHashBits);
+  }
+  ~Translator() override { ::operator delete(stepBlock_); }
+  bool valid() const { return cache_.valid(); }
+
+  Outcome run() noexcept override;
+  uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept override;
+  void flush() noexcept override;
+
+ private:
+  static uint32_t stepFromCode(Core* core, uint32_t site) { return static_cast<Translator*>(core->tier)->step(site); }
+
+  uint32_t currentMode();
+  Translation* find(uint64_t linear, bool saved, Outcome& why);
+  Translation* translate(Gpa gpa, uint32_t mode, bool saved);
+  bool collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit);
+  Translation* known(Gpa gpa, uint32_t mode, bool saved) const;
+  void kill(Translation& t);
+  uint32_t step(uint32_t site);
+  bool prepare(Site& site);
+  void link(Site& from, uint32_t number, Translation& to);
+
+  static size_t hashOf(Gpa gpa, uint32_t mode) {
+    return (gpa ^ gpa >> 14 ^ uint64_t{mode} * 0x9e37) & ((size_t{1} << kHashBits) - 1);
+  }
+
+  Core& c_;
+  const Options options_;
+  CodeCache cache_;
+  CoreLayout layout_;
+  Routines routines_;
+  EnterFunction enter_ = nullptr;
+  std::vector<Translation*> hash_;
+  std::vector<uint8_t> heat_;
+  std::deque<Translation> translations_;
+  std::deque<Site> sites_;
+  std::deque<std::vector<Insn>> insns_;
+  std::unordered_map<Gpa, std::vector<Translation*>> pages_;
+  Block* stepBlock_ = nullptr;
+  Translation* stepping_ = nullptr;
+  uint64_t flushes_ = 0;
+  bool left_ = false;      ///< the last exit was step()'s
+  Exec how_ = Exec::Continue;
+  uint32_t mode_ = kNoMode;
+};
+
+/** What translations depend on besides bytes; kNoMode: this tier has nothing for it. */
+uint32_t Translator::currentMode() {
+  if (c_.codeSize == CodeSize::k16 || c_.tlb == &c_.noTlb || c_.cpl == 1 || c_.cpl == 2) return kNoMode;
+  if (c_.codeSize == CodeSize::k32) {
+    // As in findBlock(): loads of segment registers end up here.
+    if (c_.modeBits != (static_cast<uint32_t>(c_.codeSize) | c_.flatness())) c_.updateMode();
+    if (!(c_.modeBits & kModeFlat)) return kNoMode;
+  }
+  const bool vectors = !c_.fpBlocked && (c_.state.mxcsr & kMxcsrMasks) == kMxcsrMasks;
+  return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors);
+}
+
+Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
+  for (Translation* t = hash_[hashOf(gpa, mode)]; t; t = t->hashNext) {
+    if (t->gpa == gpa && t->mode == mode && (t->anyFlags || t->saved == saved)) return t;
+  }
+  return nullptr;
+}
+
+/** The translation for a linear address in the current mode, made when there is none. nullptr: see `why`. */
+Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
+  why = Outcome::Interpret;
+  if (c_.codeSize == CodeSize::k64 ? !canonical(linear) : linear > 0xffffffff) return nullptr;
+  Gpa page;
+  if (!c_.fetchPage(linear, page)) {
+    why = Outcome::Fault;
+    return nullptr;
+  }
+  const Gpa gpa = page | (linear & kPageMask);
+  Translation* t = known(gpa, mode_, saved);
+  if (!t) {
+    if (options_.heat) {
+      uint8_t& heat = heat_[hashOf(gpa, mode_)];
+      if (heat < options_.heat) {
+        ++heat;
+        return nullptr;
+      }
+    }
+    t = translate(gpa, mode_, saved);
+  }
+  if (!t || t->interpreted) return nullptr;
+  if (t->anyFlags || t->saved) {
+    TierJump& jump = c_.tierJumps[((linear >> 12 ^ linear) & (kTierJumps - 1))];
+    jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
+  }
+  return t;
+}
+
+bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit) {
+  Setting setting;
+  setting.size = static_cast<CodeSize>(mode & kModeCodeSize);
+  setting.flatFs = mode & kModeFlatFs;
+  setting.flatGs = mode & kModeFlatGs;
+  setting.user = (mode & kModePrivilege) >> kModePrivilegeShift == kUser;
+  setting.vectors = !(mode & kModeNoVectors);
+  setting.features = c_.features;
+  unit.size = setting.size;
+  unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
+  unit.start = static_cast<uint16_t>(gpa & kPageMask);
+  const Gpa page = gpa & ~kPageMask;
+  unsigned at = unit.start, branches = 0;
+  while (at < kPageBytes && unit.items.size() < options_.maxInstructions) {
+    Item item;
+    if (!describe(host + at, static_cast<unsigned>(kPageBytes) - at, static_cast<uint16_t>(at), setting, item)) break;
+    unit.items.push_back(item);
+    const Decoded& d = item.d;
+    at += d.length;
+    if (item.kind == Kind::StepEnd) break;
+    if (item.kind == Kind::Jmp) {
+      const int64_t target = static_cast<int64_t>(at) + static_cast<int64_t>(d.immediate);
+      const bool inPage = target >= 0 && target < static_cast<int64_t>(kPageBytes);
+      const bool seen = inPage && std::any_of(unit.items.begin(), unit.items.end(),
+                                              [&](const Item& i) { return i.offset == static_cast<uint16_t>(target); });
+      if (!inPage || seen || ++branches > kMaxBranches || known(page | static_cast<Gpa>(target), mode, true)) break;
+      // Followed: but only when at least one instruction comes of it.
+      Item next;
+      if (unit.items.size() >= options_.maxInstructions ||
+          !describe(host + target, static_cast<unsigned>(kPageBytes - target), static_cast<uint16_t>(target), setting, next))
+        break;
+      at = static_cast<unsigned>(target);
+      continue;
+    }
+    if (item.kind == Kind::Jcc) {
+      if (++branches > kMaxBranches || known(page | at, mode, false)) break;
+      continue;
+    }
+    if (item.kind >= Kind::Call && item.kind <= Kind::Ret) break;
+  }
+  unit.end = static_cast<uint16_t>(at);
+  return !unit.items.empty();
+}
+
+Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
+  const Gpa page = gpa & ~kPageMask;
+  const uint8_t* const host = c_.memory.page(page).host;
+  if (!host) return nullptr;
+  if (cache_.room() < 2 * kUnitRoom) {
+    flush();
+    for (auto& [where, info] : c_.codePages) info.tierChunks = 0;
+    c_.newGeneration();
+    c_.frame.key = c_.generation << 16 | mode_;
+  }
+  // Protect first, decode then: a write in between is noticed.
+  CodePage& watched = c_.watchCode(page);
+  Unit unit;
+  Translation& t = translations_.emplace_back();
+  t.gpa = gpa;
+  t.mode = mode;
+  const unsigned start = static_cast<unsigned>(gpa & kPageMask);
+  if (!collect(gpa, mode, host, unit)) {
+    t.interpreted = t.anyFlags = true;
+    t.chunks = chunkMask(start, static_cast<unsigned>(std::min<uint64_t>(start + 15, kPageBytes)));
+  } else {
+    Emitter e(cache_.next(), cache_.next() + kUnitRoom);
+    const auto firstSite = static_cast<uint32_t>(sites_.size());
+    if (options_.exactFlags) unit.keepFlags = true;
+    Lowering lowering(e, layout_, routines_, firstSite);
+    lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
+    if (e.full()) {
+      t.interpreted = true;
+      t.dead = true;
+      return nullptr;
+    }
+    t.code = cache_.next();
+    t.saved = saved;
+    t.anyFlags = unit.liveIn == 0;
+    for (const SiteSpec& spec : lowering.sites) {
+      sites_.push_back(Site{spec, &t, nullptr});
+      if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
+    }
+    for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
+    const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+    cache_.take(bytes);
+    c_.tierCounters.units.add();
+    c_.tierCounters.codeBytes.add(bytes);
+  }
+  Translation*& bucket = hash_[hashOf(gpa, mode)];
+  t.hashNext = bucket;
+  bucket = &t;
+  watched.tierChunks |= t.chunks;
+  pages_[page].push_back(&t);
+  return &t;
+}
+
+void Translator::link(Site& from, uint32_t number, Translation& to) {
+  if (from.owner->dead || to.dead) return;
+  Emitter e(from.spec.patch, from.spec.patch + 4);
+  e.aim(from.spec.patch, to.code);
+  to.incoming.push_back(number);
+}
+
+void Translator::kill(Translation& t) {
+  t.dead = true;
+  c_.tierCounters.invalidations.add();
+  for (Translation** at = &hash_[hashOf(t.gpa, t.mode)]; *at; at = &(*at)->hashNext) {
+    if (*at == &t) {
+      *at = t.hashNext;
+      break;
+    }
+  }
+  for (const uint32_t number : t.incoming) {
+    const SiteSpec& s = sites_[number].spec;
+    Emitter e(s.patch, s.patch + 4);
+    e.aim(s.patch, s.stub);
+  }
+  t.incoming.clear();
+  if (t.code) {
+    Emitter e(t.code, t.code + 5);
+    e.jumpTo(t.deadEnd);
+  }
+  if (&t == stepping_) c_.blockDead = true;
+}
+
+uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexcept {
+  const auto found = pages_.find(page);
+  if (found == pages_.end()) return 0;
+  const uint64_t hit = chunkMask(first, first + bytes);
+  uint64_t left = 0;
+  size_t kept = 0;
+  for (Translation* t : found->second) {
+    if (t->chunks & hit) {
+      kill(*t);
+    } else {
+      left |= t->chunks;
+      found->second[kept++] = t;
+    }
+  }
+  found->second.resize(kept);
+  if (kept == 0) pages_.erase(found);
+  return left;
+}
+
+void Translator::flush() noexcept {
+  std::fill(hash_.begin(), hash_.end(), nullptr);
+  std::fill(std::begin(c_.tierJumps), std::end(c_.tierJumps), TierJump{});
+  translations_.clear();
+  sites_.clear();
+  insns_.clear();
+  pages_.clear();
+  cache_.flush();
+  ++flushes_;
+  c_.tierCounters.flushes.add();
+  c_.tierCounters.codeBytes.set(0);
+}
+
+/** Decodes what a site runs. False: other bytes are there than were translated. */
+bool Translator::prepare(Site& site) {
+  const Gpa page = site.owner->gpa & ~kPageMask;
+  const uint8_t* const host = c_.memory.page(page).host;
+  if (!host) return false;
+  std::vector<Insn>& run = insns_.emplace_back();
+  run.resize(site.spec.count + 1u);
+  unsigned at = site.spec.offset;
+  for (unsigned n = 0; n < site.spec.count; ++n) {
+    Decoded d;
+    if (at >= kPageBytes || decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    c_.bindInsn(d, run[n], static_cast<uint16_t>(at - site.spec.offset), c_.modeBits);
+    at += d.length;
+  }
+  if (at != site.spec.endOffset) return false;
+  Insn& stop = run[site.spec.count];
+  stop = Insn{};
+  stop.offset = static_cast<uint16_t>(at - site.spec.offset);
+  stop.fn = steppedHandler;
+  site.insns = run.data();
+  return true;
+}
+
+/** Called from translated code, with all guest state in the Core. */
+uint32_t Translator::step(uint32_t number) {
+  Site& site = sites_[number];
+  left_ = true;
+  c_.state.rip = c_.frame.codePage + site.spec.offset;
+  if (c_.codeSize != CodeSize::k64) c_.state.rip &= 0xffffffff;
+  if (!site.insns && !prepare(site)) {
+    how_ = Exec::Continue;
+    return 1;
+  }
+  c_.block = stepBlock_;
+  c_.blockDead = c_.stepHeld = false;
+  stepping_ = site.owner;
+  Exec how = site.insns[0].fn(c_, site.insns);
+  while (how == Exec::Next) how = c_.cursor->fn(c_, c_.cursor);
+  stepping_ = nullptr;
+  c_.pendingLink = nullptr;
+  if (how == Exec::Stepped) {
+    if (site.spec.kind == SiteKind::Run && !site.owner->dead) {
+      left_ = false;
+      return 0;
+    }
+    c_.state.rip += site.spec.endOffset - site.spec.offset;
+    how = Exec::Continue;
+  } else if (how == Exec::Fault) {
+    c_.state.rip += c_.cursor->offset;
+  }
+  how_ = how;
+  return 1;
+}
+
+Outcome Translator::run() noexcept {
+  mode_ = currentMode();
+  if (mode_ == kNoMode) return Outcome::Interpret;
+  c_.frame.key = c_.generation << 16 | mode_;
+  Outcome why;
+  Translation* t = nullptr;
+  const TierJump& jump = c_.tierJumps[((c_.state.rip >> 12 ^ c_.state.rip) & (kTierJumps - 1))];
+  const uint8_t* code;
+  if (jump.linear == c_.state.rip && jump.key == c_.frame.key) {
+    code = jump.code;
+  } else {
+    t = find(c_.state.rip, true, why);
+    if (!t) {
+      c_.tierMode = true;
+      return why;
+    }
+    code = cache_.executable(t->code);
+  }
+  for (;;) {
+    c_.frame.codePage = c_.state.rip & ~kPageMask;
+    left_ = false;
+    enter_(&c_, code);
+    if (left_) {
+      switch (how_) {
+        case Exec::Fault:
+          return Outcome::Fault;
+        case Exec::Leave:
+          return Outcome::Leave;
+        default:
+          return Outcome::Again;
+      }
+    }
+    const auto number = static_cast<uint32_t>(c_.frame.argument);
+    const SiteSpec spec = sites_[number].spec;
+    bool saved = true;
+    if (spec.kind != SiteKind::Lookup) {
+      c_.state.rip = c_.frame.codePage + spec.offset;
+      if (spec.kind == SiteKind::Poll) {
+        // The entry of something that died leads here, too.
+        if (sites_[number].owner->dead) c_.tierJumps[((c_.state.rip >> 12 ^ c_.state.rip) & (kTierJumps - 1))].linear = 1;
+        return Outcome::Again;
+      }
+      saved = spec.saved;
+    }
+    const uint64_t flushes = flushes_;
+    t = find(c_.state.rip, saved, why);
+    if (!t) {
+      c_.tierMode = true;
+      return why;
+    }
+    if (spec.kind == SiteKind::Link && flushes == flushes_) link(sites_[number], number, *t);
+    code = cache_.executable(t->code);
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Cpu> makeTranslator(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const Options& options) {
+  return makeTieredCpu(config, memory, env, [&](Core& core) -> std::unique_ptr<SecondTier> {
+    auto tier = std::make_unique<Translator>(core, options);
+    if (!tier->valid()) return nullptr;
+    return tier;
+  });
+}
+
+}  // namespace lodge::translator

@@ -1,0 +1,27 @@
+// The second tier of the software CPU: x86-64 to x86-64 translation of 64-bit code and of 32-bit code with flat segments.
+//
+// Code is keyed by guest-physical address and mode, never by linear address, so it survives changes of page tables; jumps
+// within a page are patched, all others go through a table of linear targets that is keyed by the generation of
+// translations. The interpreter executes what is rare, everything that faults, and every access that is not plain RAM.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "x86/cpu.h"
+
+namespace lodge::translator {
+
+struct Options {
+  size_t cacheBytes = size_t{256} << 20;  ///< of code, for this vCPU
+  /** Times a place is interpreted before it is translated. */
+  unsigned heat = 0;
+  unsigned maxInstructions = 64;          ///< in one unit
+  /** All flags are kept at all times, as if something might look at them behind any instruction. */
+  bool exactFlags = false;
+};
+
+/** The interpreter with this tier on top; the interpreter alone where the host gives no executable memory. */
+std::unique_ptr<x86::Cpu> makeTranslator(const x86::CpuConfig&, PhysicalMemory&, x86::Environment&, const Options& = {});
+
+}  // namespace lodge::translator
