@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LodgeError } from '../../preload/contract';
+import { inBootOrder, parseBoot } from './boot-order';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
 import { parseGdb, parseSize } from './program';
@@ -62,6 +63,21 @@ it('parseSerial: COM1 first, the terminal once', () => {
   expect(() => parseSerial(['stdio', 'stdio'])).toThrow(/terminal/);
   expect(() => parseSerial(['/a', 'none', '/b'])).toThrow(/2 serial ports/);
   expect(() => parseSerial(['/tmp/../a.log', '/a.log'])).toThrow(/same file/);
+});
+
+describe('--boot', () => {
+  const disks = [parseDisk('/a.img', 0), parseMedium('disc', '/b.iso', 0), parseMedium('floppy', '/c.img', 0)];
+  const order = (text: string): string[] => inBootOrder(disks, parseBoot(text)).map(({ kind }) => kind);
+  it('puts what it names first, and leaves the rest as it was', () => {
+    expect(order('cdrom')).toEqual(['disc', 'disk', 'floppy']);
+    expect(order('Floppy, cdrom,disk')).toEqual(['floppy', 'disc', 'disk']);
+    expect(order('menu,disc')).toEqual(['disc', 'disk', 'floppy']);
+    expect([parseBoot('menu').menu, parseBoot('disk').menu]).toEqual([true, false]);
+  });
+  it('refuses what it does not know, what is named twice, and what the machine does not have', () => {
+    for (const bad of ['', 'usb', 'disk,disk', 'disk;cdrom']) expect(() => parseBoot(bad), bad).toThrow(LodgeError);
+    expect(() => inBootOrder(disks.slice(0, 1), parseBoot('cdrom'))).toThrow(/no disc to start from/);
+  });
 });
 
 it('parseGdb', () => {

@@ -19,6 +19,8 @@ export interface RunOptions {
   readonly serial: MachineSpec['serial'];
   readonly debugExit: boolean;
   readonly gdb?: MachineSpec['gdb'];
+  /** The boot menu comes by itself. */
+  readonly openMenu: boolean;
   readonly screenshot: string | undefined;
   readonly timeoutSeconds: number | undefined;
   /** Once it runs; when this is done, so is the run. */
@@ -70,6 +72,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
     debugExit: options.debugExit,
     ...(options.gdb && { gdb: options.gdb }),
     menuSeconds: 0,
+    openMenu: options.openMenu,
     lastScreen: options.screenshot !== undefined ? {} : null,
   });
   const { id } = vm.definition;

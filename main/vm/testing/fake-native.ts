@@ -133,6 +133,9 @@ export class FakeNative implements NativeMachine {
   start(): void {
     this.calls.push('start');
   }
+  setCpuCap(percent: number): void {
+    this.calls.push(`setCpuCap ${percent}`);
+  }
   pause(): void {
     this.calls.push('pause');
     this.running = false;

@@ -169,7 +169,8 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
     if (backing.tracked) info |= kTlbTracked;
     addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
   }
-  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info};
+  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info,
+                            memory.codeFlag(page)};
   return install(linear, access, who, addend, info);
 }
 
@@ -355,6 +356,12 @@ bool Core::slowCommit() {
   return true;
 }
 
+bool Core::alignmentFault(const Insn* i, unsigned alignment, unsigned size, bool write) {
+  if (!(effectiveLinear(i) & (alignment - 1))) return false;
+  uint64_t linear;
+  if (size <= 32 || linearAddress(i->segment, effectiveOffset(i), size, write, linear)) raise(kGP, 0);
+  return true;
+}
 const void* Core::slowRead(const Insn* i, unsigned size) {
   uint64_t linear;
   if (!linearAddress(i->segment, effectiveOffset(i), size, false, linear)) return nullptr;

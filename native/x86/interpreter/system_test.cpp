@@ -444,6 +444,16 @@ TEST(kvmClockDescribesTheTsc) {
   CHECK(at(0) >= 6'999'999'990 && at(0) <= 7'000'000'100);
 }
 
+TEST(cpuidLeavesWithoutSubleavesDoNotLookAtEcx) {
+  const CpuModel& model = defaultCpuModel();
+  for (const uint32_t leaf : {0x1u, 0x80000001u, 0x80000007u, 0x40000001u}) {
+    uint32_t plain[4], other[4];
+    cpuidLookup({leaf, 0, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, plain);
+    cpuidLookup({leaf, 0x6c65746e, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, other);
+    for (unsigned i = 0; i < 4; ++i) CHECK_EQ(other[i], plain[i]);
+  }
+}
+
 TEST(cpuidTellsTheTopologyItWasGiven) {
   uint32_t r[4];
   const CpuModel& model = defaultCpuModel();
@@ -512,6 +522,16 @@ TEST(aSampleIsTakenAtTheNextBoundary) {
   CHECK(!env.places[0].halted && !env.places[0].user);
   CHECK(env.places[1].halted);
   CHECK_EQ(cpu->requests(), 0u);
+}
+
+TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
+  const CpuModel& model = defaultCpuModel();
+  for (uint32_t leaf : {1u, 0x80000001u, 0x80000007u, 0x80000008u}) {
+    uint32_t clean[4], dirty[4];
+    cpuidLookup({leaf, 0, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, clean);
+    cpuidLookup({leaf, 0xc0000101, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, dirty);
+    for (int i = 0; i < 4; ++i) CHECK_EQ(dirty[i], clean[i]);
+  }
 }
 
 }  // namespace
