@@ -22,11 +22,12 @@ it('a profile names the kernel’s busy function, in spite of KASLR, and an idle
   const run = boot(guest, { test: 'shell', append: 'quiet', extra: ['--name', 'profiled', '--data', data] });
   await run.waitFor(/lodge# /, BOOT_SECONDS);
   // Each with the symbol behind it, which is where it ends.
-  run.type(`grep -E -A1 ' [tT] (_text|entry_SYSCALL_64|clear_user[a-z_]*|__clear_user)$' /proc/kallsyms; echo "<END>"\n`);
+  run.type(`grep -E -A1 ' [tT] (_text|entry_SYSCALL_64|read_zero|clear_user[a-z_]*)$' /proc/kallsyms; echo "<END>"\n`);
   const [listing] = await run.waitFor(/grep[^]*?\n<END>/, 60);
-  const symbols = [...listing.matchAll(/^([0-9a-f]{16}) (\w) (\w+)\r?$/gm)].map(([, address, type, name]) => ({
+  const symbols = [...listing.matchAll(/^([0-9a-f]{16}) (\w) (\w+)\r?$/gm)].map(([, address, , name]) => ({
     address: BigInt(`0x${address}`),
-    type,
+    // Those that only end another must not stand for all that follows them.
+    type: /^(_text|entry_SYSCALL_64|read_zero|clear_user\w*)$/.test(name!) ? 'T' : 'D',
     name,
   }));
   const text = symbols.find(({ name }) => name === '_text');
@@ -50,9 +51,10 @@ it('a profile names the kernel’s busy function, in spite of KASLR, and an idle
   await run.waitFor(/lodge# /, 30);
   const busy = ask<Report>('profile', 'profiled', '--seconds', '2', '--symbols', map);
   expect(busy.idle / busy.total).toBeLessThan(0.2);
-  const [first] = busy.rows;
-  expect(first).toMatchObject({ where: 'kernel', function: expect.stringContaining('clear_user') as string });
-  expect(first!.ticks / busy.total).toBeGreaterThan(0.3);
+  // /dev/zero's read, which clears memory itself where the processor is good at that.
+  const clearing = busy.rows.filter((row) => row.where === 'kernel' && /^(read_zero|clear_user)/.test(row.function));
+  const ticks = clearing.reduce((sum, row) => sum + row.ticks, 0);
+  expect(ticks / busy.total, JSON.stringify(busy.rows.slice(0, 5))).toBeGreaterThan(0.3);
   if (slide === 0n) expect(busy.warnings).toEqual([]);
   else expect(busy.warnings.join()).toContain(`0x${slide.toString(16)} behind`);
 
