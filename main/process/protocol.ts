@@ -11,9 +11,12 @@ import {
   gdbPortSchema,
   pointerInputSchema,
   lodgeErrorSchema,
+  profileRequestSchema,
+  profileSchema,
   stopReasonSchema,
   tierChoiceSchema,
   videoSchema,
+  vmCountersSchema,
   boundedTextSchema,
 } from '../../preload/contract';
 
@@ -93,6 +96,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
       z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
       z.object({ name: z.literal('text') }),
       z.object({ name: z.literal('cpuCap'), percent: cpuCapSchema }),
+      z.object({ name: z.literal('counters') }),
+      profileRequestSchema.required().extend({ name: z.literal('profile') }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
       /** Answers whether the guest takes absolute positions. */
       z.object({ name: z.literal('pointer'), event: pointerInputSchema }),
@@ -166,4 +171,6 @@ export const vmReplySchemas = {
   /** null: the guest is in a graphics mode. */
   text: z.array(z.string().max(1024)).max(512).nullable(),
   pointer: z.boolean(),
+  counters: vmCountersSchema,
+  profile: profileSchema,
 } as const;

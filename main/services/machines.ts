@@ -7,13 +7,16 @@ import { join } from 'node:path';
 import {
   CONFIG_SCHEMA_VERSION,
   LodgeError,
+  PROFILE_HERTZ,
   type BrokenVm,
   type Disk,
   type NewDisk,
   type PointerInput,
+  type Profile,
   type StopReason,
   type Vm,
   type VmConfig,
+  type VmCounters,
   type VmDefinition,
   type VmId,
   type VmState,
@@ -25,7 +28,6 @@ import { silentLogger, type Logger } from '../lib/log';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { admit } from '../memory-manager/admission';
 import type { Spawner } from '../process/channel';
-import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
 import { createDisk } from '../storage';
 import { checkDiskIds, checkPaths, freeDiskId, withDisk } from './config-checks';
@@ -75,6 +77,8 @@ interface Machine {
 const MIB = 1 << 20;
 /** The VM process sends once a second; one that floods does not flood the clients. */
 const STATS_INTERVAL_MS = 500;
+/** A profile's answer may be late by this. */
+const PROFILE_GRACE_MS = 30_000;
 const MAX_NOTICES_PER_RUN = 50;
 /** What may change while the machine runs. */
 const LIVE: readonly (keyof VmConfig)[] = ['name', 'notes', 'os', 'cpuCap'];
@@ -375,6 +379,15 @@ export class Machines {
     return { lines: (await this.requireLive(this.require(id), 'be read').request({ name: 'text' })) as string[] | null };
   }
 
+  async stats(id: VmId): Promise<VmCounters> {
+    return (await this.requireLive(this.require(id), 'be measured').request({ name: 'counters' })) as VmCounters;
+  }
+
+  async profile(id: VmId, seconds: number, hertz = PROFILE_HERTZ): Promise<Profile> {
+    const process = this.requireLive(this.require(id), 'be profiled');
+    return (await process.request({ name: 'profile', seconds, hertz }, seconds * 1000 + PROFILE_GRACE_MS)) as Profile;
+  }
+
   async keys(id: VmId, keys: string): Promise<void> {
     await this.requireLive(this.require(id), 'take keys').request({ name: 'keys', keys });
   }
@@ -586,7 +599,7 @@ export class Machines {
     return vm;
   }
 
-  private requireLive(vm: Machine, what: string): { request(call: VmCall): Promise<unknown> } {
+  private requireLive(vm: Machine, what: string): Pick<Supervisor, 'request'> {
     if (!vm.process || vm.state === 'starting' || vm.state === 'stopped') {
       throw new LodgeError({
         code: 'invalidState',

@@ -132,6 +132,10 @@ export class Session {
         return machine.setCpuCap(call.percent);
       case 'text':
         return machine.text();
+      case 'counters':
+        return machine.performance();
+      case 'profile':
+        return machine.profile(call.seconds, call.hertz);
       case 'keys':
         return machine.typeKeys(call.keys);
       case 'pointer':

@@ -1,5 +1,5 @@
 /** An engine for tests: memory is real (sparse), vCPUs are scripts that perform exits one after the other. */
-import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type NativeEvent, type NativeMachine } from '../../../native/addon/types';
+import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type MachineStats, type NativeEvent, type NativeMachine, type SampleBatch } from '../../../native/addon/types';
 import { readSync } from 'node:fs';
 
 const PAGE = 4096;
@@ -134,6 +134,9 @@ export class FakeNative implements NativeMachine {
   start(): void {
     this.calls.push('start');
   }
+  setCpuCap(percent: number): void {
+    this.calls.push(`setCpuCap ${percent}`);
+  }
   pause(): void {
     this.calls.push('pause');
     this.running = false;
@@ -199,7 +202,21 @@ export class FakeNative implements NativeMachine {
   takeEvents(): NativeEvent[] {
     return this.events.splice(0);
   }
-  stats() {
-    return { vcpus: [] };
+  stats(): MachineStats {
+    const exits = { portIn: 3, portOut: this.answers.length, mmioRead: 0, mmioWrite: 0 };
+    return { vcpus: [{ cpuSeconds: 1.5, halted: !this.running, instructions: 1000, exits, doorbells: 0 }] };
+  }
+  /** What takeSamples() gives next. */
+  samples: SampleBatch = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };
+  startSampling(hertz: number): void {
+    this.calls.push(`startSampling ${hertz}`);
+  }
+  stopSampling(): void {
+    this.calls.push('stopSampling');
+  }
+  takeSamples(): SampleBatch {
+    const { samples } = this;
+    this.samples = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };
+    return samples;
   }
 }

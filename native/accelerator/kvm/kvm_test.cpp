@@ -203,7 +203,7 @@ TEST(kvm_port_exits) {
   // Before the HLT or after it.
   CHECK_EQ(s.state.rip, s.state.activity == x86::Activity::Halted ? 0x7c1fu : 0x7c1eu);
   CHECK_EQ(out, 8u);
-  CHECK(owner.machine->stats()[0].exits >= 2002);
+  CHECK(owner.machine->stats()[0].allExits() >= 2002);
 }
 
 TEST(kvm_mmio_rom_and_doorbells) {
