@@ -123,7 +123,6 @@ export class FakeNative implements NativeMachine {
   async fileZero(): Promise<boolean> {
     return false;
   }
-  setCpuCap(): void {}
   setIrq(gsi: number, level: boolean): void {
     this.irqs.push([gsi, level]);
   }
@@ -133,9 +132,6 @@ export class FakeNative implements NativeMachine {
   removeDoorbell(): void {}
   start(): void {
     this.calls.push('start');
-  }
-  setCpuCap(percent: number): void {
-    this.calls.push(`setCpuCap ${percent}`);
   }
   pause(): void {
     this.calls.push('pause');
