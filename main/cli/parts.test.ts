@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LodgeError } from '../../preload/contract';
+import { inBootOrder, parseBoot } from './boot-order';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
 import { parseGdb, parseSize } from './program';
@@ -50,6 +51,21 @@ it('parseDisk takes options from the end, and leaves commas in names alone', () 
   });
   expect(parseMedium('disc', '/d.iso', 0)).toMatchObject({ id: 'disc0', kind: 'disc', bus: 'ide', readOnly: true });
   expect(() => parseDisk('/a,bus=', 0)).toThrow(/no disk bus/);
+});
+
+describe('--boot', () => {
+  const disks = [parseDisk('/a.img', 0), parseMedium('disc', '/b.iso', 0), parseMedium('floppy', '/c.img', 0)];
+  const order = (text: string): string[] => inBootOrder(disks, parseBoot(text)).map(({ kind }) => kind);
+  it('puts what it names first, and leaves the rest as it was', () => {
+    expect(order('cdrom')).toEqual(['disc', 'disk', 'floppy']);
+    expect(order('Floppy, cdrom,disk')).toEqual(['floppy', 'disc', 'disk']);
+    expect(order('menu,disc')).toEqual(['disc', 'disk', 'floppy']);
+    expect([parseBoot('menu').menu, parseBoot('disk').menu]).toEqual([true, false]);
+  });
+  it('refuses what it does not know, what is named twice, and what the machine does not have', () => {
+    for (const bad of ['', 'usb', 'disk,disk', 'disk;cdrom']) expect(() => parseBoot(bad), bad).toThrow(LodgeError);
+    expect(() => inBootOrder(disks.slice(0, 1), parseBoot('cdrom'))).toThrow(/no disc to start from/);
+  });
 });
 
 it('parseGdb', () => {

@@ -7,6 +7,7 @@ import {
   type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
+import { inBootOrder, parseBoot, type BootWish } from './boot-order';
 import type { MachineSpec } from '../process/protocol';
 import { addDiskVerbs } from './disk';
 import { errorText, parseDisk, parseMedium, run } from './run';
@@ -52,6 +53,7 @@ interface MachineFlags {
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
+  boot?: BootWish;
   cdrom: string[];
   floppy: string[];
   accelerator: VmConfig['accelerator'];
@@ -72,6 +74,7 @@ const machineOptions = (command: Command): Command =>
     .option('--disk <file[,bus=virtio|ide|ahci][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .option('--cdrom <file>', 'ISO image in a disc drive; may be repeated', collect, [])
     .option('--floppy <file[,readonly]>', 'image in a floppy drive; twice at most', collect, [])
+    .option('--boot <order>', 'what is tried first, as in cdrom,disk,floppy; menu asks (run)', parseBoot)
     .option('--firmware <builtin|file>', 'what boots the disks: the built-in BIOS, or an image (SeaBIOS, OVMF)', 'builtin')
     .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
@@ -130,6 +133,18 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
           ...(flags.module.length > 0 && { modules: flags.module.map(parseModule) }),
           ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
         };
+  if (flags.boot && boot.kind !== 'firmware') {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: '--boot orders disks, but this machine starts a kernel.',
+      fix: `Leave --boot or ${builtin ? '--builtin' : '--kernel'} out.`,
+    });
+  }
+  const disks = [
+    ...flags.disk.map(parseDisk),
+    ...flags.cdrom.map((text, i) => parseMedium('disc', text, i)),
+    ...flags.floppy.map((text, i) => parseMedium('floppy', text, i)),
+  ];
   return {
     name,
     os: builtin || flags.kernel === undefined ? 'other' : 'linux',
@@ -137,11 +152,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     cpus: flags.cpus,
     memoryMiB: flags.memory,
     boot,
-    disks: [
-      ...flags.disk.map(parseDisk),
-      ...flags.cdrom.map((text, i) => parseMedium('disc', text, i)),
-      ...flags.floppy.map((text, i) => parseMedium('floppy', text, i)),
-    ],
+    disks: flags.boot ? inBootOrder(disks, flags.boot) : disks,
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
@@ -234,6 +245,7 @@ function program(context: Context): Command {
             serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
             debugExit: flags.debugExit === true,
             ...(flags.gdb && { gdb: flags.gdb }),
+            openMenu: flags.boot?.menu === true,
             screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
             timeoutSeconds: flags.timeout,
           },
@@ -265,6 +277,13 @@ function program(context: Context): Command {
         name: string,
         flags: MachineFlags & { data?: string; builtin?: boolean; newDisk?: number; diskFormat: DiskFormat },
       ) => {
+        if (flags.boot?.menu) {
+          throw new LodgeError({
+            code: 'invalidInput',
+            message: 'The boot menu is no part of a machine.',
+            fix: 'Press F12 when it starts, or use --boot menu with `lodge run`.',
+          });
+        }
         const { create } = await import('./verbs');
         const vm = await create(
           dataPaths({ dataDir: flags.data }),
@@ -290,7 +309,6 @@ function program(context: Context): Command {
   });
 
   const simple = [
-    ['start', 'vm.start', 'start a machine in the running Lodge'],
     ['stop', 'vm.powerOff', 'power a machine off; its disks are flushed'],
     ['shutdown', 'vm.shutdown', 'press its power button: asks the guest to shut down'],
     ['pause', 'vm.pause', 'hold a machine'],
@@ -298,6 +316,19 @@ function program(context: Context): Command {
     ['reset', 'vm.reset', 'press its reset button'],
     ['show', 'vm.get', 'everything about a machine, as JSON'],
   ] as const;
+  verb('start <vm>', 'start a machine in the running Lodge')
+    .option('--from <disk>', 'start from this disk or disc (its id) this once')
+    .action(async (vm: string, flags: { data?: string; from?: string }) => {
+      const { withMachine } = await import('./verbs');
+      const bootFirst = flags.from;
+      print(
+        await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+          client.call('vm.start', { id, ...(bootFirst !== undefined && { bootFirst }) }),
+        ),
+        '',
+      );
+    });
+
   for (const [name, call, description] of simple) {
     verb(`${name} <vm>`, description).action(async (vm: string, flags: { data?: string }) => {
       const { withMachine } = await import('./verbs');

@@ -18,6 +18,8 @@ export interface RunOptions {
   readonly serial: MachineSpec['serial'][number];
   readonly debugExit: boolean;
   readonly gdb?: MachineSpec['gdb'];
+  /** The boot menu comes by itself. */
+  readonly openMenu: boolean;
   readonly screenshot: string | undefined;
   readonly timeoutSeconds: number | undefined;
 }
@@ -67,6 +69,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
     debugExit: options.debugExit,
     ...(options.gdb && { gdb: options.gdb }),
     menuSeconds: 0,
+    openMenu: options.openMenu,
     lastScreen: options.screenshot !== undefined ? {} : null,
   });
   const { id } = vm.definition;

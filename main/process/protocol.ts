@@ -60,6 +60,10 @@ export const machineSpecSchema = z.object({
   menuSeconds: z.number().min(0).max(60).optional(),
   /** Absent: 'vga'. */
   video: videoSchema.optional(),
+  /** The boot menu comes without its key, where firmware can do that. */
+  openMenu: z.boolean().optional(),
+  /** Id of the disk or disc to start from first, until the first reset. */
+  bootFirst: z.string().optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
   /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */

@@ -4,7 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { LodgeError, type VmConfig } from '../../preload/contract';
 import type { MachineSpec } from '../process/protocol';
 import type { AppLayout } from '../lib/paths';
-import { diskInfo } from '../storage';
+import { diskInfo, inspectImage } from '../storage';
 import { friendly } from './disks';
 import type { LockWish } from './file-locks';
 
@@ -18,6 +18,10 @@ export interface RunOptions {
   readonly variables?: string;
   /** Seconds for the boot menu's key; 0 where nobody watches. */
   readonly menuSeconds?: number;
+  /** The boot menu comes without its key. */
+  readonly openMenu?: boolean;
+  /** Id of the disk or disc to start from, this once. */
+  readonly bootFirst?: string;
   /** Undefined: a thumbnail; null: none. */
   readonly lastScreen?: MachineSpec['lastScreen'] | null;
 }
@@ -44,7 +48,10 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     });
   }
   if (boot.kind === 'firmware' && boot.image !== undefined) await checkFile(boot.image, 'firmware image', false);
-  for (const disk of config.disks) await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
+  for (const disk of config.disks) {
+    await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
+    if (disk.kind === 'disc') await checkDisc(disk.path);
+  }
   return {
     name: config.name,
     cpus: config.cpus,
@@ -54,6 +61,8 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     ...(config.cpuModel && { cpuModel: config.cpuModel }),
     boot: bootSpec(boot, layout, run),
     menuSeconds: run.menuSeconds ?? MENU_SECONDS,
+    ...(run.openMenu && { openMenu: true }),
+    ...(run.bootFirst !== undefined && { bootFirst: run.bootFirst }),
     disks: config.disks.map((disk) => ({ ...disk, readOnly: !writes(disk) })),
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
@@ -86,6 +95,17 @@ export async function lockWishes(disk: Pick<MachineSpec['disks'][number], 'path'
 }
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
+
+/** A disc drive takes any bytes; what is surely no disc, or only the beginning of one, would only puzzle its user inside the guest. */
+async function checkDisc(path: string): Promise<void> {
+  const { format, problem } = await inspectImage(path);
+  if (problem === undefined || format === 'data') return;
+  throw new LodgeError({
+    code: 'fileInvalid',
+    message: `${path} cannot be used as a disc. ${problem}`,
+    fix: 'Choose another image, or take it out of the drive in the machine’s settings.',
+  });
+}
 
 /** `what` with its article-free name, for the sentence. */
 export async function checkFile(path: string, what: string, writable: boolean): Promise<void> {

@@ -243,8 +243,10 @@ export class Machines {
 
   // ---- life -------------------------------------------------------------------------------------------------------
 
-  async start(id: VmId): Promise<Vm> {
+  /** `bootFirst`: the disk or disc to start from, this once. */
+  async start(id: VmId, bootFirst?: string): Promise<Vm> {
     const vm = this.require(id);
+    if (bootFirst !== undefined) this.checkBootFirst(vm, bootFirst);
     if (this.closing) throw new LodgeError({ code: 'invalidState', message: 'Lodge is closing.' });
     this.act(vm, 'start', { lastStop: undefined, engine: undefined, stats: undefined });
     vm.notices = 0;
@@ -254,6 +256,7 @@ export class Machines {
       const spec = await machineSpec(vm.definition, this.options.layout, {
         ...vm.run,
         ...(vm.folder !== undefined && { variables: join(vm.folder, 'nvram.fd') }),
+        ...(bootFirst !== undefined && { bootFirst }),
       });
       this.admit(vm);
       vm.locks = await FileLocks.acquire(
@@ -288,6 +291,17 @@ export class Machines {
         this.ended(vm, vm.state === 'stopping' ? { kind: 'stopped' } : { kind: 'failed', error: error.toData() }, null);
       throw error;
     }
+  }
+
+  private checkBootFirst({ definition: { name, boot, disks } }: Machine, diskId: string): void {
+    if (!disks.some((disk) => disk.id === diskId))
+      throw new LodgeError({ code: 'notFound', message: `“${name}” has no such disk.`, detail: diskId });
+    if (boot.kind !== 'firmware')
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: `“${name}” does not start from its disks.`,
+        fix: 'Choose “Its disks and discs, in order” in its settings under Boot.',
+      });
   }
 
   async pause(id: VmId): Promise<Vm> {

@@ -3,6 +3,7 @@ import type { NativeMachine } from '../../native/addon/types';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import type { DisplaySource } from '../backend/display';
+import type { PointerSink } from '../backend/input';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
 import { IrqWires } from '../machine/bus/irq';
@@ -19,7 +20,7 @@ import { CfiFlash } from '../machine/devices/flash/cfi-flash';
 import { FW_CFG_PORT, FW_CFG_PORTS, FwCfg } from '../machine/devices/fw-cfg/fw-cfg';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
-import { createVirtioRng, createVirtioVga } from '../machine/devices/virtio';
+import { createVirtioRng, createVirtioTablet, createVirtioVga, mouseAndTablet } from '../machine/devices/virtio';
 import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
@@ -55,6 +56,10 @@ export interface BoardOptions {
   readonly flash?: BoardFlash;
   /** How long firmware waits for the key of its boot menu. */
   readonly menuSeconds: number;
+  /** The boot menu comes without a key, wherever firmware can do that. */
+  readonly openMenu?: boolean;
+  /** The disk or disc to start from this time; from the first reset on, the order is the usual one. */
+  readonly bootFirst?: string;
   /** What firmware says at its debug port. */
   readonly firmwareLog?: (text: string) => void;
   readonly fillRandom: (into: Uint8Array) => void;
@@ -65,6 +70,8 @@ export interface BoardOptions {
   readonly onPowerOff: () => void;
   readonly onDebugExit: (code: number) => void;
   readonly onLeds: (leds: KeyboardLeds) => void;
+  /** Its driver of the pointer with absolute positions came or went. */
+  readonly onPointerMode: () => void;
   readonly onDiskError: (diskId: string, message: string) => void;
   /** The guest took a disc or floppy out; nothing uses it any more. */
   readonly onEjected: (disk: BoardDisk) => void;
@@ -76,6 +83,8 @@ const SHADOW_BYTES = 128 << 10;
 const SHADOW_END = 1 << 20;
 /** Reading it gives E9h where somebody listens (Bochs). */
 const DEBUG_PORT = 0x402;
+/** External firmware opens its menu at a key only: time to read which one, and to press it. */
+const EXTERNAL_MENU_MS = 10_000;
 const CMOS_FLOPPIES = 0x10;
 
 export class Board {
@@ -91,16 +100,19 @@ export class Board {
   readonly display: DisplaySource;
   /** The monitor has another size now; undefined where the adapter could not tell its driver. */
   readonly resizeDisplay: ((width: number, height: number) => void) | undefined;
+  readonly pointer: PointerSink;
   private readonly host: I440fx;
   readonly storage: Storage;
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
+  private bootFirst: string | undefined;
   /** In the order of the reset line. */
   private readonly devices: Device[] = [];
 
   constructor(private readonly options: BoardOptions) {
     const { native, clock, onReset } = options;
     const { bus } = this;
+    this.bootFirst = options.bootFirst;
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
@@ -168,6 +180,13 @@ export class Board {
     });
     if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
 
+    const { mouse } = this.keyboardController;
+    if (options.video === 'virtio') {
+      // A guest that has the driver of one has that of the other, and a screen that follows the window is one to point at.
+      const { pci, tablet } = createVirtioTablet({ mem: this.memory, onMode: options.onPointerMode });
+      this.pci.plugAnywhere(pci);
+      this.pointer = mouseAndTablet(mouse, tablet);
+    } else this.pointer = mouse;
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
     if (options.bios) this.bios = this.add(this.createBios());
@@ -176,6 +195,7 @@ export class Board {
 
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
   reset(): void {
+    this.bootFirst = undefined;
     for (const device of this.devices) device.reset();
   }
 
@@ -229,16 +249,17 @@ export class Board {
 
   private createBios(): Bios {
     const { native, onReset, onPowerOff, onDiskError } = this.options;
-    const order = { floppies: this.storage.drives('floppy'), disks: this.storage.drives('disk'), discs: this.storage.drives('disc') };
     const bios = new Bios({
       bus: this.bus,
       memory: this.memory,
       fonts: { font8x8: ROM_FONTS.get(8)!, font8x14: ROM_FONTS.get(14)!, font8x16: ROM_FONTS.get(16)! },
-      ...order,
-      // What is in a drive is there to be started or installed from; a disk that boots comes last.
-      bootOrder: () => [...order.floppies, ...order.discs, ...order.disks],
+      floppies: this.storage.drives('floppy'),
+      disks: this.storage.drives('disk'),
+      discs: this.storage.drives('disc'),
+      bootOrder: () => this.storage.bootOrder(this.bootFirst),
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: this.options.menuSeconds,
+      openMenu: this.options.openMenu ?? false,
       prepare: () => void this.setUpPlatform(),
       restart: onReset,
       powerOff: onPowerOff,
@@ -252,7 +273,7 @@ export class Board {
   }
 
   private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
-    const { native, cpus, ramBytes, version, menuSeconds, firmwareLog } = this.options;
+    const { native, cpus, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
     const at = HIGH_RAM_START - code.length;
@@ -262,9 +283,10 @@ export class Board {
       this.bus.claimMmio(at - variables.contents.length, variables.contents.length, flash, flash.name);
     }
     const contents = firmwareFiles({
-      ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, bootOrder: this.storage.bootPaths, floppy: this.storage.floppy !== undefined },
+      ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, floppy: this.storage.floppy !== undefined },
+      bootOrder: () => this.storage.bootPaths(this.bootFirst),
       powerManagementBase: () => this.pm.ioBase,
-      menuMilliseconds: Math.round(menuSeconds * 1000),
+      menuMilliseconds: openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000),
       ...(vgaRom && { vgaRom }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');

@@ -139,6 +139,8 @@ export class Machine {
       video: spec.video ?? 'vga',
       bios: spec.boot.kind === 'firmware' && !firmware,
       menuSeconds: spec.menuSeconds ?? 0,
+      openMenu: spec.openMenu ?? false,
+      ...(spec.bootFirst !== undefined && { bootFirst: spec.bootFirst }),
       ...(firmware && { flash: firmware }),
       ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),
@@ -148,6 +150,7 @@ export class Machine {
       onDebugExit: (code) => this.end({ kind: 'debugExit', code }),
       // The reset at build time comes before there is anybody to tell.
       onLeds: (leds) => (this as { viewers?: ViewerHub }).viewers?.setLeds(leds),
+      onPointerMode: () => (this as { viewers?: ViewerHub }).viewers?.pointerModeChanged(),
       onDiskError: (id, message) => this.diskFailed(id, message),
       onEjected: (disk) => this.ejected(disk),
     });
@@ -161,13 +164,13 @@ export class Machine {
       onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
     });
     this.display = new DisplayHub(this.board.display, hostTimers, () => hooks.onScreenChanged());
-    const { keyboard, mouse } = this.board.keyboardController;
+    const { keyboard } = this.board.keyboardController;
     this.typer = new KeyTyper({ clock: this.clock, keyboard });
     this.viewers = new ViewerHub({
       display: this.display,
       terminals: serial.map((port) => (port instanceof TerminalBackend ? port : undefined)),
       keyboard,
-      pointer: mouse,
+      pointer: this.board.pointer,
       resize: this.board.resizeDisplay,
       activity: () => ({ ...this.counters(), netBytes: 0, cpuSeconds: cpuSeconds() }),
       timers: hostTimers,

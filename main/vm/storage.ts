@@ -44,11 +44,36 @@ export interface StorageDeps {
 const IDE_PLACES = { disk: [0, 1, 3, 2], disc: [2, 3, 1, 0] } as const;
 const IDE_NAMES = ['primary master', 'primary slave', 'secondary master', 'secondary slave'] as const;
 
+/** Stands for the controller until its own place is known. */
+const AHCI_PATH = 'ahci:';
+
+interface AtaPlace {
+  readonly sata: boolean;
+  /** For its serial number. */
+  readonly name: string;
+  readonly path: string;
+}
+
+const idePlace = (i: number): AtaPlace => ({
+  sata: false,
+  name: IDE_NAMES[i]!,
+  path: `/pci@i0cf8/ide@1,1/drive@${i >> 1}/disk@${i & 1}`,
+});
+
 /** A drive whose medium can be changed. */
 interface Changeable {
   readonly kind: 'disc' | 'floppy';
   readonly slot: MediaSlot;
   disk: BoardDisk | undefined;
+}
+
+/** Something to boot from. */
+interface Place {
+  readonly drive: Drive;
+  /** Of what was in it when the machine was built. */
+  readonly id: string | undefined;
+  /** Open Firmware path: how external firmware names devices. */
+  path: string;
 }
 
 export type Removal = 'removed' | 'locked' | 'notThere';
@@ -62,8 +87,7 @@ export class Storage {
   private readonly virtio: VirtioBlk[] = [];
   private readonly ata: AtaDrive[] = [];
   private readonly changeable: Changeable[] = [];
-  private readonly fixed: BoardDisk[] = [];
-  private readonly paths: { readonly medium: DriveMedium; readonly path: string }[] = [];
+  private readonly places: Place[] = [];
 
   constructor(private readonly deps: StorageDeps) {
     const ide: (AtaDrive | undefined)[] = [undefined, undefined, undefined, undefined];
@@ -74,26 +98,26 @@ export class Storage {
       else if (disk.bus === 'virtio') this.addVirtio(disk);
       else if (disk.bus === 'ahci') {
         if (ahci.length === AHCI_PORTS) throw tooMany(disk, `SATA has room for ${AHCI_PORTS} drives`);
-        this.paths.push({ medium: disk.kind, path: `drive@${ahci.length}/disk@0` });
-        ahci.push(this.createDrive(disk.kind, disk, true, `SATA ${ahci.length}`));
+        const path = `${AHCI_PATH}drive@${ahci.length}/disk@0`;
+        ahci.push(this.createDrive(disk.kind, disk, { sata: true, name: `SATA ${ahci.length}`, path }));
       } else {
         const place = IDE_PLACES[disk.kind].find((i) => !ide[i]);
         if (place === undefined) throw tooMany(disk, 'IDE has room for 4 drives');
-        this.paths.push({ medium: disk.kind, path: `/pci@i0cf8/ide@1,1/drive@${place >> 1}/disk@${place & 1}` });
-        ide[place] = this.createDrive(disk.kind, disk, false, IDE_NAMES[place]!);
+        ide[place] = this.createDrive(disk.kind, disk, idePlace(place));
       }
     }
     this.dma = new Dma8237(deps.mem);
     this.dma.claimPorts(deps.bus);
     this.floppy = floppies.length > 0 ? this.createFloppy(floppies) : undefined;
     if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2])
-      ide[2] = this.createDrive('disc', undefined, false, IDE_NAMES[2]);
+      ide[2] = this.createDrive('disc', undefined, idePlace(2));
     this.ide = new Piix3Ide({ mem: deps.mem, connect: deps.connect, drives: ide });
     this.ide.claimPorts(deps.bus);
     if (ahci.length > 0) {
       this.ahci = new Ahci({ mem: deps.mem, drives: ahci });
       const slot = deps.pci.plugAnywhere(this.ahci);
-      this.completePaths(`/pci@i0cf8/pci8086,2922@${slot.toString(16)}/`);
+      // The controller's own place is known when all its drives are.
+      for (const place of this.places) place.path = place.path.replace(AHCI_PATH, `/pci@i0cf8/pci8086,2922@${slot.toString(16)}/`);
     }
   }
 
@@ -119,26 +143,25 @@ export class Storage {
     };
   }
 
-  /** For firmware: what can be booted from, in the order it was given. */
+  /** For firmware: its drives of one kind, in the order it numbers them. */
   drives(medium: DriveMedium): Drive[] {
-    const fixed = this.fixed.filter((disk) => disk.kind === medium);
-    const rows: Drive[] = fixed.map((disk) => ({ medium, label: disk.label, backend: () => disk.backend }));
-    for (const drive of this.changeable.filter((c) => c.kind === medium)) {
-      rows.push({
-        medium,
-        get label() {
-          return drive.disk?.label ?? (drive.kind === 'disc' ? 'empty disc drive' : 'empty floppy drive');
-        },
-        backend: () => drive.slot.backend,
-      });
-    }
-    return rows;
+    return this.places.filter(({ drive }) => drive.medium === medium).map(({ drive }) => drive);
   }
 
-  /** Open Firmware paths of what can be booted, as external firmware names devices, in the order of the built-in BIOS. */
-  get bootPaths(): string[] {
-    const order: readonly DriveMedium[] = ['floppy', 'disc', 'disk'];
-    return order.flatMap((medium) => this.paths.filter((p) => p.medium === medium).map(({ path }) => path));
+  /** What is tried first comes first: `first` by its id, then the media in the order they were given, then drives that were empty. */
+  bootOrder(first?: string): Drive[] {
+    return this.inOrder(first).map(({ drive }) => drive);
+  }
+
+  /** The same for external firmware. */
+  bootPaths(first?: string): string[] {
+    return this.inOrder(first).map(({ path }) => path);
+  }
+
+  private inOrder(first: string | undefined): Place[] {
+    const given = this.deps.disks.map(({ id }) => id);
+    const rank = ({ id }: Place): number => (id === undefined ? given.length : id === first ? -1 : given.indexOf(id));
+    return [...this.places].sort((a, b) => rank(a) - rank(b));
   }
 
   /** CMOS register 10h: the types of drives A and B. */
@@ -175,13 +198,6 @@ export class Storage {
     return 'removed';
   }
 
-  /** The controller's own place is known when all its drives are. */
-  private completePaths(controller: string): void {
-    this.paths.forEach(({ medium, path }, i) => {
-      if (!path.startsWith('/')) this.paths[i] = { medium, path: controller + path };
-    });
-  }
-
   private addVirtio(disk: BoardDisk): void {
     const { pci, blk } = createVirtioBlk({
       backend: disk.backend,
@@ -191,17 +207,16 @@ export class Storage {
       onHostError: (error) => this.deps.onDiskError(disk.id, error.message),
     });
     const slot = this.deps.pci.plugAnywhere(pci);
-    this.paths.push({ medium: disk.kind, path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0` });
     this.virtio.push(blk);
-    this.fixed.push(disk);
+    this.addFixed(disk, `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0`);
   }
 
   private createFloppy(disks: readonly BoardDisk[]): FloppyController {
     if (disks.length > FLOPPY_DRIVES) throw tooMany(disks[FLOPPY_DRIVES]!, `there are ${FLOPPY_DRIVES} floppy drives`);
     const drives = disks.map((disk, i) => {
-      this.paths.push({ medium: 'floppy', path: `/pci@i0cf8/isa@1/fdc@03f0/floppy@${i}` });
       const drive = this.createSlot('floppy');
       this.fill(drive, disk);
+      this.addChangeable(drive, `/pci@i0cf8/isa@1/fdc@03f0/floppy@${i}`);
       return drive;
     });
     const controller = new FloppyController({
@@ -221,7 +236,7 @@ export class Storage {
     return controller;
   }
 
-  private createDrive(kind: 'disk' | 'disc', disk: BoardDisk | undefined, sata: boolean, place: string): AtaDrive {
+  private createDrive(kind: 'disk' | 'disc', disk: BoardDisk | undefined, { sata, name, path }: AtaPlace): AtaDrive {
     let drive: AtaDrive;
     if (kind === 'disk') {
       if (!disk) throw new Error('a disk drive is its disk');
@@ -231,20 +246,37 @@ export class Storage {
         sata,
         onHostError: (e) => this.deps.onDiskError(disk.id, e.message),
       });
-      this.fixed.push(disk);
+      this.addFixed(disk, path);
     } else {
       const tray = this.createSlot('disc');
-      const onHostError = (error: HostIoError): void => this.deps.onDiskError(tray.disk?.id ?? place, error.message);
+      const onHostError = (error: HostIoError): void => this.deps.onDiskError(tray.disk?.id ?? name, error.message);
       drive = new AtapiDisc({
         slot: tray.slot,
-        serial: `LODGE-${place.toUpperCase().replaceAll(' ', '-')}`.slice(0, 20),
+        serial: `LODGE-${name.toUpperCase().replaceAll(' ', '-')}`.slice(0, 20),
         sata,
         onHostError,
       });
       if (disk) this.fill(tray, disk);
+      this.addChangeable(tray, path);
     }
     this.ata.push(drive);
     return drive;
+  }
+
+  private addFixed(disk: BoardDisk, path: string): void {
+    this.places.push({ id: disk.id, path, drive: { medium: disk.kind, label: disk.label, backend: () => disk.backend } });
+  }
+
+  private addChangeable(place: Changeable, path: string): void {
+    const { kind: medium, slot } = place;
+    const drive: Drive = {
+      medium,
+      get label() {
+        return place.disk?.label ?? (medium === 'disc' ? 'empty disc drive' : 'empty floppy drive');
+      },
+      backend: () => slot.backend,
+    };
+    this.places.push({ id: place.disk?.id, path, drive });
   }
 
   private createSlot(kind: Changeable['kind']): Changeable {

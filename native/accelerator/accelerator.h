@@ -101,6 +101,9 @@ class Machine {
   /** Only while paused. Replaces those before. An Error when this accelerator cannot watch for so many. */
   virtual Error setDebugPoints(const x86::DebugPoints& points) = 0;
 
+  /** Of a host processor each vCPU may use at most so many percent, 1–100. The guest's clock goes on; Error where it cannot be done. */
+  virtual Error setCpuCap(unsigned percent) = 0;
+
   virtual Error getState(unsigned vcpu, CpuSnapshot& out) = 0;
   virtual Error setState(unsigned vcpu, const CpuSnapshot& in) = 0;
 

@@ -3,8 +3,10 @@
 #include <sched.h>
 #include <time.h>
 
+#include <chrono>
 #include <cstring>
 
+#include "accelerator/clock.h"
 #include "accelerator/cpu_state.h"
 
 namespace lodge {
@@ -132,6 +134,7 @@ void ThreadedMachine::resume(const std::vector<Go>& how) {
     // A pause that was not waited for may leave a vCPU running still.
     else if (settled()) vcpu->goOn(go);
   }
+  governor_.restart(monotonicNs());
   thaw();
   stop_.fetch_and(~static_cast<uint32_t>(kPause), std::memory_order_seq_cst);
   parkChanged_.notify_all();
@@ -140,6 +143,7 @@ void ThreadedMachine::resume(const std::vector<Go>& how) {
 
 void ThreadedMachine::destroy() {
   if (destroyed_) return;
+  setCpuCap(100);
   destroyed_ = true;
   {
     std::lock_guard hold(runLock_);
@@ -173,6 +177,57 @@ void ThreadedMachine::withWorldStopped(Change change) {
   std::lock_guard hold(runLock_);
   stop_.fetch_and(~static_cast<uint32_t>(kWorld), std::memory_order_seq_cst);
   parkChanged_.notify_all();
+}
+
+// ---- the cap -------------------------------------------------------------------------------------------------------------------
+
+Error ThreadedMachine::setCpuCap(unsigned percent) {
+  if (destroyed_) return kDestroyed;
+  if (percent < 1 || percent > 100) return "The cap is a percentage from 1 to 100.";
+  std::unique_lock hold(runLock_);
+  governor_.setCap(percent, monotonicNs());
+  waiting_ = 0;
+  parkChanged_.notify_all();
+  if (governor_.capped() == governing_) return {};
+  if (governor_.capped()) {
+    governorEnds_ = false;
+    const auto main = [](void* self) -> void* {
+      static_cast<ThreadedMachine*>(self)->govern();
+      return nullptr;
+    };
+    governing_ = startMachineThread(governorThread_, main, this);
+    if (governing_) return {};
+    governor_.setCap(100, 0);
+    return "The host has no thread left to watch the processors.";
+  }
+  governing_ = false;
+  governorEnds_ = true;
+  governorChanged_.notify_all();
+  hold.unlock();
+  pthread_join(governorThread_, nullptr);
+  return {};
+}
+
+void ThreadedMachine::govern() noexcept {
+  std::unique_lock hold(runLock_);
+  uint64_t last = monotonicNs();
+  std::vector<uint64_t> used(vcpus_.size());
+  while (!governorEnds_) {
+    governorChanged_.wait_for(hold, std::chrono::nanoseconds(Governor::kTickNs));
+    const uint64_t now = monotonicNs(), passed = now - last;
+    last = now;
+    if (governorEnds_ || !started_ || stop_.load(std::memory_order_relaxed) != 0) continue;
+    for (size_t i = 0; i < vcpus_.size(); ++i) {
+      used[i] = vcpus_[i]->cpuNanoseconds();
+      if (waiting_ >> i & 1) vcpus_[i]->withheld.fetch_add(passed, std::memory_order_relaxed);
+    }
+    const uint64_t before = waiting_;
+    waiting_ = governor_.tick(now, used);
+    for (auto& vcpu : vcpus_) {
+      if ((waiting_ & ~before) >> vcpu->index() & 1) vcpu->stopRunning();
+    }
+    if (before & ~waiting_) parkChanged_.notify_all();
+  }
 }
 
 // ---- memory and doorbells ------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #include "accelerator/accelerator.h"
 #include "accelerator/doorbells.h"
 #include "accelerator/exit_channel.h"
+#include "accelerator/governor.h"
 #include "accelerator/vcpu_thread.h"
 
 namespace lodge {
@@ -33,6 +34,7 @@ class ThreadedMachine : public Machine {
   Error reset() final;
   void destroy() final;
   Error setDebugPoints(const x86::DebugPoints& points) final;
+  Error setCpuCap(unsigned percent) final;
   Error getState(unsigned vcpu, CpuSnapshot& out) final;
   Error setState(unsigned vcpu, const CpuSnapshot& in) final;
   int serve(int completed, unsigned spinMicros) final { return destroyed_ ? kServeIdle : exits_.serve(completed, spinMicros); }
@@ -50,7 +52,7 @@ class ThreadedMachine : public Machine {
   ExitChannel& exits() { return exits_; }
 
  protected:
-  explicit ThreadedMachine(const MachineConfig& config) : exits_(config.cpus, config.exitRecords, config.wake) {}
+  explicit ThreadedMachine(const MachineConfig& config) : exits_(config.cpus, config.exitRecords, config.wake), governor_(config.cpus) {}
   /** Empty, or why a machine cannot have so many processors. */
   static Error checkCpus(unsigned cpus);
 
@@ -85,7 +87,8 @@ class ThreadedMachine : public Machine {
 
   bool settled() const { return !started_ || parked_ == vcpus_.size(); }
   bool atRest() const { return settled() && (stop_.load(std::memory_order_relaxed) & kPause); }
-  bool held(const VcpuThread& vcpu) const { return held_ >> vcpu.index() & 1; }
+  bool held(const VcpuThread& vcpu) const { return (held_ | waiting_) >> vcpu.index() & 1; }
+  void govern() noexcept;
   void requestStop(uint32_t flag);
   void reportIfSettled();
   void stopWith(VcpuThread& vcpu, Event event) noexcept;
@@ -98,9 +101,16 @@ class ThreadedMachine : public Machine {
   std::atomic<uint32_t> stop_{kPause};
   unsigned parked_ = 0;
   uint64_t held_ = 0;              // vCPUs that stay parked while others run, a bit each
+  uint64_t waiting_ = 0;           // and those that have used up what the cap gives them
   bool pauseWanted_ = false;       // a 'paused' event is owed
   std::vector<Event> stopEvents_;  // 'stopped' and 'debug' events, until everybody is parked
   bool started_ = false, destroyed_ = false;
+
+  // The governor's thread exists while there is a cap, and changes only with the owner.
+  Governor governor_;
+  pthread_t governorThread_{};
+  bool governing_ = false, governorEnds_ = false;
+  std::condition_variable governorChanged_;
 };
 
 }  // namespace lodge

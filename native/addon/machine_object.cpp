@@ -38,7 +38,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(fileRead),    METHOD(fileWrite),    METHOD(fileZero),       METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
-                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints)});
+                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap)});
 #undef METHOD
 }
 
@@ -341,6 +341,10 @@ void MachineObject::resume(Info info) {
 }
 void MachineObject::reset(Info info) { check(info.Env(), machine(info).reset()); }
 void MachineObject::destroy(Info) { end(); }
+
+void MachineObject::setCpuCap(Info info) {
+  check(info.Env(), machine(info).setCpuCap(static_cast<unsigned>(integer(info[0], "percent", 100))));
+}
 
 void MachineObject::setDebugPoints(Info info) {
   const Napi::Object from = object(info[0], "points");

@@ -49,6 +49,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   Napi::Value getCpuState(Info info);
   void setCpuState(Info info);
   void setDebugPoints(Info info);
+  void setCpuCap(Info info);
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);

@@ -161,6 +161,12 @@ export interface NativeMachine {
   /** Ends the threads (waits for them, at most milliseconds; a vCPU waiting on an exit is abandoned) and frees all. */
   destroy(): void;
 
+  /**
+   * Each vCPU may use so many percent of a host processor, 1–100 (100: no cap), from now on; at any time. Guest time is not slowed
+   * down: what is withheld is told to guests that ask as steal time.
+   */
+  setCpuCap(percent: number): void;
+
   /** Only while paused; replaces all that were set before. Throws when the accelerator cannot watch for so many, and then watches for none. */
   setDebugPoints(points: DebugPoints): void;
 

@@ -26,6 +26,7 @@ enum Request : uint32_t {
   kRequestInit = 1u << 5,        ///< INIT IPI
   kRequestStartup = 1u << 6,     ///< SIPI; vector in startupVector
   kRequestTlbFlush = 1u << 7,
+  kRequestKick = 1u << 8,      ///< another processor's KVM_HC_KICK_CPU: ends HLT, whatever IF is
 };
 
 enum class IoStatus : uint8_t { Done, Abandoned /**< the machine is ending: leave run() with the instruction undone */ };
@@ -54,6 +55,14 @@ class Environment {
   /** MSRs that belong to the APIC (1Bh, TSC deadline 6E0h, x2APIC 800h–8FFh). False: #GP. */
   virtual bool readApicMsr(uint32_t msr, uint64_t& value) noexcept = 0;
   virtual bool writeApicMsr(uint32_t msr, uint64_t value) noexcept = 0;
+
+  // Paravirtualization (interpreter/paravirt.cpp).
+  /** KVM_HC_KICK_CPU. */
+  virtual void kick(uint32_t apicId) noexcept = 0;
+  /** MSR_KVM_PV_EOI_EN: guest-physical address | enabled. */
+  virtual void setPvEoi(uint64_t msr) noexcept = 0;
+  /** Nanoseconds this vCPU was ready to run while the host ran something else, since its thread began. */
+  virtual uint64_t stolenTime() noexcept = 0;
 };
 
 enum class RunExit : uint8_t {

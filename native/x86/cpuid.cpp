@@ -131,7 +131,7 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   const char* const vendor = cpuVendor(model);
   const bool intel = vendor[0] == 'G';
   const uint32_t maxBasic = model.maxBasic, maxExtended = model.maxExtended, maxHypervisor = 0x40000010, maxKvm = 0x40000101;
-  // Only these leaves look at ECX, which holds anything when a guest asks for the others.
+  // Only these leaves look at ECX; elsewhere it may hold anything.
   const unsigned subleaf = q.leaf == 7 || q.leaf == 0xd ? q.subleaf : 0;
   const auto bits = [&](CpuidRegister reg) { return featureBits(q, q.leaf, subleaf, reg); };
   const auto vendorText = [&] {
@@ -228,8 +228,9 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       std::memcpy(&d, "M\0\0\0", 4);
       return;
     case 0x40000101:
-      a = 1 << 3 | 1 << 24;
-      return;  // clock by the MSRs at 4B564D00h, stable
+      // What paravirt.cpp has: no delay after port accesses, clock, steal time, PV EOI, kick, TLB flush; the clock is stable.
+      a = 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 24;
+      return;
     case 0x80000000:
       a = maxExtended;
       if (!intel) vendorText();

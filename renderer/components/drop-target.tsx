@@ -4,8 +4,7 @@ import { useEffect, useRef, useState } from 'react';
 import { useStore } from 'zustand';
 import { firstFile, mediumKind, planAttach } from '../model/drop';
 import { formatBytes } from '../model/format';
-import { moved } from '../model/storage';
-import { LodgeError, type ImageInfo, type LodgeErrorData } from '../model/types';
+import { LodgeError, type ImageInfo, type LodgeErrorData, type Vm } from '../model/types';
 import { ErrorPanel } from './error-panel';
 import classes from './drop-target.module.css';
 import { navigate, useLodge, useVm } from './lodge-context';
@@ -135,30 +134,36 @@ function DropHint({ vmId }: { vmId: string | null }) {
 }
 
 function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => void }) {
-  const { api, vms, uploads, notices } = useLodge();
+  const lodge = useLodge();
+  const { api, vms, uploads, notices } = lodge;
   const vm = useVm(pending.vmId ?? '');
   const upload = useStore(uploads, (s) => s.active.find((u) => u.name === pending.name));
   const [busy, setBusy] = useState(false);
-  const [bootFirst, setBootFirst] = useState(false);
+  const [startNow, setStartNow] = useState(false);
   const [error, setError] = useState<LodgeErrorData | null>(null);
   const failure = error ?? pending.error ?? null;
   const { info } = pending;
   const plan = info !== undefined && vm !== undefined ? planAttach(info, vm) : null;
 
-  /** It was added last; the firmware tries what is first. */
-  const startFirst = async (id: string): Promise<void> => {
-    const { disks } = (await api.call('vm.get', { id })).definition;
-    await vms.getState().update(id, { disks: moved(disks, disks.length - 1, 0) });
+  /** It was added last. */
+  const startFrom = async ({ definition: { id, name, disks } }: Vm): Promise<void> => {
+    const medium = disks.at(-1);
+    if (medium === undefined) return;
+    const started = api.call('vm.start', { id, bootFirst: medium.id });
+    if (!lodge.openVmWindow(id)) navigate({ view: 'vm', id });
+    await started.catch((e: unknown) => notices.getState().fail(`Start “${name}”`, e, { vmId: id }));
   };
   const attach = async (): Promise<void> => {
     if (info === undefined || vm === undefined) return;
     setBusy(true);
     setError(null);
     try {
-      await vms.getState().attach(vm.definition.id, info.path, mediumKind(info) === 'floppy' ? 'floppy' : undefined);
-      if (bootFirst) await startFirst(vm.definition.id);
+      const changed = await vms
+        .getState()
+        .attach(vm.definition.id, info.path, mediumKind(info) === 'floppy' ? 'floppy' : undefined);
       notices.getState().say('info', `“${pending.name}” is attached to “${vm.definition.name}”.`);
       onClose();
+      if (startNow) await startFrom(changed);
     } catch (e) {
       setError(LodgeError.from(e).toData());
     } finally {
@@ -210,10 +215,10 @@ function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => voi
               vm.definition.disks.length > 0 && (
                 <Checkbox
                   mt="sm"
-                  checked={bootFirst}
-                  onChange={(e) => setBootFirst(e.currentTarget.checked)}
-                  label="Start from it first"
-                  description="It goes to the top of the boot order."
+                  checked={startNow}
+                  onChange={(e) => setStartNow(e.currentTarget.checked)}
+                  label="Start the machine from it now"
+                  description="This once; the boot order stays as it is."
                 />
               )}
           </div>
@@ -238,7 +243,7 @@ function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => voi
         </Button>
         {plan?.possible === true && (
           <Button loading={busy} onClick={() => void attach()} data-autofocus>
-            Attach
+            {startNow ? 'Attach and start' : 'Attach'}
           </Button>
         )}
       </Group>

@@ -36,19 +36,28 @@ export interface Picture {
   readonly data: ArrayLike<number>;
 }
 
-/** The smallest rectangle that holds every pixel that differs; undefined: none does. */
-export function changedArea(
-  before: Picture,
-  after: Picture,
-): { x: number; y: number; width: number; height: number } | undefined {
-  let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
-  for (let i = 0; i < before.data.length; i++) {
-    if (before.data[i] === after.data[i]) continue;
-    const pixel = Math.floor(i / before.channels);
+export interface Change {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+  /** Those that differ; the rectangle is the smallest that holds them all. */
+  readonly pixels: number;
+}
+
+/** What differs between two pictures of one size; undefined: nothing does. */
+export function changedArea(before: Picture, after: Picture): Change | undefined {
+  let [left, top, right, bottom, pixels] = [Infinity, Infinity, -1, -1, 0];
+  for (let at = 0; at < before.data.length; at += before.channels) {
+    let same = true;
+    for (let i = at; i < at + before.channels; i++) same &&= before.data[i] === after.data[i];
+    if (same) continue;
+    const pixel = at / before.channels;
     const [x, y] = [pixel % before.width, Math.floor(pixel / before.width)];
     [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+    pixels++;
   }
-  return right < 0 ? undefined : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
+  return pixels === 0 ? undefined : { x: left, y: top, width: right - left + 1, height: bottom - top + 1, pixels };
 }
 
 export class ScreenRun extends GuestRun {

@@ -23,5 +23,11 @@ export const MOUSE_IRQ = 12;
 /** Interrupt inputs of the I/O APIC; the first 16 are the ISA interrupts. */
 export const GSI_COUNT = 24;
 
+/** On the one PCI bus; slot 0 is the host bridge. */
+export const PCI_SLOTS = 32;
+
+/** ISA interrupts of the wires PIRQA to PIRQD, as firmware routes them. */
+export const PIRQ_ROUTES = [10, 10, 11, 11] as const;
+
 /** PCI-to-PCI bridge specification §9.1, with slot 1 wired to start at PIRQA. Pins count from 1 (INTA). */
 export const pirqOf = (slot: number, pin: number): number => (pin - 1 + slot - 1) & 3;

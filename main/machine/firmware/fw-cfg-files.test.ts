@@ -9,7 +9,7 @@ const input = (change: Partial<FirmwareFilesInput> = {}): FirmwareFilesInput => 
   ramBytes: 512 * MIB,
   version: '1.0',
   ram: { low: 512 * MIB, high: 0 },
-  bootOrder: ['/pci@i0cf8/scsi@3/disk@0,0', '/pci@i0cf8/scsi@4/disk@0,0'],
+  bootOrder: () => ['/pci@i0cf8/scsi@3/disk@0,0', '/pci@i0cf8/scsi@4/disk@0,0'],
   menuMilliseconds: 0,
   powerManagementBase: () => 0x600,
   ...change,

@@ -11,7 +11,7 @@ import { buildSmbios, SMBIOS_ENTRY_BYTES, type SmbiosConfig } from './smbios';
 export interface FirmwareFilesInput extends AcpiConfig, SmbiosConfig {
   readonly ram: RamLayout;
   /** Open Firmware device paths, first to boot first. */
-  readonly bootOrder: readonly string[];
+  readonly bootOrder: () => readonly string[];
   /** Where the power management registers are now: OVMF moves them before it asks for the tables. */
   readonly powerManagementBase: () => number;
   /** Option ROMs that firmware runs for the display. */
@@ -31,7 +31,7 @@ export function firmwareFiles(input: FirmwareFilesInput): FwCfgContents {
     { name: 'etc/e820', item: bytesItem(e820(ram)) },
     ...acpiFiles(input),
     ...smbiosFiles(input),
-    { name: 'bootorder', item: textItem(input.bootOrder.join('\n')) },
+    { name: 'bootorder', item: bootOrderItem(input.bootOrder) },
     { name: 'etc/boot-fail-wait', item: numberItem(0xffffffff, 4) },
     { name: 'etc/boot-menu-wait', item: numberItem(input.menuMilliseconds, 4) },
   ];
@@ -46,6 +46,12 @@ export function firmwareFiles(input: FirmwareFilesInput): FwCfgContents {
   ]);
   return { items, files };
 }
+
+/** The order of each start: the same paths, so that the item keeps its size. */
+const bootOrderItem = (order: () => readonly string[]): FwCfgItem => ({
+  bytes: textItem(order().join('\n')).bytes,
+  read: (offset, into) => textItem(order().join('\n')).read(offset, into),
+});
 
 /** RAM only: what else is reserved below 1 MiB is the firmware's own. */
 function e820(ram: RamLayout): Uint8Array {

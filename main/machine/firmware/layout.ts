@@ -8,7 +8,10 @@ export const ACPI_START = 0xe0000;
 export const ACPI_END = 0xf0000;
 /** In the part of the BIOS ROM's segment that the ROM leaves free. */
 export const SMBIOS_START = 0xf4000;
-export const SMBIOS_END = 0xfe000;
+export const SMBIOS_END = 0xf8000;
+export const MP_START = 0xf8000;
+export const MP_END = 0xfa000;
+export const PIR_START = 0xfa000;
 
 export const E820 = { RAM: 1, RESERVED: 2 } as const;
 

@@ -1,8 +1,9 @@
-/** What firmware leaves in memory for any OS: ACPI, SMBIOS, the BIOS data area. */
+/** What firmware leaves in memory for any OS: ACPI, SMBIOS, MP and PCI routing tables, the BIOS data area. */
 import { COM_PORTS } from '../bus/pc';
 import { gpa, type GuestMemory } from '../memory/guest-memory';
 import { type AcpiConfig, buildAcpi } from './acpi/tables';
-import { ACPI_END, ACPI_START, BIOS_DATA_AREA, EBDA_START, SMBIOS_END, SMBIOS_START } from './layout';
+import { ACPI_END, ACPI_START, BIOS_DATA_AREA, EBDA_START, MP_END, MP_START, PIR_START, SMBIOS_END, SMBIOS_START } from './layout';
+import { buildMpTables, buildPirTable } from './mp';
 import { buildSmbios, type SmbiosConfig } from './smbios';
 
 /** For any way to boot. Returns the address of the RSDP. */
@@ -11,7 +12,10 @@ export function installFirmwareTables(memory: GuestMemory, config: AcpiConfig & 
   if (acpi.bytes.length > ACPI_END - ACPI_START) throw new Error('the ACPI tables do not fit below the SMBIOS area');
   const smbios = buildSmbios(config, SMBIOS_START);
   if (smbios.length > SMBIOS_END - SMBIOS_START) throw new Error('the SMBIOS tables do not fit');
-  if (!memory.write(gpa(ACPI_START), acpi.bytes) || !memory.write(gpa(SMBIOS_START), smbios)) throw noRam();
+  const mp = buildMpTables(config.cpus, MP_START);
+  if (mp.length > MP_END - MP_START) throw new Error('the MP tables do not fit');
+  const images: [number, Uint8Array][] = [[ACPI_START, acpi.bytes], [SMBIOS_START, smbios], [MP_START, mp], [PIR_START, buildPirTable()]]; // prettier-ignore
+  for (const [at, bytes] of images) if (!memory.write(gpa(at), bytes)) throw noRam();
   return acpi.rsdp;
 }
 

@@ -132,7 +132,7 @@ std::string Vcpu::failure() const {
 VcpuStats Vcpu::stats() noexcept {
   VcpuStats out;
   // A halted processor waits inside KVM_RUN, which tells nobody; nor does KVM count instructions.
-  out.cpuSeconds = VcpuThread::cpuSeconds();
+  out.cpuSeconds = cpuSeconds();
   out.exits = exits_.load(std::memory_order_relaxed);
   return out;
 }

@@ -51,7 +51,7 @@ class ScriptedCpu final : public x86::Cpu {
           state_.activity = Activity::Runnable;
           vectors.push_back(vector);
         }
-        if (env.interruptPending()) request(x86::kRequestInterrupt);
+        if (looksAgain && env.interruptPending()) request(x86::kRequestInterrupt);
       }
       if (state_.activity == Activity::Halted) return RunExit::Halted;
       switch (program_(*this)) {
@@ -98,6 +98,7 @@ class ScriptedCpu final : public x86::Cpu {
   x86::Environment& env;
   std::vector<int> vectors;
   x86::DebugPoints debugPoints;
+  bool looksAgain = true;  ///< false: as in a handler that runs with interrupts off
 
  private:
   Program program_;
@@ -448,4 +449,35 @@ TEST(machine_state_is_checked_and_rolled_back) {
     if (msr == 0xc0000082) found = value == 0x77;
   }
   CHECK(found);
+}
+
+TEST(machine_eoi_by_a_bit_in_memory_loses_no_interrupt) {
+  constexpr Gpa kWord = 0x100;
+  std::atomic<unsigned> deferred{0}, taken{0};
+  Owner owner(1, [&](ScriptedCpu& cpu) {
+    if (cpu.vectors.empty()) {
+      cpu.looksAgain = false;
+      cpu.env.setPvEoi(kWord | 1);
+      cpu.state().rflags |= x86::kIf;
+      cpu.apic(0xf0, 0x1ff), cpu.apic(0x3e0, 0xb), cpu.apic(0x320, 0x40 | 1 << 17), cpu.apic(0x380, 500'000);
+      return Step::Halt;
+    }
+    uint32_t word = 0;
+    CHECK(cpu.memory.read(kWord, &word, 4));
+    if (word & 1) {
+      word &= ~1u;
+      CHECK(cpu.memory.write(kWord, &word, 4));
+      ++deferred;
+    } else {
+      cpu.apic(0xb0, 0);
+    }
+    if (++taken == 200) cpu.apic(0x320, 1 << 16);
+    return Step::Halt;
+  });
+  RegionId ram;
+  CHECK_EQ(owner.machine->memory()->addRegion(RegionKind::Ram, 4096, ram).size(), 0u);
+  CHECK_EQ(owner.machine->map(ram, 0, 0, 4096).size(), 0u);
+  owner.run();
+  CHECK(owner.serveUntil([&] { return taken == 200; }));
+  CHECK(deferred > 100);
 }

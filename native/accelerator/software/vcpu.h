@@ -16,7 +16,7 @@ class SoftwareMachine;
 class Vcpu final : public VcpuThread, public x86::Environment {
  public:
   Vcpu(SoftwareMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
-  ~Vcpu() override { join(); }
+  ~Vcpu() override;
 
   void setCpu(std::unique_ptr<x86::Cpu> cpu) { cpu_ = std::move(cpu); }
   x86::Cpu& cpu() { return *cpu_; }
@@ -49,8 +49,12 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   void writeTpr(uint64_t cr8) noexcept override;
   bool readApicMsr(uint32_t msr, uint64_t& value) noexcept override;
   bool writeApicMsr(uint32_t msr, uint64_t value) noexcept override;
+  void kick(uint32_t apicId) noexcept override;
+  void setPvEoi(uint64_t msr) noexcept override;
+  uint64_t stolenTime() noexcept override;
 
  private:
+  void takePvEoi() noexcept;
   void run() noexcept override;
   void sleep(bool waitForSipi) noexcept;
   x86::IoStatus exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
@@ -63,6 +67,11 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   std::atomic<bool> asleep_{false};
   std::atomic<uint64_t> tscOffset_{0};
   std::atomic<uint64_t> exits_{0};
+
+  // On the vCPU's thread, or while it stands still.
+  uint64_t pvEoi_ = 0;            // guest-physical address | enabled
+  bool pvEoiOffered_ = false;     // bit 0 at that address was set, and the guest clears it instead of an EOI
+  int schedstat_ = -1;            // the thread's /proc file, once it was asked for
 };
 
 }  // namespace lodge::software

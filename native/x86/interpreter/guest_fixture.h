@@ -70,6 +70,11 @@ class FakeEnvironment : public Environment {
     apicBase = value;
     return msr == 0x1b;
   }
+  void kick(uint32_t apicId) noexcept override { kicks.push_back(apicId); }
+  void setPvEoi(uint64_t msr) noexcept override { pvEoi = msr; }
+  uint64_t stolenTime() noexcept override { return stolen; }
+  std::vector<uint32_t> kicks;
+  uint64_t pvEoi = 0, stolen = 0;
 };
 
 constexpr uint64_t kRamBytes = 4 << 20;

@@ -67,7 +67,7 @@ void Core::resetState() {
   state.mxcsr = 0x1f80;
   state.activity = config.index == 0 ? Activity::Runnable : Activity::WaitForSipi;
   storedMsrs.clear();
-  clockMsr = 0;
+  resetParavirt();
   cpl = 0;
   shadow = interruptMaybe = nmiBlocked = nmiPending = false;
   fault = FaultInfo{};
@@ -229,6 +229,7 @@ bool Core::service() {
   if (r & kRequestInvalidateCode) takeWrittenPages();
   if (r & kRequestDirtyTaken) dirtyTaken();
   if (r & kRequestInit) {
+    if (tier) tier->settle();
     // SDM vol. 3 §10.1: as reset, but for CR0.CD and NW, FPU and SSE state.
     const uint64_t cacheBits = state.cr0 & (kCr0Cd | kCr0Nw);
     const X87State x87 = state.x87;
@@ -248,6 +249,11 @@ bool Core::service() {
     state.rip = 0;
     state.activity = Activity::Runnable;
     updateMode();
+  }
+  if (r & kRequestKick) kicked = true;
+  if (kicked && state.activity == Activity::Halted) {
+    kicked = false;
+    state.activity = Activity::Runnable;
   }
   if (r & kRequestNmi) nmiPending = true;
   if (r & kRequestInterrupt) interruptMaybe = true;
@@ -270,6 +276,7 @@ bool Core::service() {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
+      publishSteal();
       state.activity = Activity::Runnable;
       if (!deliver(static_cast<uint8_t>(vector), Source::Hardware, false, 0) && !deliverFault()) return false;
     }
@@ -287,6 +294,12 @@ RunExit Core::run() {
     return RunExit::InternalError;
   }
   const HostFpScope scope(state);
+  struct Settle {
+    SecondTier* tier;
+    ~Settle() {
+      if (tier) tier->settle();
+    }
+  } const settle{tier};
   updateMode();
   for (;;) {
     // An instruction that touched a watchpoint is executed again before anything else happens.
@@ -304,12 +317,14 @@ RunExit Core::run() {
     shadow = false;
     blockDead = stepHeld = false;
     tierMode = false;
-    if (tier && !single) {
+    // A debugger's breakpoints and watchpoints are the interpreter's.
+    if (tier && !single && !debugger) {
       const SecondTier::Outcome outcome = tier->run();
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
       if (outcome != SecondTier::Outcome::Interpret) continue;
     }
+    if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
       watching = watchHit = false;
@@ -374,7 +389,9 @@ class Interpreter final : public Cpu, private CodeObserver {
   }
   RunExit run() noexcept override {
     core_.runner.store(currentThread(), std::memory_order_relaxed);
+    core_.paravirtEnter();
     const RunExit exit = core_.run();
+    if (exit == RunExit::Halted) core_.paravirtLeave();
     core_.runner.store(0, std::memory_order_relaxed);
     materialise();
     return exit;

@@ -168,7 +168,8 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
     if (backing.tracked) info |= kTlbTracked;
     addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
   }
-  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info};
+  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info,
+                            memory.codeFlag(page)};
   return install(linear, access, who, addend, info);
 }
 

@@ -392,9 +392,11 @@ bool setAc(Core& c, const Insn*) {
   c.tlb = &c.tlbs[c.privilege()];
   return true;
 }
-/** KVM's hypercalls, of which none is offered: KVM_EPERM from user mode, else KVM_ENOSYS. */
+/** Number in RAX, arguments in RBX, RCX, RDX and RSI, answer in RAX; halves of them outside 64-bit mode. */
 bool vmcall(Core& c, const Insn*) {
-  const int64_t answer = c.cpl == 0 ? -1000 : -1;
+  constexpr int64_t kPermission = -1;  // KVM_EPERM
+  const auto value = [&](unsigned r) { return c.long64() ? c.state.gpr[r] : static_cast<uint32_t>(c.state.gpr[r]); };
+  const int64_t answer = c.cpl == 0 ? c.hypercall(value(kRax), {value(kRbx), value(kRcx), value(kRdx), value(kRsi)}) : kPermission;
   c.state.gpr[kRax] = c.long64() ? static_cast<uint64_t>(answer) : static_cast<uint32_t>(answer);
   return true;
 }

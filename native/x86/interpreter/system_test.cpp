@@ -444,6 +444,16 @@ TEST(kvmClockDescribesTheTsc) {
   CHECK(at(0) >= 6'999'999'990 && at(0) <= 7'000'000'100);
 }
 
+TEST(cpuidLeavesWithoutSubleavesDoNotLookAtEcx) {
+  const CpuModel& model = defaultCpuModel();
+  for (const uint32_t leaf : {0x1u, 0x80000001u, 0x80000007u, 0x40000001u}) {
+    uint32_t plain[4], other[4];
+    cpuidLookup({leaf, 0, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, plain);
+    cpuidLookup({leaf, 0x6c65746e, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, other);
+    for (unsigned i = 0; i < 4; ++i) CHECK_EQ(other[i], plain[i]);
+  }
+}
+
 TEST(cpuidTellsTheTopologyItWasGiven) {
   uint32_t r[4];
   const CpuModel& model = defaultCpuModel();
@@ -462,6 +472,35 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
   CHECK_EQ(r[0], 2u);
   CHECK_EQ(r[1], 4u);
   CHECK_EQ(r[3], 3u);
+}
+
+TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
+  const CpuModel& model = defaultCpuModel();
+  for (uint32_t leaf : {1u, 0x80000001u, 0x80000007u, 0x80000008u}) {
+    uint32_t clean[4], dirty[4];
+    cpuidLookup({leaf, 0, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, clean);
+    cpuidLookup({leaf, 0xc0000101, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, dirty);
+    for (int i = 0; i < 4; ++i) CHECK_EQ(dirty[i], clean[i]);
+  }
+}
+
+TEST(chainedVexInstructionsUseNoStack) {
+  const CpuModel* const model = findCpuModel("");
+  if (!model || !offeredFeatures(*model).has(Feature::Avx)) {
+    std::fprintf(stderr, "skipped: this host has no AVX\n");
+    return;
+  }
+  Guest g;
+  g.enter64(0x11000);
+  g.state().cr4 |= 1u << 18;
+  g.state().xcr0 = 7;
+  g.cpu->stateChanged();
+  g.state().gpr[kRcx] = 500'000;
+  g.state().gpr[kRbx] = 0x12000;
+  // again: vaddps xmm0,xmm0,xmm1; vaddps xmm0,xmm0,[rbx]; vmovlps [rbx],xmm0; loop again; hlt
+  g.code(0x11000, {0xc5, 0xf8, 0x58, 0xc1, 0xc5, 0xf8, 0x58, 0x03, 0xc5, 0xf8, 0x13, 0x03, 0xe2, 0xf2, 0xf4});
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRcx], 0u);
 }
 
 }  // namespace

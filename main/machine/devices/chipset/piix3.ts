@@ -2,6 +2,7 @@
  * PIIX3 ISA bridge (Intel 82371SB data sheet, 290550): routes the four PCI interrupt wires to ISA interrupts (PIRQRC, 60h–63h).
  * The edge/level registers belong to the interrupt controllers, the reset control register to the machine.
  */
+import { PIRQ_ROUTES } from '../../bus/pc';
 import type { IrqLine } from '../../bus/types';
 import { PciFunction, type PirqRouter } from '../pci';
 
@@ -9,8 +10,6 @@ const PIRQRC = 0x60;
 const ROUTE_OFF = 0x80;
 /** Interrupts 0, 1, 2, 8 and 13 cannot be routed to (data sheet §3.2.9). */
 const ROUTABLE = new Set([3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15]);
-/** As PC firmware sets them up. */
-export const PIRQ_ROUTES = [10, 10, 11, 11] as const;
 
 export class Piix3 extends PciFunction implements PirqRouter {
   private readonly levels = [false, false, false, false];

@@ -6,12 +6,11 @@ import type { NativeMachine } from '../../../../native/addon/types';
 import type { Bus } from '../../bus/bus';
 import type { Doorbells } from '../../bus/doorbells';
 import { IrqWires } from '../../bus/irq';
-import { pirqOf } from '../../bus/pc';
+import { PCI_SLOTS, pirqOf } from '../../bus/pc';
 import type { Device, IoHandler } from '../../bus/types';
 import { PCI_MEMORY_END, PCI_MEMORY_START, type RegionWindows } from '../../memory/address-space';
 import { Command, Config, type PciFunction } from './function';
 
-const SLOTS = 32;
 const FUNCTIONS = 8;
 const CONFIG_ENABLE = 0x8000_0000;
 const IO_WINDOW_START = 0xc000;
@@ -51,7 +50,7 @@ export class PciBus implements Device {
 
   plug(fn: PciFunction, slot: number, func = 0): void {
     const key = slot * FUNCTIONS + func;
-    if (!(slot >= 0 && slot < SLOTS && func >= 0 && func < FUNCTIONS)) throw new Error(`PCI slot ${slot}.${func} does not exist`);
+    if (!(slot >= 0 && slot < PCI_SLOTS && func >= 0 && func < FUNCTIONS)) throw new Error(`PCI slot ${slot}.${func} does not exist`);
     const other = this.functions.get(key);
     if (other) throw new Error(`PCI slot ${slot}.${func} holds ${other.name} already`);
     this.functions.set(key, fn);
@@ -71,7 +70,7 @@ export class PciBus implements Device {
 
   /** Plugs into the lowest free slot from `from`; returns it. */
   plugAnywhere(fn: PciFunction, from = 2): number {
-    for (let slot = from; slot < SLOTS; slot++) {
+    for (let slot = from; slot < PCI_SLOTS; slot++) {
       if (!this.functions.has(slot * FUNCTIONS)) {
         this.plug(fn, slot);
         return slot;

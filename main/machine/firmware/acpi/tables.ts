@@ -105,7 +105,7 @@ function fadt(facs: number, dsdt: number, pmBase: number): Table {
 
 /** Level-triggered, active high: how PCI interrupts and the SCI arrive. §5.2.12.5. */
 const LEVEL_HIGH = 0x0d;
-const LEVEL_INTERRUPTS = [5, 9, 10, 11];
+export const LEVEL_INTERRUPTS: readonly number[] = [5, 9, 10, 11];
 
 function madt(cpus: number): Table {
   const overrides: [irq: number, gsi: number, flags: number][] = [[0, 2, 0], ...LEVEL_INTERRUPTS.map((n) => [n, n, LEVEL_HIGH] as [number, number, number])];

@@ -375,6 +375,19 @@ describe('boot', () => {
     expect((await rig.call(0x19)).edx & 0xff).toBe(0x81);
   });
 
+  it('opens the menu by itself when told to; Esc is the usual order', async () => {
+    rig
+      .disk(bootable(1 << 20))
+      .disk(bootable(1 << 20))
+      .build({ openMenu: true });
+    await rig.call(TRAP_POST);
+    rig.view.setUint16(rig.at(38), 0x19, true);
+    expect(rig.trap()).toBe(TrapStatus.waitForInterrupt);
+    expect(rig.screen().join('\n')).toContain('  2  disk a.img');
+    await rig.call(0x109, { eax: 0x01 });
+    expect((await rig.call(0x19)).edx & 0xff).toBe(0x80);
+  });
+
   it('boots a disc without emulation and reads it in 2048-byte sectors', async () => {
     const disc = new Uint8Array(64 * 2048);
     const text = (at: number, s: string): void =>

@@ -12,6 +12,8 @@ const FAINT = 0x08;
 
 export interface BootMenuDependencies {
   readonly order: () => readonly Drive[];
+  /** Without a key. */
+  readonly open: boolean;
   readonly menuTicks: number;
   readonly load: (drive: Drive) => Promise<BootTarget>;
   readonly print: (text: string, attribute?: number) => void;
@@ -57,6 +59,11 @@ export class BootMenu {
     switch (this.state.name) {
       case 'start':
         print('Lodge', BRIGHT);
+        if (this.deps.open && this.deps.order().length > 0) {
+          print('\n\n');
+          this.showChoice();
+          return TrapStatus.waitForInterrupt;
+        }
         if (this.deps.menuTicks > 0) {
           print('   F12 chooses what to boot\n\n', FAINT);
           this.state = { name: 'splash', until: this.deps.ticks() + this.deps.menuTicks };
