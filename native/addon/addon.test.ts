@@ -124,7 +124,8 @@ describe.skipIf(!built)('lodge.node', () => {
     expect(kvm!.reason).not.toBe('');
     if (!kvm!.available && !kvm!.onlyByName) expect(() => new Harness({ accelerator: 'kvm' })).toThrow(kvm!.reason);
     expect(() => new Harness({ accelerator: 'kvm', tier: 'interpreter' })).toThrow(/interpreter/);
-    expect(() => new Harness({ tier: 'translator' })).toThrow(/translator/);
+    expect(() => new Harness({ tier: 'jit' as never })).toThrow(/jit/);
+    expect(() => new Harness({ cpuModel: 'z80' })).toThrow(/z80/);
   });
 
   it('refuses wrong arguments with a sentence', () => {
