@@ -36,6 +36,8 @@ const PROBE_BYTES = 4096;
 export class HostFile {
   private closed: Promise<void> | undefined;
   private zeroing: FileZeroing | undefined;
+  /** What reads give instead of the file's own bytes, by position; of a file that may not be written. */
+  private readonly overlay = new Map<number, Uint8Array>();
   private keepsSpace = true;
   private punches = false;
 
@@ -110,7 +112,18 @@ export class HostFile {
       throw hostError(e, this.path);
     }
     into.fill(0, done);
+    for (const [position, bytes] of this.overlay) {
+      const from = Math.max(at, position);
+      const to = Math.min(at + into.length, position + bytes.length);
+      if (from < to) into.set(bytes.subarray(from - position, to - position), from - at);
+    }
     return done;
+  }
+
+  /** As if it were written, for those who read through this object: changes that wait in an image's journal. */
+  overlayWith(at: number, bytes: Uint8Array): void {
+    this.overlay.set(at, bytes);
+    this.grewTo(at + bytes.length);
   }
 
   async bytes(at: number, count: number): Promise<Uint8Array> {

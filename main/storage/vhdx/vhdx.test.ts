@@ -53,6 +53,60 @@ async function makePartial(): Promise<Uint8Array> {
   return expected;
 }
 
+/** A log with one entry that puts `sector` at `position`, as a writer leaves it that ended before it could. */
+async function leaveInLog(file: string, position: number, sector: Buffer): Promise<void> {
+  const image = await readFile(file);
+  const guid = Buffer.alloc(16, 0x5a);
+  const entry = Buffer.alloc(8192);
+  entry.write('loge', 0);
+  entry.writeUInt32LE(8192, 8);
+  entry.writeBigUInt64LE(7n, 16);
+  entry.writeUInt32LE(1, 24);
+  guid.copy(entry, 32);
+  entry.writeBigUInt64LE(BigInt(image.length), 48);
+  entry.writeBigUInt64LE(BigInt(image.length), 56);
+  entry.write('desc', 64);
+  sector.copy(entry, 68, 4092);
+  sector.copy(entry, 72, 0, 8);
+  entry.writeBigUInt64LE(BigInt(position), 80);
+  entry.writeBigUInt64LE(7n, 88);
+  entry.write('data', 4096);
+  sector.copy(entry, 4096 + 8, 8, 4092);
+  entry.writeUInt32LE(7, 4096 + 4092);
+  entry.writeUInt32LE(crc32c(entry, 4), 4);
+  entry.copy(image, MIB);
+  for (const at of [65536, 131072]) {
+    guid.copy(image, at + 48);
+    image.writeUInt32LE(crc32c(image.subarray(at, at + 4096), 4), at + 4);
+  }
+  await writeFile(file, image);
+}
+
+describe('a VHDX log', () => {
+  it('is applied to what is read, and to the file when that is written', async () => {
+    const bat = (await readFile(base)).subarray(BAT_AT, BAT_AT + 4096);
+    await leaveInLog(base, BAT_AT, Buffer.from(bat));
+    const damaged = await readFile(base);
+    damaged.fill(0, BAT_AT, BAT_AT + 4096);
+    await writeFile(base, damaged);
+    const expected = new Uint8Array(BYTES).fill(1, 0, 3 * MIB);
+    expect(Buffer.compare(await contents(base), expected)).toBe(0);
+    expect(await checkDisk(base)).toMatchObject({ ok: true, allocatedBytes: 8 * MIB });
+    expect(Buffer.compare(await readFile(base), damaged)).toBe(0);
+    await (await openDisk(base, { readOnly: false })).close();
+    expect(Buffer.compare((await readFile(base)).subarray(BAT_AT, BAT_AT + 4096), bat)).toBe(0);
+    expect(Buffer.compare(await contents(base), expected)).toBe(0);
+  });
+
+  it('that is torn is damage', async () => {
+    await leaveInLog(base, BAT_AT, Buffer.alloc(4096));
+    const torn = await readFile(base);
+    torn[MIB + 5000]! ^= 1;
+    await writeFile(base, torn);
+    await expect(openDisk(base, { readOnly: true })).rejects.toMatchObject({ message: expect.stringContaining('no complete entry') as string });
+  });
+});
+
 describe('a differencing VHDX image', () => {
   it('shows its parent, keeps what is written, and tells zeroes from the parent’s data', async () => {
     const expected = new Uint8Array(BYTES).fill(1, 0, 3 * MIB);

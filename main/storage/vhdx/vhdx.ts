@@ -51,8 +51,7 @@ export async function readVhdx(file: HostFile): Promise<Result<VhdxImage, string
   const header = headers[headerIndex]!;
   if (!header.ok) return header;
   if (header.value.logGuid !== NO_GUID) {
-    if (file.readOnly) return err('changes wait in its log; open it once for writing, for example with `lodge disk check`');
-    await replayLog(file, header.value, true);
+    await replayLog(file, header.value);
   }
   let regions: Result<VhdxRegions, string> = err('it has no region table');
   for (const at of REGION_POSITIONS) if (!regions.ok) regions = parseVhdxRegions(await file.bytes(at, KIB64));
