@@ -63,7 +63,11 @@ export class HostFile {
       if (stat.isDirectory()) throw new ImageError('fileInvalid', `${path} is a folder.`, 'Choose an image file inside it.');
       if (!stat.isFile()) throw new ImageError('fileInvalid', `${path} is not an ordinary file.`, 'Choose a disk image file.');
       if (stat.size === 0) {
-        throw new ImageError('fileInvalid', `${path} is empty (0 bytes).`, 'Choose another image, or create a new disk of the size you want.');
+        throw new ImageError(
+          'fileInvalid',
+          `${path} is empty (0 bytes).`,
+          'Choose another image, or create a new disk of the size you want.',
+        );
       }
       const file = new HostFile(handle, path, readOnly, `${stat.dev}:${stat.ino}`, stat.size);
       if (zeroing && !readOnly) await file.probe(zeroing);
@@ -134,7 +138,7 @@ export class HostFile {
 
   async write(at: number, from: Uint8Array): Promise<void> {
     try {
-      for (let done = 0; done < from.length; ) {
+      for (let done = 0; done < from.length;) {
         const { bytesWritten } = await this.handle.write(from, done, from.length - done, at + done);
         done += bytesWritten;
       }

@@ -41,7 +41,7 @@ export async function replayLog(file: HostFile, header: VhdxHeader): Promise<voi
   for (let start = 0; start < logBytes; start += SECTOR) {
     const run: LogEntry[] = [];
     let used = 0;
-    for (let at = start; ; ) {
+    for (let at = start; ;) {
       const entry = read(at);
       const before = run.at(-1);
       if (!entry || (before && entry.sequence !== before.sequence + 1) || used + entry.bytes > logBytes) break;
@@ -93,7 +93,8 @@ async function applyEntry(file: HostFile, { image, descriptors, sequence }: LogE
     if (at + 32 > image.length) throw damaged(file, 'its log is not valid');
     const kind = signature(image.subarray(at, at + 4));
     const position = u64le(view, at + 16);
-    if (u64le(view, at + 24) !== sequence || !(position < POSITION_MAX && position % SECTOR === 0)) throw damaged(file, 'its log is not valid');
+    if (u64le(view, at + 24) !== sequence || !(position < POSITION_MAX && position % SECTOR === 0))
+      throw damaged(file, 'its log is not valid');
     if (kind === 'zero') {
       const length = u64le(view, at + 8);
       // Behind the end there are zeroes anyway.

@@ -103,7 +103,9 @@ describe('a VHDX log', () => {
     const torn = await readFile(base);
     torn[MIB + 5000]! ^= 1;
     await writeFile(base, torn);
-    await expect(openDisk(base, { readOnly: true })).rejects.toMatchObject({ message: expect.stringContaining('no complete entry') as string });
+    await expect(openDisk(base, { readOnly: true })).rejects.toMatchObject({
+      message: expect.stringContaining('no complete entry') as string,
+    });
   });
 });
 
@@ -115,10 +117,17 @@ describe('a differencing VHDX image', () => {
     await disk.writeBytes(7 * MIB + 100 * 512, new Uint8Array(512).fill(8));
     await disk.writeZeroes(2 * MIB, MIB, true);
     await disk.close();
-    expected.fill(9, MIB + 512, MIB + 1536).fill(8, 7 * MIB + 51200, 7 * MIB + 51712).fill(0, 2 * MIB, 3 * MIB);
+    expected
+      .fill(9, MIB + 512, MIB + 1536)
+      .fill(8, 7 * MIB + 51200, 7 * MIB + 51712)
+      .fill(0, 2 * MIB, 3 * MIB);
     expect(Buffer.compare(await contents(), expected)).toBe(0);
     expect(await checkDisk(path)).toMatchObject({ ok: true, allocatedBytes: 2 * MIB });
-    expect(await diskInfo(path)).toMatchObject({ format: 'vhdx', variant: 'differencing', parents: [{ path: base, format: 'vhdx' }] });
+    expect(await diskInfo(path)).toMatchObject({
+      format: 'vhdx',
+      variant: 'differencing',
+      parents: [{ path: base, format: 'vhdx' }],
+    });
     const flat = join(dir, 'flat.raw');
     await convertDisk(path, flat, { format: 'raw' });
     expect(Buffer.compare(await readFile(flat), expected)).toBe(0);
@@ -130,7 +139,11 @@ describe('a differencing VHDX image', () => {
     expect(Buffer.compare(await contents(), expected)).toBe(0);
     const disk = await openDisk(path, { readOnly: false });
     // Across own and foreign sectors; up to the end of the block; from the block before.
-    for (const [at, bytes, value] of [[MIB + 512, 8192, 5], [2 * MIB - 4096, 4096, 6], [MIB - 1024, 2048, 7]] as const) {
+    for (const [at, bytes, value] of [
+      [MIB + 512, 8192, 5],
+      [2 * MIB - 4096, 4096, 6],
+      [MIB - 1024, 2048, 7],
+    ] as const) {
       await disk.writeBytes(at, new Uint8Array(bytes).fill(value));
       expected.fill(value, at, at + bytes);
     }
@@ -155,7 +168,10 @@ describe('a differencing VHDX image', () => {
     image.fill(0, BITMAP_ENTRY_AT, BITMAP_ENTRY_AT + 8);
     await writeFile(path, image);
     const disk = await openDisk(path, { readOnly: true });
-    await expect(disk.readBytes(MIB, new Uint8Array(512))).rejects.toMatchObject({ name: 'HostIoError', message: expect.stringContaining('sector bitmap') as string });
+    await expect(disk.readBytes(MIB, new Uint8Array(512))).rejects.toMatchObject({
+      name: 'HostIoError',
+      message: expect.stringContaining('sector bitmap') as string,
+    });
     await disk.close();
   });
 
@@ -165,9 +181,15 @@ describe('a differencing VHDX image', () => {
     await rename(`${base}.away`, base);
     const disk = await openDisk(base, { readOnly: false });
     await disk.close();
-    await expect(openDisk(path, { readOnly: true })).rejects.toMatchObject({ code: 'fileInvalid', message: expect.stringContaining('changed since') as string });
+    await expect(openDisk(path, { readOnly: true })).rejects.toMatchObject({
+      code: 'fileInvalid',
+      message: expect.stringContaining('changed since') as string,
+    });
     await copyFile(path, base);
-    await expect(openDisk(path, { readOnly: true })).rejects.toMatchObject({ code: 'fileInvalid', message: expect.stringContaining('itself') as string });
+    await expect(openDisk(path, { readOnly: true })).rejects.toMatchObject({
+      code: 'fileInvalid',
+      message: expect.stringContaining('itself') as string,
+    });
   });
 
   it('a parent outside its folder, or named in no known way, is refused', async () => {
@@ -177,7 +199,11 @@ describe('a differencing VHDX image', () => {
     Buffer.from('..\\etc\\shdw', 'utf16le').copy(image, at);
     await writeFile(path, image);
     await expect(openDisk(path, { readOnly: true })).rejects.toMatchObject({ name: 'ImageError' });
-    image.fill(0xee, image.indexOf(Buffer.from('parent_linkage', 'utf16le')) - 44, image.indexOf(Buffer.from('parent_linkage', 'utf16le')) - 28);
+    image.fill(
+      0xee,
+      image.indexOf(Buffer.from('parent_linkage', 'utf16le')) - 44,
+      image.indexOf(Buffer.from('parent_linkage', 'utf16le')) - 28,
+    );
     await writeFile(path, image);
     await expect(openDisk(path, { readOnly: true })).rejects.toMatchObject({ code: 'fileInvalid' });
     expect(crc32c(Buffer.from('123456789'))).toBe(0xe3069283);
