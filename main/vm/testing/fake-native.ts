@@ -123,7 +123,6 @@ export class FakeNative implements NativeMachine {
   async fileZero(): Promise<boolean> {
     return false;
   }
-  setCpuCap(): void {}
   setIrq(gsi: number, level: boolean): void {
     this.irqs.push([gsi, level]);
   }
@@ -154,9 +153,6 @@ export class FakeNative implements NativeMachine {
   destroy(): void {
     this.calls.push('destroy');
     this.destroyed = true;
-  }
-  setCpuCap(percent: number): void {
-    this.calls.push(`cpuCap ${percent}`);
   }
   setDebugPoints(points: DebugPoints): void {
     this.calls.push(`debugPoints ${points.breakpoints.length} ${points.watchpoints.length}`);
