@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, type Boot, type DiskBus, type DiskFormat, type DiskKind,
+  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind,
   type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -50,6 +50,7 @@ interface MachineFlags {
   module: string[];
   memory: number;
   cpus: number;
+  cpuCap?: number;
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
@@ -58,6 +59,7 @@ interface MachineFlags {
   floppy: string[];
   accelerator: VmConfig['accelerator'];
   tier: VmConfig['tier'];
+  cpu: CpuModel;
   video: NonNullable<VmConfig['video']>;
 }
 
@@ -83,6 +85,7 @@ const machineOptions = (command: Command): Command =>
     .option('--module <file[=command line]>', 'a further file for a multiboot or PVH kernel; may be repeated', collect, [])
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
+    .option('--cpu-cap <percent>', 'of a host processor that each of them may use', integer(1, 100))
     .option('--disk <file[,bus=virtio|ide|ahci][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .option('--cdrom <file>', 'ISO image in a disc drive; may be repeated', collect, [])
     .option('--floppy <file[,readonly]>', 'image in a floppy drive; twice at most', collect, [])
@@ -95,6 +98,7 @@ const machineOptions = (command: Command): Command =>
         .choices(['auto', 'interpreter', 'translator'])
         .default('auto'),
     )
+    .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
 function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
@@ -161,12 +165,14 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     os: builtin || flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
+    ...(flags.cpuCap !== undefined && { cpuCap: flags.cpuCap }),
     memoryMiB: flags.memory,
     boot,
     disks: flags.boot ? inBootOrder(disks, flags.boot) : disks,
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
+    ...(flags.cpu !== 'host' && { cpuModel: flags.cpu }),
     ...(flags.video !== 'vga' && { video: flags.video }),
   };
 }
@@ -492,7 +498,10 @@ function program(context: Context): Command {
       const { withMachine } = await import('./verbs');
       const motion = integer(-10_000, 10_000);
       const event = { type: 'mouse' as const, dx: motion(dx), dy: motion(dy), buttons: flags.buttons, wheel: 0 };
-      print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })), '');
+      print(
+        await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })),
+        '',
+      );
     });
 
   verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   acceleratorChoiceSchema,
+  cpuModelSchema,
   diskSchema,
   engineInfoSchema,
   gdbPortSchema,
@@ -19,6 +20,8 @@ import {
   boundedTextSchema,
 } from '../../preload/contract';
 
+const cpuCapSchema = z.int().min(1).max(100);
+
 /** What the VM process needs to build the machine: resolved paths, nothing from the inventory. */
 export const machineSpecSchema = z.object({
   name: z.string(),
@@ -26,6 +29,7 @@ export const machineSpecSchema = z.object({
   memoryBytes: z.int().min(1 << 20),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  cpuModel: cpuModelSchema.optional(),
   boot: z.discriminatedUnion('kind', [
     z.object({
       kind: z.literal('linux'),
@@ -67,6 +71,8 @@ export const machineSpecSchema = z.object({
   bootFirst: z.string().optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
+  /** Percent of a host processor a virtual one may use. */
+  cpuCap: cpuCapSchema.optional(),
   /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */
   gdb: z.object({ port: gdbPortSchema, wait: z.boolean() }).optional(),
   /** Addon file; the VM process never guesses. */
@@ -91,6 +97,7 @@ export const toVmSchema = z.discriminatedUnion('type', [
       z.object({ name: z.literal('text') }),
       z.object({ name: z.literal('counters') }),
       profileRequestSchema.required().extend({ name: z.literal('profile') }),
+      z.object({ name: z.literal('cpuCap'), percent: cpuCapSchema }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
       /** Answers whether the guest takes absolute positions. */
       z.object({ name: z.literal('pointer'), event: pointerInputSchema }),

@@ -80,7 +80,8 @@ const STATS_INTERVAL_MS = 500;
 /** A profile's answer may be late by this. */
 const PROFILE_GRACE_MS = 30_000;
 const MAX_NOTICES_PER_RUN = 50;
-const NAME_AND_NOTES: readonly (keyof VmConfig)[] = ['name', 'notes', 'os'];
+/** What may change while the machine runs. */
+const LIVE: readonly (keyof VmConfig)[] = ['name', 'notes', 'os', 'cpuCap'];
 
 export class Machines {
   private readonly machines = new Map<VmId, Machine>();
@@ -163,7 +164,7 @@ export class Machines {
       (key) => change[key] !== undefined && !same(change[key], vm.definition[key]),
     );
     if (touched.length === 0) return view(vm);
-    if (vm.state !== 'stopped' && touched.some((key) => !NAME_AND_NOTES.includes(key))) {
+    if (vm.state !== 'stopped' && touched.some((key) => !LIVE.includes(key))) {
       throw new LodgeError({
         code: 'invalidState',
         message: `The hardware of “${vm.definition.name}” cannot be changed while it runs.`,
@@ -174,6 +175,9 @@ export class Machines {
     if (change.disks !== undefined) checkDiskIds(change.disks);
     checkPaths(change);
     vm.definition = (await this.requireInventory().update(id, change)).definition;
+    if (touched.includes('cpuCap') && (vm.state === 'running' || vm.state === 'paused')) {
+      await this.requireLive(vm, 'have its processors capped').request({ name: 'cpuCap', percent: vm.definition.cpuCap ?? 100 });
+    }
     this.changed(vm);
     return view(vm);
   }

@@ -109,7 +109,7 @@ export class Machine {
     let machine: Machine | undefined;
     try {
       const onWake = (): void => machine?.loop.wake();
-      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
+      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpuModel: spec.cpuModel ?? '', cpus: spec.cpus, exitBuffer, onWake }));
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
       for (const disk of spec.disks) {
         disks.push(await openDisk(disk, native));
@@ -197,6 +197,7 @@ export class Machine {
   async start(): Promise<boolean> {
     const { native, spec } = this.parts;
     native.start();
+    if (spec.cpuCap !== undefined) native.setCpuCap(spec.cpuCap);
     await this.boot();
     if (spec.gdb) this.gdb = await GdbServer.listen(spec.gdb.port, this.debugTarget());
     if (this.state !== 'off') {
@@ -243,6 +244,11 @@ export class Machine {
       await this.boot();
       if (this.state === 'running') this.letRun();
     });
+  }
+
+  /** Percent of a host processor each of the guest's may use, from now on. */
+  setCpuCap(percent: number): void {
+    if (this.state !== 'ended') this.parts.native.setCpuCap(percent);
   }
 
   powerButton(): void {

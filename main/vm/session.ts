@@ -128,6 +128,8 @@ export class Session {
         return machine.powerButton();
       case 'screenshot':
         return machine.screenshot(call.maxWidth);
+      case 'cpuCap':
+        return machine.setCpuCap(call.percent);
       case 'text':
         return machine.text();
       case 'counters':

@@ -14,6 +14,7 @@
 #include "memory/physical_memory.h"
 #include "x86/counters.h"
 #include "x86/debug.h"
+#include "x86/cpuid.h"
 #include "x86/state.h"
 
 namespace lodge {
@@ -72,6 +73,7 @@ enum class Go : uint8_t { Run, Step, Hold };
 
 struct MachineConfig {
   unsigned cpus = 1;
+  const x86::CpuModel* cpuModel = nullptr;  ///< null: the default
   /** `cpus` exit records, alive as long as the machine. */
   uint8_t* exitRecords = nullptr;
   /** Any thread: the owner should call serve() soon. Not called again before it has. */

@@ -65,6 +65,11 @@ MachineObject::MachineObject(Info info) : Napi::ObjectWrap<MachineObject>(info) 
 
   MachineConfig config;
   config.cpus = cpus_;
+  if (const Napi::Value model = options.Get("cpuModel"); !model.IsUndefined()) {
+    const std::string name = text(model, "cpuModel");
+    config.cpuModel = x86::findCpuModel(name);
+    if (config.cpuModel == nullptr) fail(env, "There is no processor model called " + name + ".");
+  }
   config.exitRecords = static_cast<uint8_t*>(records.Data());
   config.wake = [this] { wake_.NonBlockingCall(); };
   Error error;

@@ -16,7 +16,7 @@ export interface NativeAddon {
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator';
@@ -43,6 +43,8 @@ export interface MachineOptions {
   accelerator: AcceleratorKind;
   /** Ignored by kvm. 'auto' is the fastest tier this build has. */
   tier: 'auto' | Tier;
+  /** Processor model (see `CpuModel.name`); '' or absent: what this computer's processor has. */
+  cpuModel?: string;
   cpus: number;
   /**
    * Exit records, allocated by JS and written by the vCPU threads: EXIT_STRIDE bytes a vCPU. See `Exit`.
@@ -292,8 +294,11 @@ export interface CpuState {
   /** dr0–dr3, dr6, dr7 */
   dr: bigint[];
   efer: bigint;
-  /** XSAVE-less: the 512-byte FXSAVE64 image. */
+  /** x87, MMX and SSE: the 512-byte FXSAVE64 image. */
   fxsave: Uint8Array;
+  /** Upper halves of YMM0–15, 16 bytes each. */
+  ymmHigh: Uint8Array;
+  xcr0: bigint;
   /** Every other MSR the engine stores, by decimal index. */
   msrs: Record<string, bigint>;
   /** 'runnable', 'halted', or an AP still waiting for SIPI. */

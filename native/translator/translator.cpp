@@ -346,7 +346,9 @@ bool Translator::prepare(Site& site) {
   unsigned at = site.spec.offset;
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;
-    if (at >= kPageBytes || decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    if (at >= kPageBytes) return false;
+    if (decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    if (!admit(d, c_.features)) return false;
     // FXSAVE and its kin, MMX, EMMS, FWAIT.
     if (d.op == Op::X87 || d.op == Op::Fwait || d.op == Op::Xsave || d.op == Op::Xsavec || d.op == Op::Xsaveopt || d.op == Op::Xrstor ||
         (d.op == Op::Simd && ((d.simd->attributes & kFpMmx) || d.simd->form == FpForm::Memory || d.simd->form == FpForm::None ||

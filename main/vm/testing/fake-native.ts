@@ -19,7 +19,7 @@ export const resetState = (): CpuState => {
     rip: 0xfff0n, rflags: 2n, gpr: new Array<bigint>(16).fill(0n),
     segments: { es: segment(), cs: segment(), ss: segment(), ds: segment(), fs: segment(), gs: segment(), ldtr: segment(), tr: segment() },
     gdtr: { base: 0n, limit: 0xffff }, idtr: { base: 0n, limit: 0xffff },
-    cr0: 0x60000010n, cr2: 0n, cr3: 0n, cr4: 0n, cr8: 0n, dr: [0n, 0n, 0n, 0n, 0n, 0n], efer: 0n, fxsave: new Uint8Array(512), msrs: {},
+    cr0: 0x60000010n, cr2: 0n, cr3: 0n, cr4: 0n, cr8: 0n, dr: [0n, 0n, 0n, 0n, 0n, 0n], efer: 0n, fxsave: new Uint8Array(512), ymmHigh: new Uint8Array(256), xcr0: 1n, msrs: {},
     activity: 'runnable',
   }; // prettier-ignore
 };
@@ -133,9 +133,6 @@ export class FakeNative implements NativeMachine {
   start(): void {
     this.calls.push('start');
   }
-  setCpuCap(percent: number): void {
-    this.calls.push(`setCpuCap ${percent}`);
-  }
   pause(): void {
     this.calls.push('pause');
     this.running = false;
@@ -153,6 +150,9 @@ export class FakeNative implements NativeMachine {
   destroy(): void {
     this.calls.push('destroy');
     this.destroyed = true;
+  }
+  setCpuCap(percent: number): void {
+    this.calls.push(`cpuCap ${percent}`);
   }
   setDebugPoints(points: DebugPoints): void {
     this.calls.push(`debugPoints ${points.breakpoints.length} ${points.watchpoints.length}`);

@@ -39,7 +39,7 @@ Vcpu::~Vcpu() {
   if (run_ != nullptr) munmap(run_, runBytes_);
 }
 
-Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count) {
+Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count, const x86::CpuModel* model) {
   const int fd = call(vm, KVM_CREATE_VCPU, static_cast<unsigned long>(index_));
   if (fd < 0) return hostError("KVM cannot make a virtual processor", fd);
   fd_ = Descriptor(fd);
@@ -51,7 +51,7 @@ Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count)
   if (const int result = allowKicks(fd_); result < 0) return hostError("KVM refuses a signal mask", result);
   const int khz = call(fd_, KVM_GET_TSC_KHZ);
   if (khz <= 0) return "KVM does not know how fast its processors' clocks run.";
-  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000); !error.empty()) return error;
+  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000, model); !error.empty()) return error;
   if (Error error = powerOn_.read(device, fd_); !error.empty()) return error;
   stopRunning();  // as the machine starts paused
   return {};
@@ -64,11 +64,17 @@ void Vcpu::stopRunning() noexcept {
   if (__atomic_exchange_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST) == 0 && started()) pthread_kill(thread(), kickSignal());
 }
 
+void Vcpu::nmi() noexcept {
+  nmiWanted_.store(true, std::memory_order_seq_cst);
+  stopRunning();  // enter() finds no reason to stay
+}
+
 void Vcpu::mayRun() noexcept { __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST); }
 bool Vcpu::stopWanted() const noexcept { return __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) != 0; }
 
 void Vcpu::run() noexcept {
   while (machine_.enter(*this)) {
+    if (nmiWanted_.exchange(false, std::memory_order_seq_cst)) call(fd_, KVM_NMI, 0ul);
     const int result = ioctl(fd_.get(), KVM_RUN, nullptr) < 0 ? -errno : 0;
     // Whatever KVM_RUN says, it has completed the access of the exit before.
     unfinished_ = false;
@@ -316,6 +322,7 @@ void Vcpu::thaw(uint64_t now) noexcept {
 
 Error Vcpu::reset() {
   timers_ = {};
+  nmiWanted_.store(false, std::memory_order_relaxed);
   return powerOn_.write(fd_);
 }
 

@@ -435,6 +435,7 @@ TEST(machine_state_is_checked_and_rolled_back) {
   CHECK(owner.machine->getState(0, snapshot).empty());
   snapshot.state.rip = 0x1234;
   snapshot.state.cr8 = 9;
+  snapshot.state.xcr0 = 1;
   snapshot.msrs = {{0x10, 5000}, {0xc0000082, 0x77}};
   CHECK(owner.machine->setState(0, snapshot).empty());
   CpuSnapshot bad = snapshot;
@@ -554,4 +555,29 @@ TEST(machine_eoi_by_a_bit_in_memory_loses_no_interrupt) {
   owner.run();
   CHECK(owner.serveUntil([&] { return taken == 200; }));
   CHECK(deferred > 100);
+}
+
+TEST(machine_cap_withholds_processor_time_and_a_pause_is_prompt_meanwhile) {
+  Owner owner(2, [](ScriptedCpu& cpu) { return cpu.config.index == 0 ? Step::Next : Step::Halt; });
+  owner.run();
+  CHECK(!owner.machine->setCpuCap(0).empty());
+  CHECK(!owner.machine->setCpuCap(101).empty());
+  CHECK_EQ(owner.machine->setCpuCap(10).size(), 0u);
+  const auto start = std::chrono::steady_clock::now();
+  const double before = owner.machine->stats()[0].cpuSeconds;
+  owner.serveUntil([&] { return std::chrono::steady_clock::now() - start > std::chrono::milliseconds(500); });
+  const double used = owner.machine->stats()[0].cpuSeconds - before;
+  const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // Only from above: a busy host gives less. One tick of the governor may be overdrawn.
+  CHECK(used <= passed * 0.1 + 0.05);
+  for (unsigned round = 0; round < 50; ++round) {
+    CHECK_EQ(owner.machine->setCpuCap(round % 2 ? 100 : 1).size(), 0u);
+    CHECK(owner.pauseAndWait());
+    CpuSnapshot snapshot{};
+    CHECK_EQ(owner.machine->getState(0, snapshot).size(), 0u);
+    owner.machine->resume();
+  }
+  CHECK_EQ(owner.machine->setCpuCap(1).size(), 0u);
+  owner.machine->destroy();
+  CHECK(!owner.machine->setCpuCap(50).empty());
 }

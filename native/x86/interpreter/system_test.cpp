@@ -460,6 +460,14 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
   cpuidLookup({1, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[1] >> 24, 3u);
   CHECK_EQ(r[1] >> 16 & 0xff, 4u);
+  // Most leaves take no notice of ECX.
+  for (const uint32_t leaf : {1u, 0x80000001u}) {
+    uint32_t other[4];
+    cpuidLookup({leaf, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
+    cpuidLookup({leaf, 0xdeadbeef, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, other);
+    for (unsigned i = 0; i < 4; ++i) CHECK_EQ(r[i], other[i]);
+    CHECK(r[3] != 0 && r[2] != 0);
+  }
   cpuidLookup({0xb, 1, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[0], 2u);
   CHECK_EQ(r[1], 4u);
@@ -532,6 +540,25 @@ TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
     cpuidLookup({leaf, 0xc0000101, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, dirty);
     for (int i = 0; i < 4; ++i) CHECK_EQ(dirty[i], clean[i]);
   }
+}
+
+TEST(chainedVexInstructionsUseNoStack) {
+  const CpuModel* const model = findCpuModel("");
+  if (!model || !offeredFeatures(*model).has(Feature::Avx)) {
+    std::fprintf(stderr, "skipped: this host has no AVX\n");
+    return;
+  }
+  Guest g;
+  g.enter64(0x11000);
+  g.state().cr4 |= 1u << 18;
+  g.state().xcr0 = 7;
+  g.cpu->stateChanged();
+  g.state().gpr[kRcx] = 500'000;
+  g.state().gpr[kRbx] = 0x12000;
+  // again: vaddps xmm0,xmm0,xmm1; vaddps xmm0,xmm0,[rbx]; vmovlps [rbx],xmm0; loop again; hlt
+  g.code(0x11000, {0xc5, 0xf8, 0x58, 0xc1, 0xc5, 0xf8, 0x58, 0x03, 0xc5, 0xf8, 0x13, 0x03, 0xe2, 0xf2, 0xf4});
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRcx], 0u);
 }
 
 }  // namespace
