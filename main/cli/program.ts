@@ -3,8 +3,8 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind,
-  type Profile, type VmConfig,
+  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween,
+  type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { inBootOrder, parseBoot, type BootWish } from './boot-order';

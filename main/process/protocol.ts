@@ -95,9 +95,9 @@ export const toVmSchema = z.discriminatedUnion('type', [
       /** PNG of the screen, base64; with `maxWidth`, scaled down to a thumbnail. null: the screen is off. */
       z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
       z.object({ name: z.literal('text') }),
+      z.object({ name: z.literal('cpuCap'), percent: cpuCapSchema }),
       z.object({ name: z.literal('counters') }),
       profileRequestSchema.required().extend({ name: z.literal('profile') }),
-      z.object({ name: z.literal('cpuCap'), percent: cpuCapSchema }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
       /** Answers whether the guest takes absolute positions. */
       z.object({ name: z.literal('pointer'), event: pointerInputSchema }),
