@@ -16,7 +16,7 @@ export interface NativeAddon {
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 5;
+export const ABI_VERSION = 6;
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator';

@@ -473,6 +473,7 @@ TEST(machine_samples_tell_running_halted_and_waiting_apart) {
     CpuSnapshot snapshot;
     CHECK(owner.machine->getState(vcpu, snapshot).empty());
     snapshot.state.activity = Activity::Runnable;
+    snapshot.state.xcr0 = 1;
     CHECK(owner.machine->setState(vcpu, snapshot).empty());
   }
   owner.onExit = [](unsigned, uint8_t*) { std::this_thread::sleep_for(std::chrono::milliseconds(3)); };
