@@ -67,6 +67,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
     ...gdbSpec(config, run),
+    ...(config.cpuCap !== undefined && { cpuCap: config.cpuCap }),
     ...(config.video && { video: config.video }),
     addonPath: layout.addon,
     ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),

@@ -643,7 +643,7 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
     return true;
   };
   // The host would take it for what its encoding says, not for what the guest's processor does.
-  if (d.op != encoded || d.vexEncoded) return step();
+  if (d.op != encoded) return step();
   switch (d.op) {
     case Op::Nop:
     case Op::Pause:

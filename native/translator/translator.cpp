@@ -262,7 +262,10 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
     for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
-    cache_.take(static_cast<size_t>(e.position() - cache_.next()));
+    const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+    cache_.take(bytes);
+    c_.tierCounters.units.add();
+    c_.tierCounters.codeBytes.add(bytes);
   }
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
@@ -281,6 +284,7 @@ void Translator::link(Site& from, uint32_t number, Translation& to) {
 
 void Translator::kill(Translation& t) {
   t.dead = true;
+  c_.tierCounters.invalidations.add();
   for (Translation** at = &hash_[hashOf(t.gpa, t.mode)]; *at; at = &(*at)->hashNext) {
     if (*at == &t) {
       *at = t.hashNext;
@@ -328,6 +332,8 @@ void Translator::flush() noexcept {
   pages_.clear();
   cache_.flush();
   ++flushes_;
+  c_.tierCounters.flushes.add();
+  c_.tierCounters.codeBytes.set(0);
 }
 
 /** Decodes what a site runs. False: other bytes are there than were translated. */

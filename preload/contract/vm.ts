@@ -90,6 +90,8 @@ export const vmConfigSchema = z.object({
   tier: tierChoiceSchema,
   /** Absent: 'host'. */
   cpuModel: cpuModelSchema.optional(),
+  /** Percent of a host processor that each of the machine's may use; absent or 100: all of it. Changes while it runs. */
+  cpuCap: z.int().min(1).max(100).optional(),
   /** Where gdb can attach while the machine runs, on the loopback interface; null: nowhere. */
   gdbPort: gdbPortSchema.nullable().optional(),
   /** Absent: 'vga'. */

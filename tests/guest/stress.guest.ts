@@ -24,7 +24,7 @@ function media(context: TestContext, arch: Arch, initrd: string): string {
   }
 }
 
-it.for(MACHINES)('%s: four processors under stress', async ([arch, kernel], context) => {
+it.for(MACHINES)('%s: four processors under stress', { timeout: (SECONDS + 600) * 1000 * PATIENCE }, async ([arch, kernel], context) => {
   const guest = fixture(context, kernel);
   const run = boot({ ...guest, initrd: media(context, arch, guest.initrd) }, { cpus: 4, memory: 512, append: `rdinit=/stress lodge.seconds=${SECONDS}` });
   const init = await run.waitFor(/LODGE-INIT cpus=(\d+)/, BOOT_SECONDS * 2);
@@ -44,4 +44,4 @@ it.for(MACHINES)('%s: four processors under stress', async ([arch, kernel], cont
   for (const name of ['LOC', 'RES', 'CAL']) expect(counts(name), name).toHaveLength(4);
   for (const count of counts('LOC')) expect(count).toBeGreaterThan(SECONDS * 10);
   expect(exit.code, exit.stderr).toBe(0);
-}, (SECONDS + 600) * 1000 * PATIENCE);
+});

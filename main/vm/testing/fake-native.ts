@@ -1,5 +1,5 @@
 /** An engine for tests: memory is real (sparse), vCPUs are scripts that perform exits one after the other. */
-import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type NativeEvent, type NativeMachine } from '../../../native/addon/types';
+import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type MachineStats, type NativeEvent, type NativeMachine, type SampleBatch } from '../../../native/addon/types';
 import { readSync } from 'node:fs';
 
 const PAGE = 4096;
@@ -123,7 +123,6 @@ export class FakeNative implements NativeMachine {
   async fileZero(): Promise<boolean> {
     return false;
   }
-  setCpuCap(): void {}
   setIrq(gsi: number, level: boolean): void {
     this.irqs.push([gsi, level]);
   }
@@ -151,6 +150,9 @@ export class FakeNative implements NativeMachine {
   destroy(): void {
     this.calls.push('destroy');
     this.destroyed = true;
+  }
+  setCpuCap(percent: number): void {
+    this.calls.push(`cpuCap ${percent}`);
   }
   setDebugPoints(points: DebugPoints): void {
     this.calls.push(`debugPoints ${points.breakpoints.length} ${points.watchpoints.length}`);
@@ -196,7 +198,21 @@ export class FakeNative implements NativeMachine {
   takeEvents(): NativeEvent[] {
     return this.events.splice(0);
   }
-  stats() {
-    return { vcpus: [] };
+  stats(): MachineStats {
+    const exits = { portIn: 3, portOut: this.answers.length, mmioRead: 0, mmioWrite: 0 };
+    return { vcpus: [{ cpuSeconds: 1.5, halted: !this.running, instructions: 1000, exits, doorbells: 0 }] };
+  }
+  /** What takeSamples() gives next. */
+  samples: SampleBatch = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };
+  startSampling(hertz: number): void {
+    this.calls.push(`startSampling ${hertz}`);
+  }
+  stopSampling(): void {
+    this.calls.push('stopSampling');
+  }
+  takeSamples(): SampleBatch {
+    const { samples } = this;
+    this.samples = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };
+    return samples;
   }
 }

@@ -11,9 +11,7 @@ namespace {
 constexpr unsigned kIoApicPins = 24, kIsaInterrupts = 16;
 /** The 8254's channel 0 in no mode, as before a guest first programs it: KVM then runs no timer for it. */
 constexpr uint8_t kPitModeNone = 0xff;
-/** An MSI (SDM vol. 3 §11.11) that is an NMI for the local APIC with number 0. */
 constexpr uint64_t kMsiWindow = 0xfee00000;
-constexpr uint32_t kMsiNmi = 4 << 8;
 
 }  // namespace
 
@@ -132,8 +130,10 @@ void KvmMachine::sendMsi(uint64_t address, uint32_t data) {
   call(vm_, KVM_SIGNAL_MSI, &msi);
 }
 
-/** The board's NMI line: the bootstrap processor's, without leaving KVM_RUN for it. */
-void KvmMachine::nmi() { sendMsi(kMsiWindow, kMsiNmi); }
+/** The board's NMI line: the bootstrap processor's. Not as an MSI, which not every KVM takes for an NMI. */
+void KvmMachine::nmi() {
+  if (!destroyed()) vcpu(0).nmi();
+}
 
 // ---- state ---------------------------------------------------------------------------------------------------------------------
 

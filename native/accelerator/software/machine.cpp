@@ -101,7 +101,7 @@ Error SoftwareMachine::writeState(VcpuThread& to, const CpuSnapshot& in) {
   state.star = kept.star, state.lstar = kept.lstar, state.cstar = kept.cstar, state.sfmask = kept.sfmask;
   state.kernelGsBase = kept.kernelGsBase, state.tscAux = kept.tscAux, state.pat = kept.pat;
   state.sysenterCs = kept.sysenterCs, state.sysenterEsp = kept.sysenterEsp, state.sysenterEip = kept.sysenterEip;
-  state.apicBase = kept.apicBase, state.miscEnable = kept.miscEnable, state.xcr0 = kept.xcr0;
+  state.apicBase = kept.apicBase, state.miscEnable = kept.miscEnable;
   vcpu.cpu().stateChanged();
   chip_.writeCr8(index, in.state.cr8);
   for (const auto& [msr, value] : in.msrs) {

@@ -257,6 +257,8 @@ struct Core {
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
   uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
+  CpuCounters counters;
+  TierCounters tierCounters;
   CpuConfig config;
   PhysicalMemory& memory;
   Environment& env;
@@ -280,6 +282,7 @@ struct Core {
   size_t arenaUsed = 0;
 
   SecondTier* tier = nullptr;
+  bool tierRan = false;   ///< it was the second tier that came to state.rip
   bool tierMode = false;  ///< the code at hand is for the second tier: blocks are run one at a time, unchained
 
   // Pages other threads wrote; see onCodePageWritten.
