@@ -4,7 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { LodgeError, type VmConfig } from '../../preload/contract';
 import type { MachineSpec } from '../process/protocol';
 import type { AppLayout } from '../lib/paths';
-import { diskInfo } from '../storage';
+import { diskInfo, inspectImage } from '../storage';
 import { friendly } from './disks';
 import type { LockWish } from './file-locks';
 
@@ -48,13 +48,17 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     });
   }
   if (boot.kind === 'firmware' && boot.image !== undefined) await checkFile(boot.image, 'firmware image', false);
-  for (const disk of config.disks) await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
+  for (const disk of config.disks) {
+    await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
+    if (disk.kind === 'disc') await checkDisc(disk.path);
+  }
   return {
     name: config.name,
     cpus: config.cpus,
     memoryBytes: config.memoryMiB * (1 << 20),
     accelerator: config.accelerator,
     tier: config.tier,
+    ...(config.cpuModel && { cpuModel: config.cpuModel }),
     boot: bootSpec(boot, layout, run),
     menuSeconds: run.menuSeconds ?? MENU_SECONDS,
     ...(run.openMenu && { openMenu: true }),
@@ -63,6 +67,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
     ...gdbSpec(config, run),
+    ...(config.cpuCap !== undefined && { cpuCap: config.cpuCap }),
     ...(config.video && { video: config.video }),
     addonPath: layout.addon,
     ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
@@ -77,7 +82,8 @@ function gdbSpec(config: VmConfig, run: RunOptions): Pick<MachineSpec, 'gdb'> {
 function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {
   // Our own guest follows the Linux boot protocol.
   if (boot.kind === 'builtin') return { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' };
-  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined) return boot;
+  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined)
+    return boot;
   return { ...boot, variables: run.variables };
 }
 
@@ -90,6 +96,17 @@ export async function lockWishes(disk: Pick<MachineSpec['disks'][number], 'path'
 }
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
+
+/** A disc drive takes any bytes; what is surely no disc, or only the beginning of one, would only puzzle its user inside the guest. */
+async function checkDisc(path: string): Promise<void> {
+  const { format, problem } = await inspectImage(path);
+  if (problem === undefined || format === 'data') return;
+  throw new LodgeError({
+    code: 'fileInvalid',
+    message: `${path} cannot be used as a disc. ${problem}`,
+    fix: 'Choose another image, or take it out of the drive in the machine’s settings.',
+  });
+}
 
 /** `what` with its article-free name, for the sentence. */
 export async function checkFile(path: string, what: string, writable: boolean): Promise<void> {

@@ -17,6 +17,16 @@ afterEach(async () => {
   await at.clean();
 });
 
+/** The first 40 KiB of a volume of 700 MiB. */
+function cutOffIso(): Buffer {
+  const image = Buffer.alloc(40 << 10);
+  const volume = image.subarray(32768);
+  volume.set([1, ...Buffer.from('CD001'), 1]);
+  volume.writeUInt32LE((700 << 20) / 2048, 80);
+  volume.writeUInt16LE(2048, 128);
+  return image;
+}
+
 const disk = (path: string, change: Partial<Disk> = {}): Disk => ({
   id: 'disk0',
   path,
@@ -147,6 +157,16 @@ describe('what a start refuses', () => {
     });
     await refused(await create('B', '', { disks: [disk('/nowhere/x.img')] }), { code: 'fileMissing' });
     await mkdir(join(at.dir, 'folder'));
+    const [text, cut] = [await at.file('notes.iso', 'just words\n'.repeat(900)), await at.file('cut.iso', cutOffIso())];
+    await refused(await create('T', '', { disks: [disk(text, { kind: 'disc' })] }), {
+      code: 'fileInvalid',
+      message: expect.stringContaining('text file') as string,
+    });
+    await refused(await create('U', '', { disks: [disk(cut, { kind: 'disc' })] }), {
+      code: 'fileInvalid',
+      message: expect.stringMatching(/cut off: 0\.\d MiB of 700\.0 MiB/) as string,
+      fix: expect.any(String) as string,
+    });
     await refused(await create('C', '', { disks: [disk(join(at.dir, 'folder'))] }), { code: 'fileInvalid' });
   });
 
@@ -346,6 +366,26 @@ it('an image that cannot be inspected gives its own error through the contract',
     ok: false,
     error: { code: expect.stringMatching(/^file/) as string },
   });
+  const loop = join(at.dir, 'loop.qcow2');
+  await createDisk({ path: loop, bytes: 1 << 20, format: 'qcow2' });
+  const image = await readFile(loop);
+  image.writeBigUInt64BE(112n, 8);
+  image.writeUInt32BE('loop.qcow2'.length, 16);
+  image.write('loop.qcow2', 112);
+  await writeFile(loop, image);
+  await mkdir(join(at.dir, 'folder.iso'));
+  for (const [path, words] of [
+    [join(at.dir, 'folder.iso'), /folder/],
+    [await at.file('empty.iso', ''), /empty/],
+    [await at.file('cut.iso', cutOffIso()), /cut off/],
+    [await at.file('cut.qcow2', image.subarray(0, 1000)), /outside the file/],
+    [loop, /built on itself/],
+  ] as const) {
+    expect(await call('vm.attach', { id, path }), path).toMatchObject({
+      ok: false,
+      error: { code: 'fileInvalid', message: expect.stringMatching(words) as string, fix: expect.stringContaining('Choose') as string },
+    });
+  }
   const raw = await at.file('disk.img', Buffer.alloc(1 << 20, 1));
   const attached = await call('vm.attach', { id, path: raw });
   expect(attached).toMatchObject({ ok: true, value: { definition: { disks: [{ path: raw, kind: 'disk' }] } } });

@@ -3,6 +3,7 @@ import type { NativeMachine } from '../../native/addon/types';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import type { DisplaySource } from '../backend/display';
+import type { PointerSink } from '../backend/input';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
 import { IrqWires } from '../machine/bus/irq';
@@ -19,7 +20,7 @@ import { CfiFlash } from '../machine/devices/flash/cfi-flash';
 import { FW_CFG_PORT, FW_CFG_PORTS, FwCfg } from '../machine/devices/fw-cfg/fw-cfg';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
-import { createVirtioRng, createVirtioVga } from '../machine/devices/virtio';
+import { createVirtioRng, createVirtioTablet, createVirtioVga, mouseAndTablet } from '../machine/devices/virtio';
 import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
@@ -69,6 +70,8 @@ export interface BoardOptions {
   readonly onPowerOff: () => void;
   readonly onDebugExit: (code: number) => void;
   readonly onLeds: (leds: KeyboardLeds) => void;
+  /** Its driver of the pointer with absolute positions came or went. */
+  readonly onPointerMode: () => void;
   readonly onDiskError: (diskId: string, message: string) => void;
   /** The guest took a disc or floppy out; nothing uses it any more. */
   readonly onEjected: (disk: BoardDisk) => void;
@@ -97,6 +100,7 @@ export class Board {
   readonly display: DisplaySource;
   /** The monitor has another size now; undefined where the adapter could not tell its driver. */
   readonly resizeDisplay: ((width: number, height: number) => void) | undefined;
+  readonly pointer: PointerSink;
   private readonly host: I440fx;
   readonly storage: Storage;
   private readonly piix3: Piix3;
@@ -176,6 +180,13 @@ export class Board {
     });
     if (options.debugExit) bus.claimPorts(DEBUG_EXIT_PORT, 1, this.add(new DebugExit(options.onDebugExit)), 'debug exit');
 
+    const { mouse } = this.keyboardController;
+    if (options.video === 'virtio') {
+      // A guest that has the driver of one has that of the other, and a screen that follows the window is one to point at.
+      const { pci, tablet } = createVirtioTablet({ mem: this.memory, onMode: options.onPointerMode });
+      this.pci.plugAnywhere(pci);
+      this.pointer = mouseAndTablet(mouse, tablet);
+    } else this.pointer = mouse;
     this.pci.plugAnywhere(createVirtioRng({ mem: this.memory, fillRandom: options.fillRandom, defer: options.defer }));
     this.devices.push(this.pci);
     if (options.bios) this.bios = this.add(this.createBios());

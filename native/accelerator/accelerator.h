@@ -5,12 +5,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "accelerator/sampling.h"
 #include "memory/physical_memory.h"
+#include "x86/counters.h"
 #include "x86/debug.h"
+#include "x86/cpuid.h"
 #include "x86/state.h"
 
 namespace lodge {
@@ -47,11 +51,19 @@ struct Event {
   std::shared_ptr<const CpuSnapshot> snapshot;
 };
 
+/** Since the vCPU was made. */
 struct VcpuStats {
   double cpuSeconds = 0;
-  uint64_t instructions = 0;
+  uint64_t exits[4] = {};  ///< that waited for the owner, by ExitKind - 1
+  uint64_t doorbells = 0;  ///< that did not
+  // What the accelerator cannot tell is absent.
   bool halted = false;
-  uint64_t exits = 0;
+  std::optional<double> haltedSeconds;
+  std::optional<uint64_t> instructions;
+  const x86::CpuCounters* cpu = nullptr;  ///< alive as long as the machine
+  const x86::TierCounters* translator = nullptr;
+
+  uint64_t allExits() const { return exits[0] + exits[1] + exits[2] + exits[3]; }
 };
 
 enum class DoorbellKind : uint8_t { Mmio, Port };
@@ -61,6 +73,7 @@ enum class Go : uint8_t { Run, Step, Hold };
 
 struct MachineConfig {
   unsigned cpus = 1;
+  const x86::CpuModel* cpuModel = nullptr;  ///< null: the default
   /** `cpus` exit records, alive as long as the machine. */
   uint8_t* exitRecords = nullptr;
   /** Any thread: the owner should call serve() soon. Not called again before it has. */
@@ -99,6 +112,9 @@ class Machine {
   /** Only while paused. Replaces those before. An Error when this accelerator cannot watch for so many. */
   virtual Error setDebugPoints(const x86::DebugPoints& points) = 0;
 
+  /** Of a host processor each vCPU may use at most so many percent, 1–100. The guest's clock goes on; Error where it cannot be done. */
+  virtual Error setCpuCap(unsigned percent) = 0;
+
   virtual Error getState(unsigned vcpu, CpuSnapshot& out) = 0;
   virtual Error setState(unsigned vcpu, const CpuSnapshot& in) = 0;
 
@@ -106,6 +122,11 @@ class Machine {
   virtual int serve(int completed, unsigned spinMicros) = 0;
   virtual std::vector<Event> takeEvents() = 0;
   virtual std::vector<VcpuStats> stats() = 0;
+
+  /** From a machine that was started: see sampling.h. Samples have to be taken every few seconds, or are lost. */
+  virtual Error startSampling(unsigned hertz) = 0;
+  virtual void stopSampling() = 0;
+  virtual Samples takeSamples() = 0;
 
  protected:
   std::shared_ptr<PhysicalMemory> memory_ = std::make_shared<PhysicalMemory>();

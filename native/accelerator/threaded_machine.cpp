@@ -3,9 +3,12 @@
 #include <sched.h>
 #include <time.h>
 
+#include <chrono>
 #include <cstring>
 
+#include "accelerator/clock.h"
 #include "accelerator/cpu_state.h"
+#include "accelerator/futex.h"
 
 namespace lodge {
 namespace {
@@ -132,6 +135,7 @@ void ThreadedMachine::resume(const std::vector<Go>& how) {
     // A pause that was not waited for may leave a vCPU running still.
     else if (settled()) vcpu->goOn(go);
   }
+  governor_.restart(monotonicNs());
   thaw();
   stop_.fetch_and(~static_cast<uint32_t>(kPause), std::memory_order_seq_cst);
   parkChanged_.notify_all();
@@ -140,6 +144,7 @@ void ThreadedMachine::resume(const std::vector<Go>& how) {
 
 void ThreadedMachine::destroy() {
   if (destroyed_) return;
+  setCpuCap(100);
   destroyed_ = true;
   {
     std::lock_guard hold(runLock_);
@@ -148,6 +153,7 @@ void ThreadedMachine::destroy() {
     parkChanged_.notify_all();
     runStateChanged();
   }
+  stopSampling();  // its thread speaks to the vCPUs'
   for (auto& vcpu : vcpus_) vcpu->join();
   joinHelpers();
 }
@@ -173,6 +179,57 @@ void ThreadedMachine::withWorldStopped(Change change) {
   std::lock_guard hold(runLock_);
   stop_.fetch_and(~static_cast<uint32_t>(kWorld), std::memory_order_seq_cst);
   parkChanged_.notify_all();
+}
+
+// ---- the cap -------------------------------------------------------------------------------------------------------------------
+
+Error ThreadedMachine::setCpuCap(unsigned percent) {
+  if (destroyed_) return kDestroyed;
+  if (percent < 1 || percent > 100) return "The cap is a percentage from 1 to 100.";
+  std::unique_lock hold(runLock_);
+  governor_.setCap(percent, monotonicNs());
+  waiting_ = 0;
+  parkChanged_.notify_all();
+  if (governor_.capped() == governing_) return {};
+  if (governor_.capped()) {
+    governorEnds_ = false;
+    const auto main = [](void* self) -> void* {
+      static_cast<ThreadedMachine*>(self)->govern();
+      return nullptr;
+    };
+    governing_ = startMachineThread(governorThread_, main, this);
+    if (governing_) return {};
+    governor_.setCap(100, 0);
+    return "The host has no thread left to watch the processors.";
+  }
+  governing_ = false;
+  governorEnds_ = true;
+  governorChanged_.notify_all();
+  hold.unlock();
+  pthread_join(governorThread_, nullptr);
+  return {};
+}
+
+void ThreadedMachine::govern() noexcept {
+  std::unique_lock hold(runLock_);
+  uint64_t last = monotonicNs();
+  std::vector<uint64_t> used(vcpus_.size());
+  while (!governorEnds_) {
+    governorChanged_.wait_for(hold, std::chrono::nanoseconds(Governor::kTickNs));
+    const uint64_t now = monotonicNs(), passed = now - last;
+    last = now;
+    if (governorEnds_ || !started_ || stop_.load(std::memory_order_relaxed) != 0) continue;
+    for (size_t i = 0; i < vcpus_.size(); ++i) {
+      used[i] = vcpus_[i]->cpuNanoseconds();
+      if (waiting_ >> i & 1) vcpus_[i]->withheld.fetch_add(passed, std::memory_order_relaxed);
+    }
+    const uint64_t before = waiting_;
+    waiting_ = governor_.tick(now, used);
+    for (auto& vcpu : vcpus_) {
+      if ((waiting_ & ~before) >> vcpu->index() & 1) vcpu->stopRunning();
+    }
+    if (before & ~waiting_) parkChanged_.notify_all();
+  }
 }
 
 // ---- memory and doorbells ------------------------------------------------------------------------------------------------------
@@ -259,6 +316,57 @@ std::vector<VcpuStats> ThreadedMachine::stats() {
   std::vector<VcpuStats> all;
   for (auto& vcpu : vcpus_) all.push_back(vcpu->stats());
   return all;
+}
+
+// ---- sampling ------------------------------------------------------------------------------------------------------------------
+
+Error ThreadedMachine::startSampling(unsigned hertz) {
+  if (destroyed_) return kDestroyed;
+  if (!started_) return "Only a machine that was started can be profiled.";
+  if (sampling_) return "The machine is being profiled already.";
+  if (hertz < kSampleRateMin || hertz > kSampleRateMax) {
+    return "Samples are taken " + std::to_string(kSampleRateMin) + " to " + std::to_string(kSampleRateMax) + " times a second.";
+  }
+  for (auto& vcpu : vcpus_) vcpu->samples.prepare();
+  samplePeriodNs_ = 1'000'000'000 / hertz;
+  samplerEnds_.store(0, std::memory_order_relaxed);
+  const auto main = [](void* self) -> void* {
+    static_cast<ThreadedMachine*>(self)->sampleLoop();
+    return nullptr;
+  };
+  sampling_ = startMachineThread(sampler_, main, this);
+  if (!sampling_) return "The host has no thread left to take samples.";
+  pthread_setname_np(sampler_, "sampler");
+  return {};
+}
+
+void ThreadedMachine::stopSampling() {
+  if (!sampling_) return;
+  sampling_ = false;
+  samplerEnds_.store(1, std::memory_order_seq_cst);
+  futexWake(samplerEnds_);
+  pthread_join(sampler_, nullptr);
+}
+
+Samples ThreadedMachine::takeSamples() {
+  Samples out;
+  for (auto& vcpu : vcpus_) vcpu->samples.take(vcpu->index(), out);
+  return out;
+}
+
+void ThreadedMachine::sampleLoop() noexcept {
+  uint64_t due = monotonicNs() + samplePeriodNs_;
+  while (samplerEnds_.load(std::memory_order_seq_cst) == 0) {
+    const uint64_t now = monotonicNs();
+    if (now < due) {
+      futexWait(samplerEnds_, 0, due);
+      continue;
+    }
+    // A busy host wakes this thread late: the ticks it missed count all the same.
+    const uint64_t ticks = (now - due) / samplePeriodNs_ + 1;
+    due += ticks * samplePeriodNs_;
+    for (auto& vcpu : vcpus_) vcpu->sampleTick(static_cast<uint32_t>(ticks));
+  }
 }
 
 }  // namespace lodge

@@ -1,7 +1,7 @@
 // The life cycle of a machine whose processors are threads, whatever executes the guest: who runs, how everybody is parked, how the
 // world is stopped for a change of the physical map, and how it all ends.
 //
-// Threads: the owner (JS), the vCPUs, and what a derived machine adds. runLock_ is held around who runs, pause and stop, and around
+// Threads: the owner (JS), the vCPUs, the one that ticks while the guest is profiled, and what a derived machine adds. runLock_ is held around who runs, pause and stop, and around
 // the hooks that say so; inside it the derived machine's own locks and ExitChannel's event lock may be taken, never the other way
 // round. The owner never waits for a vCPU with runLock_ held. The physical map and the doorbells change only with the world stopped:
 // every vCPU idle, parked, or waiting for the owner's answer, so they need no lock.
@@ -15,6 +15,7 @@
 #include "accelerator/accelerator.h"
 #include "accelerator/doorbells.h"
 #include "accelerator/exit_channel.h"
+#include "accelerator/governor.h"
 #include "accelerator/vcpu_thread.h"
 
 namespace lodge {
@@ -33,11 +34,15 @@ class ThreadedMachine : public Machine {
   Error reset() final;
   void destroy() final;
   Error setDebugPoints(const x86::DebugPoints& points) final;
+  Error setCpuCap(unsigned percent) final;
   Error getState(unsigned vcpu, CpuSnapshot& out) final;
   Error setState(unsigned vcpu, const CpuSnapshot& in) final;
   int serve(int completed, unsigned spinMicros) final { return destroyed_ ? kServeIdle : exits_.serve(completed, spinMicros); }
   std::vector<Event> takeEvents() final { return exits_.takeEvents(); }
   std::vector<VcpuStats> stats() final;
+  Error startSampling(unsigned hertz) final;
+  void stopSampling() final;
+  Samples takeSamples() final;
 
   // The vCPUs, each on its own thread.
   /** Before the guest runs: parks while the machine is paused or stopped; false when the thread has to end. */
@@ -50,7 +55,7 @@ class ThreadedMachine : public Machine {
   ExitChannel& exits() { return exits_; }
 
  protected:
-  explicit ThreadedMachine(const MachineConfig& config) : exits_(config.cpus, config.exitRecords, config.wake) {}
+  explicit ThreadedMachine(const MachineConfig& config) : exits_(config.cpus, config.exitRecords, config.wake), governor_(config.cpus) {}
   /** Empty, or why a machine cannot have so many processors. */
   static Error checkCpus(unsigned cpus);
 
@@ -85,8 +90,10 @@ class ThreadedMachine : public Machine {
 
   bool settled() const { return !started_ || parked_ == vcpus_.size(); }
   bool atRest() const { return settled() && (stop_.load(std::memory_order_relaxed) & kPause); }
-  bool held(const VcpuThread& vcpu) const { return held_ >> vcpu.index() & 1; }
+  bool held(const VcpuThread& vcpu) const { return (held_ | waiting_) >> vcpu.index() & 1; }
+  void govern() noexcept;
   void requestStop(uint32_t flag);
+  void sampleLoop() noexcept;
   void reportIfSettled();
   void stopWith(VcpuThread& vcpu, Event event) noexcept;
   template <class Change>
@@ -98,9 +105,21 @@ class ThreadedMachine : public Machine {
   std::atomic<uint32_t> stop_{kPause};
   unsigned parked_ = 0;
   uint64_t held_ = 0;              // vCPUs that stay parked while others run, a bit each
+  uint64_t waiting_ = 0;           // and those that have used up what the cap gives them
   bool pauseWanted_ = false;       // a 'paused' event is owed
   std::vector<Event> stopEvents_;  // 'stopped' and 'debug' events, until everybody is parked
   bool started_ = false, destroyed_ = false;
+
+  // The governor's thread exists while there is a cap, and changes only with the owner.
+  Governor governor_;
+  pthread_t governorThread_{};
+  bool governing_ = false, governorEnds_ = false;
+  std::condition_variable governorChanged_;
+
+  pthread_t sampler_{};
+  bool sampling_ = false;
+  uint64_t samplePeriodNs_ = 0;
+  std::atomic<uint32_t> samplerEnds_{0};  // futex word
 };
 
 }  // namespace lodge

@@ -43,11 +43,19 @@ void VcpuThread::join() {
   pthread_join(thread_, nullptr);
 }
 
-double VcpuThread::cpuSeconds() const noexcept {
+VcpuStats VcpuThread::commonStats() const noexcept {
+  VcpuStats out;
+  out.cpuSeconds = cpuSeconds();
+  for (unsigned kind = 0; kind < 4; ++kind) out.exits[kind] = exits_[kind].value();
+  out.doorbells = doorbells_.value();
+  return out;
+}
+
+uint64_t VcpuThread::cpuNanoseconds() const noexcept {
   clockid_t clock;
   timespec spent;
   if (!started_ || pthread_getcpuclockid(thread_, &clock) != 0 || clock_gettime(clock, &spent) != 0) return 0;
-  return static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) / 1e9;
+  return static_cast<uint64_t>(spent.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(spent.tv_nsec);
 }
 
 }  // namespace lodge

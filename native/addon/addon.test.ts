@@ -124,7 +124,8 @@ describe.skipIf(!built)('lodge.node', () => {
     expect(kvm!.reason).not.toBe('');
     if (!kvm!.available && !kvm!.onlyByName) expect(() => new Harness({ accelerator: 'kvm' })).toThrow(kvm!.reason);
     expect(() => new Harness({ accelerator: 'kvm', tier: 'interpreter' })).toThrow(/interpreter/);
-    expect(() => new Harness({ tier: 'translator' })).toThrow(/translator/);
+    expect(() => new Harness({ tier: 'jit' as never })).toThrow(/jit/);
+    expect(() => new Harness({ cpuModel: 'z80' })).toThrow(/z80/);
   });
 
   it('refuses wrong arguments with a sentence', () => {
@@ -408,6 +409,10 @@ describe.skipIf(!built)('lodge.node', () => {
     const state = machine.getCpuState(0);
     expect(state.gpr).toHaveLength(16);
     expect(state.fxsave).toHaveLength(512);
+    expect(state.ymmHigh).toHaveLength(256);
+    expect(state.xcr0).toBe(1n);
+    state.ymmHigh[255] = 0x99;
+    state.xcr0 = 7n;
     state.gpr[3] = 0xfedcba9876543210n;
     state.dr[4] = 0xffff0ff0n;
     state.fxsave[160] = 0x77;
@@ -426,6 +431,8 @@ describe.skipIf(!built)('lodge.node', () => {
       [{ msrs: { '305419896': 1n } }, /MSR/],
       [{ msrs: { x: 1n } }, /MSR/],
       [{ fxsave: new Uint8Array(3) }, /512/],
+      [{ ymmHigh: new Uint8Array(3) }, /256/],
+      [{ xcr0: 5n }, /XCR0/],
     ];
     for (const [change, message] of wrong)
       expect(() => machine.setCpuState(0, { ...state, ...change } as never)).toThrow(message);

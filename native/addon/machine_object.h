@@ -49,9 +49,13 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   Napi::Value getCpuState(Info info);
   void setCpuState(Info info);
   void setDebugPoints(Info info);
+  void setCpuCap(Info info);
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);
+  void startSampling(Info info);
+  void stopSampling(Info info);
+  Napi::Value takeSamples(Info info);
 
   /** Throws when the machine was destroyed. */
   Machine& machine(Info info) const;

@@ -46,7 +46,7 @@ bool IrqChip::pending(unsigned vcpu) const noexcept {
 }
 
 void IrqChip::update(unsigned vcpu) noexcept {
-  if (pending(vcpu)) outside_.interrupt(vcpu);
+  if (pending(vcpu) || apics_[vcpu]->eoiDeferred()) outside_.interrupt(vcpu);
 }
 
 void IrqChip::updateAll() noexcept {
@@ -158,6 +158,16 @@ void IrqChip::nmi() noexcept {
 bool IrqChip::interruptPending(unsigned vcpu) noexcept {
   Lock hold(lock_);
   return pending(vcpu);
+}
+
+bool IrqChip::mayDeferEoi(unsigned vcpu, int vector) noexcept {
+  Lock hold(lock_);
+  return apics_[vcpu]->deferEoi(vector);
+}
+
+void IrqChip::finishEoi(unsigned vcpu, bool ended) noexcept {
+  Lock hold(lock_);
+  apics_[vcpu]->finishEoi(ended);
 }
 
 int IrqChip::acknowledge(unsigned vcpu) noexcept {

@@ -57,6 +57,12 @@ class IrqChip final : private IoApic::Bus, private LocalApic::Bus {
   void tscChanged(unsigned vcpu) noexcept;
 
   bool interruptPending(unsigned vcpu) noexcept;
+  /**
+   * Paravirtual EOI. True: nothing depends on when the guest ends the interrupt it was just given, so it may say so in memory; until
+   * finishEoi() (`ended`: it has) this vCPU is asked to look whenever it might have something new.
+   */
+  bool mayDeferEoi(unsigned vcpu, int vector) noexcept;
+  void finishEoi(unsigned vcpu, bool ended) noexcept;
   int acknowledge(unsigned vcpu) noexcept;
 
   void setIrq(unsigned gsi, bool level) noexcept;

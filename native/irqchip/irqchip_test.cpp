@@ -528,3 +528,40 @@ TEST(apic_mmio_widths) {
   CHECK_EQ(m.apic(0x80), 0u);
   CHECK(!m.chip.readMmio(0, 0xfee01000, 4, bytes));
 }
+
+TEST(eoi_is_deferred_only_when_nothing_depends_on_it) {
+  Machine m(2);
+  m.enableApic();
+  m.route(5, 0x50 | 1 << 15);  // level-triggered
+  m.chip.setIrq(5, true);
+  int vector = m.chip.acknowledge(0);
+  CHECK_EQ(vector, 0x50);
+  CHECK(!m.chip.mayDeferEoi(0, vector));
+  m.chip.setIrq(5, false);
+  m.apic(0xb0, 0, 0);
+
+  m.chip.sendMsi(0xfee00000, 0x61);
+  m.chip.sendMsi(0xfee00000, 0x60);
+  vector = m.chip.acknowledge(0);
+  CHECK(!m.chip.mayDeferEoi(0, vector));  // 60h waits for it
+  m.apic(0xb0, 0, 0);
+  vector = m.chip.acknowledge(0);
+  CHECK_EQ(vector, 0x60);
+  CHECK(m.chip.mayDeferEoi(0, vector));
+
+  // The chip still takes 60h to be in service: it asks the processor to look rather than keep a lower vector back for ever.
+  const unsigned before = m.world.interrupts[0];
+  m.chip.sendMsi(0xfee00000, 0x41);
+  CHECK_EQ(m.world.interrupts[0], before + 1);
+  CHECK(!m.chip.interruptPending(0));
+  m.chip.finishEoi(0, true);
+  CHECK(m.chip.interruptPending(0));
+  CHECK_EQ(m.chip.acknowledge(0), 0x41);
+  // Withdrawn: the guest's own EOI is still to come.
+  CHECK(m.chip.mayDeferEoi(0, 0x41));
+  m.chip.finishEoi(0, false);
+  m.chip.sendMsi(0xfee00000, 0x42);
+  CHECK(!m.chip.interruptPending(0));
+  m.apic(0xb0, 0, 0);
+  CHECK_EQ(m.chip.acknowledge(0), 0x42);
+}

@@ -47,6 +47,7 @@ void LocalApic::init() noexcept {
   esr_ = esrPending_ = 0;
   icr_ = 0;
   tpr_ = 0;
+  eoiDeferred_ = false;
   divide_ = initial_ = 0;
   timerStart_ = 0;
   deadline_ = kNever;
@@ -77,6 +78,17 @@ int LocalApic::deliverable() const noexcept {
 void LocalApic::acknowledge(uint8_t vector) noexcept {
   irr_[vector / 32] &= ~(1u << (vector % 32));
   isr_[vector / 32] |= 1u << (vector % 32);
+}
+
+bool LocalApic::deferEoi(int vector) noexcept {
+  if (vector < 0 || highest(isr_) != vector || highest(irr_) >= 0 || tmr_[vector / 32] >> (vector % 32) & 1) return false;
+  return eoiDeferred_ = true;
+}
+
+void LocalApic::finishEoi(bool ended) noexcept {
+  if (!eoiDeferred_) return;
+  eoiDeferred_ = false;
+  if (ended) endOfInterrupt();
 }
 
 void LocalApic::accept(uint8_t vector, bool level) noexcept {

@@ -51,6 +51,10 @@ class LocalApic {
   /** Highest vector the processor would take now, or -1. */
   int deliverable() const noexcept;
   void acknowledge(uint8_t vector) noexcept;
+  /** `vector` is in service, it is edge-triggered, and nothing waits behind it. */
+  bool deferEoi(int vector) noexcept;
+  void finishEoi(bool ended) noexcept;
+  bool eoiDeferred() const noexcept { return eoiDeferred_; }
   uint8_t tpr() const noexcept { return tpr_; }
   void setTpr(uint8_t value) noexcept { tpr_ = value; }
 
@@ -95,6 +99,7 @@ class LocalApic {
   uint32_t ldr_, dfr_, svr_, esr_, esrPending_;
   uint64_t icr_;
   uint8_t tpr_;
+  bool eoiDeferred_ = false;  // the guest ends the interrupt in service by a bit in memory
 
   uint32_t divide_, initial_;
   uint64_t timerStart_;            // when `initial_` was loaded

@@ -365,6 +365,11 @@ void PhysicalMemory::markCode(Gpa page) noexcept {
   for (CodeObserver* observer : impl_->observers) observer->onCodeMarked(page & ~kPageMask);
 }
 
+const std::atomic<uint8_t>* PhysicalMemory::codeFlag(Gpa gpa) const noexcept {
+  const Entry e = impl_->entry(gpa);
+  return e & kBacked ? &impl_->codeFlag(e) : nullptr;
+}
+
 bool PhysicalMemory::isCode(Gpa page) const noexcept {
   const Entry e = impl_->entry(page);
   return e != 0 && impl_->codeFlag(e).load(std::memory_order_acquire) != 0;

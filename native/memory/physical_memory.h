@@ -79,6 +79,8 @@ class PhysicalMemory {
   // Code tracking: one flag a page of RAM, shared by all vCPUs.
   void markCode(Gpa page) noexcept;
   bool isCode(Gpa page) const noexcept;
+  /** The flag itself, or nullptr; valid as long as the page stays mapped. */
+  const std::atomic<uint8_t>* codeFlag(Gpa page) const noexcept;
   /** A vCPU is about to let its guest write this page: every observer hears of it, and the flag is cleared. */
   void codeWritten(Gpa page) noexcept;
   void addObserver(CodeObserver* observer);

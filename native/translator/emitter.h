@@ -58,6 +58,19 @@ class Emitter {
     u8(opcode);
     modRm(reg, rm);
   }
+  /** The same with a three-byte VEX prefix. `pp`: 1 for 66h, 2 for F3h, 3 for F2h. */
+  void encodeVex(unsigned pp, bool w, bool l, Map map, uint8_t opcode, uint8_t reg, uint8_t v, const Operand& rm) {
+    unsigned rxb = (reg >> 3 & 1u) << 2;
+    if (rm.memory)
+      rxb |= (rm.index != kNoReg ? (rm.index >> 3 & 1u) << 1 : 0u) | (rm.base != kNoReg ? rm.base >> 3 & 1u : 0u);
+    else
+      rxb |= rm.reg >> 3 & 1u;
+    u8(0xc4);
+    u8((~rxb & 7) << 5 | map);
+    u8((w ? 0x80u : 0u) | (~unsigned{v} & 15) << 3 | (l ? 4u : 0u) | pp);
+    u8(opcode);
+    modRm(reg, rm);
+  }
   /** Common shapes of the one-byte map. */
   void op64(uint8_t opcode, uint8_t reg, const Operand& rm) { encode(kRexW, kMap1, opcode, reg, rm); }
   void op32(uint8_t opcode, uint8_t reg, const Operand& rm) { encode(0, kMap1, opcode, reg, rm); }

@@ -9,7 +9,7 @@ constexpr uint16_t bit(unsigned gpr) { return static_cast<uint16_t>(1u << (gpr &
 
 /** Where the opcode is, and what precedes it. */
 struct Layout {
-  uint8_t map = kMap1;
+  uint8_t map = kMap1, vexPrefix = 0;
   unsigned opcodeAt = 0, afterOperands = 0;
 };
 bool layOut(const Item& item, Layout& l) {
@@ -23,7 +23,11 @@ bool layOut(const Item& item, Layout& l) {
       continue;
     break;
   }
-  if (b[n] == 0x0f) {
+  if (item.d.vexEncoded) {
+    l.map = b[n] == 0xc5 ? +kMap0F : static_cast<uint8_t>(b[n + 1] & 31);
+    n += b[n] == 0xc5 ? 2 : 3;
+    l.vexPrefix = b[n - 1] & 3;
+  } else if (b[n] == 0x0f) {
     l.map = kMap0F;
     ++n;
     if (b[n] == 0x38 || b[n] == 0x3a) {
@@ -31,7 +35,7 @@ bool layOut(const Item& item, Layout& l) {
       ++n;
     }
   }
-  if (b[n] != item.d.opcode) return false;  // an encoding this does not know (VEX)
+  if (b[n] != item.d.opcode) return false;
   l.opcodeAt = n++;
   if (item.d.hasModRm) {
     const uint8_t modrm = b[n++];
@@ -150,7 +154,7 @@ bool describeSimd(Item& item, const Setting& setting) {
   if (row.map == FpMap::M0F3A && (row.opcode == 0x61 || row.opcode == 0x63)) item.gprsWritten |= bit(kRcx);
   if (row.extension >= 0) item.regBank = Bank::None;
   if (!memoryOperand(item, setting, bytes, row.attributes & kFpStore)) return false;
-  item.access.aligned = row.attributes & kFpAligned;
+  item.access.aligned = row.attributes & kFpAligned ? 16 : 0;
   if (row.attributes & kFpWritesFlags) {
     item.flagsWritten = true;
     item.flagsKilled = kArith;
@@ -159,11 +163,126 @@ bool describeSimd(Item& item, const Setting& setting) {
   return true;
 }
 
+/** AVX and its kin. What touches memory element by element, and what changes MXCSR, is the interpreter's. */
+bool describeVex(Item& item, const Setting& setting) {
+  const Decoded& d = item.d;
+  const VexRow& row = *d.vex;
+  if (!setting.vex || !setting.vectors) return false;
+  item.vex = true;
+  if (row.form == VexForm::None) {
+    item.raw = true;
+    return true;
+  }
+  const auto vectors = [&](bool reg, bool v) {
+    if (reg) item.regBank = Bank::Vector;
+    if (v) item.vBank = Bank::Vector;
+    item.rmBank = d.memory ? Bank::None : Bank::Vector;
+  };
+  switch (row.form) {
+    case VexForm::Rm:
+    case VexForm::Mr:
+    case VexForm::Compare:
+      vectors(true, false);
+      break;
+    case VexForm::Rvm:
+    case VexForm::Rvmr:
+    case VexForm::Mvr:
+      vectors(true, true);
+      break;
+    case VexForm::Vmi:
+      vectors(false, true);
+      break;
+    case VexForm::RmGpr:
+      vectors(false, false);
+      item.regBank = Bank::Gpr;
+      item.regWritten = true;
+      item.gprsWritten = bit(d.reg);
+      break;
+    case VexForm::MrGpr:
+      vectors(true, false);
+      if (!d.memory) {
+        item.rmBank = Bank::Gpr;
+        item.rmWritten = true;
+        item.gprsWritten = bit(d.rm);
+      }
+      break;
+    case VexForm::RmFromGpr:
+    case VexForm::RvmGpr:
+      vectors(true, row.form == VexForm::RvmGpr);
+      if (!d.memory) item.rmBank = Bank::Gpr;
+      item.rmRead = true;
+      break;
+    default:
+      return false;
+  }
+  const unsigned bytes = row.memoryBytes[d.vexL] ? row.memoryBytes[d.vexL] : d.vexW && setting.size == CodeSize::k64 ? 8 : 4;
+  if (!memoryOperand(item, setting, bytes, row.attributes & kFpStore)) return false;
+  if (d.memory && (row.attributes & kFpAligned)) item.access.aligned = static_cast<uint8_t>(bytes);
+  if (row.attributes & kFpWritesFlags) {
+    item.flagsWritten = true;
+    item.flagsKilled = kArith;
+  }
+  return true;
+}
+
+/** BMI1 and BMI2. */
+bool describeVexInteger(Item& item, const Setting& setting) {
+  const Decoded& d = item.d;
+  item.vex = true;
+  item.vBank = Bank::Gpr;
+  item.rmBank = d.memory ? Bank::None : Bank::Gpr;
+  item.rmRead = true;
+  switch (d.row->form) {
+    case Form::VM:
+      item.vWritten = true;
+      item.gprsWritten = bit(d.v);
+      break;
+    case Form::RMI:
+      item.vBank = Bank::None;
+      [[fallthrough]];
+    default:
+      item.regBank = Bank::Gpr;
+      item.regWritten = true;
+      item.gprsWritten = bit(d.reg);
+  }
+  if (d.op == Op::Mulx) {
+    if (d.reg >= kR13 || d.v >= kR13) return false;  // both are written, and kept in the Core
+    item.vWritten = true;
+    item.gprsWritten |= bit(d.v);
+  }
+  item.flagsWritten = d.row->writes != 0;
+  item.flagsKilled = d.row->writes;
+  return memoryOperand(item, setting, d.operandSize, false);
+}
+
+bool describeX87(Item& item, const Setting& setting) {
+  const Decoded& d = item.d;
+  const X87Row& row = *d.x87;
+  if (!setting.x87) return false;
+  const bool loadsControl = d.memory && row.opcode == 0xd9 && row.extension == 5;
+  const bool storesControl = d.memory && ((row.opcode == 0xd9 && row.extension == 7) || (row.opcode == 0xdd && row.extension == 7));
+  const bool storesStatus = !d.memory && row.opcode == 0xdf && d.modrm == 0xe0;
+  if ((row.attributes & kX87Control) && !loadsControl && !storesControl && !storesStatus) return false;
+  if (d.memory) {
+    if (row.memoryBytes > 10 || !memoryOperand(item, setting, row.memoryBytes, row.attributes & kFpStore)) return false;
+  }
+  item.x87 = true;
+  if (row.attributes & kFpReadsFlags) item.flagsRead = kArith;
+  if (row.attributes & kFpWritesFlags) {
+    item.flagsWritten = true;
+    item.flagsKilled = kArith;
+  }
+  if (storesStatus) item.gprsWritten = bit(kRax);
+  item.kind = loadsControl ? Kind::LoadControl : Kind::Same;
+  return true;
+}
+
 /** MOV with an address in the instruction, as a MOV with a ModRM byte. */
 bool describeMoffs(Item& item, const Setting& setting) {
   Decoded& d = item.d;
   const bool store = d.opcode >= 0xa2;
   d.reg = kRax;
+  d.hasModRm = true;
   d.base = d.index = kNoRegister;
   if (!memoryOperand(item, setting, d.operandSize, store)) return false;
   d.opcode = static_cast<uint8_t>((store ? 0x88 : 0x8a) | (d.opcode & 1));
@@ -227,6 +346,7 @@ bool bitTest(Item& item, const Setting& setting) {
 
 bool describeSame(Item& item, const Setting& setting) {
   const Decoded& d = item.d;
+  if (d.vexEncoded) return d.op == Op::Vex ? describeVex(item, setting) : describeVexInteger(item, setting);
   const uint32_t writes = d.row->writes;
   item.flagsWritten = writes != 0;
   item.flagsKilled = writes;
@@ -282,10 +402,15 @@ bool describeSame(Item& item, const Setting& setting) {
     case Op::Bsf:
     case Op::Bsr:
     case Op::Lzcnt:
+    case Op::Tzcnt:
     case Op::Popcnt:
+    case Op::Adcx:
+    case Op::Adox:
       modRmGprs(item, true, true, true, false);
       item.gprsWritten = bit(d.reg);
-      if (d.op == Op::Lzcnt || d.op == Op::Popcnt) item.prefixes |= kF3;
+      if (d.op == Op::Adcx) item.flagsRead = kCf;
+      if (d.op == Op::Adox) item.flagsRead = kOf;
+      if (d.op == Op::Lzcnt || d.op == Op::Tzcnt || d.op == Op::Popcnt || d.op == Op::Adox) item.prefixes |= kF3;
       return memoryOperand(item, setting, size, false);
     case Op::Crc32:
       item.byteRm = d.rmSize == 1;
@@ -351,7 +476,7 @@ bool describeSame(Item& item, const Setting& setting) {
       rmGpr(item, true, true);
       item.gprsWritten = bit(kRax) | bit(kRdx);
       if (!memoryOperand(item, setting, 2 * size, true)) return false;
-      item.access.aligned = size == 8;
+      item.access.aligned = size == 8 ? 16 : 0;
       return true;
     case Op::Bswap:
       rmGpr(item, true, true);
@@ -405,7 +530,10 @@ bool endsTranslation(const Decoded& d) {
   switch (d.op) {
     case Op::Stac:
     case Op::Clac:
+    case Op::Xrstor:
       return true;
+    case Op::Vex:  // VLDMXCSR
+      return d.vex->form == VexForm::Memory;
     case Op::Simd:  // LDMXCSR, FXRSTOR and their kin
       return d.simd->form == FpForm::Memory;
     case Op::X87:
@@ -515,7 +643,7 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
     return true;
   };
   // The host would take it for what its encoding says, not for what the guest's processor does.
-  if (d.op != encoded || d.vexEncoded) return step();
+  if (d.op != encoded) return step();
   switch (d.op) {
     case Op::Nop:
     case Op::Pause:
@@ -530,6 +658,19 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
     case Op::Cli:
       if (setting.user) return step();
       item.kind = Kind::Cli;
+      return true;
+    case Op::X87:
+      return describeX87(item, setting) || step();
+    case Op::Fwait:
+      if (!setting.x87) return step();
+      item.kind = Kind::Nop;
+      return true;
+    case Op::Movs:
+    case Op::Stos:
+      if (!d.rep || d.addressSize != (setting.size == CodeSize::k64 ? 8 : 4)) return step();
+      if (d.op == Op::Movs && (d.segment >= kFs || (d.segment == kCs && setting.size != CodeSize::k64))) return step();
+      item.kind = Kind::Repeat;
+      item.gprsWritten = bit(kRcx) | bit(kRsi) | bit(kRdi);
       return true;
     case Op::Lea: {
       Access a;
@@ -568,6 +709,7 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
   Layout l;
   if (!layOut(item, l)) return step();
   item.map = l.map;
+  item.vexPrefix = l.vexPrefix;
   item.immediateBytes = static_cast<uint8_t>(d.length - l.afterOperands);
   if (d.op != Op::Simd) {
     item.prefixes = static_cast<uint8_t>((d.operandSizePrefix ? k66 : 0) | (d.rex & 8 ? kRexW : 0) | (d.lock ? kLock : 0));

@@ -27,6 +27,8 @@ enum class Kind : uint8_t {
   CallFar,   ///< indirect near call
   Ret,
   Cli,
+  Repeat,    ///< REP MOVS, REP STOS
+  LoadControl,  ///< FLDCW
   Step,      ///< the interpreter executes it, and translated code goes on
   StepEnd,   ///< the interpreter executes it, and nothing that was known before holds after it
 };
@@ -42,7 +44,8 @@ struct Address {
 };
 
 struct Access {
-  bool present = false, write = false, aligned = false;
+  bool present = false, write = false;
+  uint8_t aligned = 0;   ///< to so many bytes, else #GP: 16 or 32
   uint16_t size = 0;
   int64_t disp = 0;
   Address address;
@@ -57,6 +60,11 @@ struct Item {
   uint8_t prefixes = 0;        ///< of the encoding to emit
   bool raw = false;            ///< opcode and immediates only: operands are implicit
   bool byteReg = false, byteRm = false;
+  bool vex = false;            ///< VEX-encoded
+  Bank vBank = Bank::None;     ///< of VEX.vvvv
+  bool vWritten = false;
+  uint8_t vexPrefix = 0;       ///< VEX.pp
+  bool x87 = false;            ///< needs the guest's x87 state in the host
   Bank regBank = Bank::None, rmBank = Bank::None;
   bool regRead = false, regWritten = false, rmRead = false, rmWritten = false;
   uint32_t flagsRead = 0, flagsKilled = 0;
@@ -73,6 +81,8 @@ struct Setting {
   bool flatFs = false, flatGs = false;  ///< 32-bit code: FS and GS allow everything
   bool user = false;
   bool vectors = true;    ///< SIMD instructions may run as they are
+  bool vex = true;        ///< so may VEX-encoded ones
+  bool x87 = true;        ///< so may x87 instructions: no exception is unmasked or pending
   x86::FeatureSet features;  ///< those of the processor model
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "translator/refill.h"
+
 namespace lodge::translator {
 
 using namespace x86;
@@ -23,7 +25,8 @@ CoreLayout::CoreLayout(const Core& c)
     : ax(distance(c, &c.ax)), requests(distance(c, &c.requests)), codePage(distance(c, &c.frame.codePage)),
       key(distance(c, &c.frame.key)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
-      jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)) {
+      jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
+      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)) {
   for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n].entry);
 }
 
@@ -124,26 +127,35 @@ void Lowering::effective(uint8_t to, const Address& a, int64_t disp) {
   }
 }
 
+/** R15D := distance of the TLB entry for the address in R15D. */
+void Lowering::tlbIndexOfR15() {
+  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);  // SHR R15D, 7
+  e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+}
+
+/** A failed check: the TLB may only have forgotten; else the interpreter takes over. */
+void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low) {
+  group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run, retry, access, low});
+}
+
 /**
  * R14 := host address of [address + low, + span), all of it in one page that may be accessed so. Returns the distance field of
  * the jump that is taken otherwise.
  */
-uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, bool aligned) {
+uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsigned aligned) {
   const Address& a = access.address;
-  const bool plain = simple(a), inOne = aligned && span <= 16;
+  const bool plain = simple(a), inOne = aligned != 0;
   const int32_t tlb = at_.tlb[unit_->privilege];
   if (plain) {
     Address low32 = a;
     low32.bytes = 4;
     effective(kR15, low32, low);
-    e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);            // SHR R15D, 7
-    e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+    tlbIndexOfR15();
     effective(kR14, a, low + (inOne ? 0 : span - 1));
   } else {
     effective(kR14, a, low);
     e_.op32(0x8b, kR15, inRegister(kR14));
-    e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);
-    e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+    tlbIndexOfR15();
     e_.store64(frame(at_.temporary), kR14);
     if (!inOne && span > 1) {
       if (unit_->size == CodeSize::k64) e_.lea64(kR14, at(kR14, static_cast<int32_t>(span - 1)));
@@ -151,7 +163,7 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, bool 
     }
   }
   static_assert(sizeof(TlbEntry) == 32 && offsetof(TlbEntry, write) == 8 && offsetof(TlbEntry, addend) == 16);
-  e_.alu64(4, inRegister(kR14), inOne ? -4096 | 15 : -4096);
+  e_.alu64(4, inRegister(kR14), inOne ? -4096 | static_cast<int32_t>(aligned - 1) : -4096);
   e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (access.write ? 8 : 0)));
   uint8_t* const miss = e_.jumpIf(kNotEqual);
   if (plain) effective(kR14, a, low);
@@ -195,7 +207,7 @@ void Lowering::openGroup(size_t i) {
   const Address& a = shared.address;
   int64_t low = shared.disp, high = shared.disp + shared.size, drift = 0;
   size_t last = i;
-  const bool alone = first.kind == Kind::CallFar || first.source.present || shared.aligned;
+  const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned;
   for (size_t j = i; !alone && j + 1 < unit_->items.size(); ++j) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
@@ -210,8 +222,9 @@ void Lowering::openGroup(size_t i) {
     if (a.index != kNoRegister && (item.gprsWritten >> a.index & 1)) break;
     const Item& next = unit_->items[j + 1];
     if (next.access.present) {
+      if (next.x87 && !first.x87) break;
       if (next.source.present || next.access.aligned || !(next.access.address == a) || next.kind == Kind::Divide ||
-          next.kind == Kind::CallFar)
+          next.kind == Kind::CallFar || next.kind == Kind::LoadControl)
         break;
       const int64_t from = next.access.disp + drift;
       const int64_t newLow = std::min(low, from), newHigh = std::max<int64_t>(high, from + next.access.size);
@@ -220,14 +233,15 @@ void Lowering::openGroup(size_t i) {
       high = newHigh;
       shared.write |= next.access.write;
       last = j + 1;
-    } else if (usesGroupRegister(next)) {
+    } else if (usesGroupRegister(next) || (next.x87 && !first.x87)) {
       break;
     }
     if (j + 1 - i >= 31) break;
   }
   const unsigned span = static_cast<unsigned>(high - low);
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
-  uint8_t* const miss = check(shared, low, span, shared.aligned);
+  uint8_t* const retry = e_.position();
+  uint8_t* const failed = check(shared, low, span, shared.aligned);
   group_.active = true;
   group_.low = low;
   group_.drift = 0;
@@ -235,8 +249,9 @@ void Lowering::openGroup(size_t i) {
   SiteSpec site{SiteKind::Run};
   site.offset = first.offset;
   site.count = static_cast<uint8_t>(last - i + 1);
+  site.x87 = first.x87;
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
-  group_.pending.push_back({miss, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  miss(failed, site, retry, shared, low);
 }
 
 /** Behind item i: the slow path joins here. */
@@ -253,12 +268,13 @@ void Lowering::closeGroup(size_t i) {
 void Lowering::checkAlone(size_t i, const Access& access) {
   const Item& item = unit_->items[i];
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
-  uint8_t* const miss = check(access, access.disp, access.size, false);
+  uint8_t* const retry = e_.position();
+  uint8_t* const failed = check(access, access.disp, access.size, 0);
   SiteSpec site{SiteKind::Run};
   site.offset = item.offset;
   site.count = 1;
   site.endOffset = static_cast<uint16_t>(item.offset + item.d.length);
-  group_.pending.push_back({miss, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  miss(failed, site, retry, access, access.disp);
 }
 
 // ---- the run ----------------------------------------------------------------------------------------------------------
@@ -298,6 +314,7 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
 
 void Lowering::item(size_t i) {
   const Item& it = unit_->items[i];
+  if (it.x87 && !x87Loaded_ && !group_.active) x87(i);
   if (it.access.present && !group_.active) openGroup(i);
 
   const uint32_t preserved = it.flagsWritten && it.kind != Kind::Step && it.kind != Kind::StepEnd ? live_[i] & ~it.flagsKilled : 0;
@@ -343,6 +360,12 @@ void Lowering::item(size_t i) {
     case Kind::Cli:
       clobberFlags(live_[i]);
       e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kIf));
+      break;
+    case Kind::LoadControl:
+      loadControl(it);
+      break;
+    case Kind::Repeat:
+      repeat(it);
       break;
     case Kind::Step:
       step(it, SiteKind::Run);
@@ -422,6 +445,16 @@ void Lowering::same(const Item& it) {
   const Decoded& d = it.d;
   const auto map = static_cast<Map>(it.map);
   unsigned prefixes = it.prefixes;
+  if (it.x87) {
+    if (d.memory) {
+      e_.encode(0, kMap1, d.opcode, d.modrm >> 3 & 7, operandAt(it.access));
+    } else {
+      e_.u8(d.opcode);
+      e_.u8(d.modrm);
+    }
+    return;
+  }
+  if (it.vex) return sameVex(it);
   if (it.raw) {
     if (prefixes & k66) e_.u8(0x66);
     if (prefixes & kRexW) e_.u8(0x48);
@@ -490,6 +523,50 @@ void Lowering::same(const Item& it) {
   if (storeRm) storeGpr(d.rm, rmScratch);
 }
 
+void Lowering::sameVex(const Item& it) {
+  const Decoded& d = it.d;
+  if (it.raw) {
+    e_.bytes(it.bytes, d.length);
+    return;
+  }
+  // Registers that are in the Core: a source in R15 may share it with the destination, which is written last.
+  uint8_t reg = d.modrm >> 3 & 7, v = d.v;
+  bool storeReg = false, storeV = false, storeRm = false;
+  if (it.vBank == Bank::Gpr) {
+    if (inHost(d.v)) {
+      v = hostOf(d.v);
+    } else {
+      v = kR15;
+      if (!it.vWritten) loadGpr(kR15, d.v);
+      storeV = it.vWritten;
+    }
+  }
+  if (it.regBank == Bank::Vector) {
+    reg = d.reg;
+  } else if (it.regBank == Bank::Gpr) {
+    reg = inHost(d.reg) ? hostOf(d.reg) : kR15;
+    storeReg = !inHost(d.reg);
+  }
+  Operand rm;
+  if (it.access.present) {
+    rm = operandAt(it.access);
+  } else if (it.rmBank == Bank::Vector) {
+    rm = inRegister(d.rm);
+  } else if (inHost(d.rm)) {
+    rm = inRegister(hostOf(d.rm));
+  } else if (it.rmWritten) {
+    rm = inRegister(kR15);
+    storeRm = true;
+  } else {
+    rm = slot(d.rm);
+  }
+  e_.encodeVex(it.vexPrefix, d.vexW && unit_->size == CodeSize::k64, d.vexL, static_cast<Map>(it.map), d.opcode, reg, v, rm);
+  immediate(it);
+  if (storeV) storeGpr(d.v, kR15);
+  if (storeReg) storeGpr(d.reg, kR15);
+  if (storeRm) storeGpr(d.rm, kR15);
+}
+
 void Lowering::lea(const Item& it) {
   const Decoded& d = it.d;
   const int64_t disp = it.access.disp;
@@ -549,6 +626,70 @@ void Lowering::divide(const Item& it) {
     }
     group_.pending.clear();
   }
+}
+
+/** REP MOVS and REP STOS, upwards, with each operand inside one page: as the host does it. */
+void Lowering::repeat(const Item& it) {
+  const Decoded& d = it.d;
+  const bool wide = unit_->size == CodeSize::k64, copies = d.op == Op::Movs;
+  const uint8_t scale = static_cast<uint8_t>(d.operandSize == 8 ? 3 : d.operandSize >> 1);
+  const int32_t tlb = at_.tlb[unit_->privilege];
+  clobberFlags(live_[index_]);
+  SiteSpec site{SiteKind::Run};
+  site.offset = it.offset;
+  site.count = 1;
+  site.endOffset = static_cast<uint16_t>(it.offset + d.length);
+  const auto slow = [&](uint8_t* from) {
+    group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  };
+  e_.encode(0, kMap1, 0xf7, 0, frame(at_.rflags)), e_.u32(kDf);  // TEST
+  slow(e_.jumpIf(kNotEqual));
+  if (!wide) {
+    // The upper halves of registers mean nothing in 32-bit code.
+    for (uint8_t g : {kRcx, kRsi, kRdi}) e_.op32(0x8b, g, inRegister(g));
+  }
+  e_.op64(0x85, kRcx, inRegister(kRcx));
+  uint8_t* const nothing = e_.jumpIf(4);
+  e_.alu64(7, inRegister(kRcx), static_cast<int32_t>(kPageBytes));
+  slow(e_.jumpIf(7));
+  const auto translate = [&](uint8_t pointer, bool write) {
+    // The first byte's entry must be of the last byte's page: a run is shorter than what the TLB spans. Each operand is retried
+    // by itself, as both may want the same entry.
+    uint8_t* const retry = e_.position();
+    e_.op32(0x8b, kR15, inRegister(pointer));
+    tlbIndexOfR15();
+    e_.lea64(kR14, at(pointer, kRcx, scale, -1));
+    e_.alu64(4, inRegister(kR14), -4096);
+    e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (write ? 8 : 0)));
+    Access access;
+    access.write = write;
+    access.address.base = pointer;
+    access.address.bytes = wide ? 8 : 4;
+    miss(e_.jumpIf(kNotEqual), site, retry, access, 0);
+    e_.load64(kR14, at(kCoreReg, kR15, 0, tlb + 16));
+  };
+  if (copies) {
+    translate(kRsi, false);
+    e_.store64(frame(at_.argument), kR14);
+  }
+  translate(kRdi, true);
+  if (copies) {
+    e_.load64(kR15, frame(at_.argument));
+    e_.op64(0x03, kRsi, inRegister(kR15));
+  }
+  e_.op64(0x03, kRdi, inRegister(kR14));
+  e_.u8(0xf3);
+  if (d.operandSize == 2) e_.u8(0x66);
+  if (d.operandSize == 8) e_.u8(0x48);
+  e_.u8(d.opcode);
+  if (copies) e_.op64(0x2b, kRsi, inRegister(kR15));
+  e_.op64(0x2b, kRdi, inRegister(kR14));
+  e_.land(nothing);
+  for (Stub& s : group_.pending) {
+    s.resume = e_.position();
+    stubs_.push_back(s);
+  }
+  group_.pending.clear();
 }
 
 void Lowering::push(size_t i) {
@@ -622,7 +763,34 @@ void Lowering::callFar(size_t i) {
   unit_->open = false;
 }
 
+/** In front of the first x87 instruction of a unit, and of the first after the interpreter may have taken the state. */
+void Lowering::x87(size_t i) {
+  clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
+  e_.alu32(7, frame(at_.x87Loaded), 0);
+  Stub s{e_.jumpIf(4), 0, nullptr, FlagsIn::Dead, 0, Stub::Kind::LoadX87};
+  s.resume = e_.position();
+  stubs_.push_back(s);
+  x87Loaded_ = true;
+}
+
+/** A control word that unmasks exceptions is the interpreter's. */
+void Lowering::loadControl(const Item& it) {
+  clobberFlags(live_[index_]);
+  const Operand m = operandAt(it.access);
+  e_.encode(0, kMap0F, 0xb7, kR15, m);
+  e_.encode(0, kMap1, 0xf7, 2, inRegister(kR15));                        // NOT
+  e_.encode(kRex, kMap1, 0xf6, 0, inRegister(kR15)), e_.u8(0x3f);        // TEST R15B
+  SiteSpec site{SiteKind::End};
+  site.offset = it.offset;
+  site.count = 1;
+  site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);
+  group_.pending.push_back({e_.jumpIf(kNotEqual), addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  e_.encode(0, kMap1, 0xd9, 5, m);
+  e_.encode(0, kMap1, 0xd9, 7, frame(at_.x87Control));  // FNSTCW: without the bits that do not exist
+}
+
 void Lowering::step(const Item& it, SiteKind kind) {
+  x87Loaded_ = false;
   if (flags_ == FlagsIn::Host) saveFlags();
   SiteSpec site{kind};
   site.offset = it.offset;
@@ -654,11 +822,9 @@ void Lowering::exitTo(int64_t target) {
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
 void Lowering::jumpCached(uint32_t site) {
   static_assert(sizeof(TierJump) == 32 && offsetof(TierJump, key) == 8 && offsetof(TierJump, code) == 16);
-  e_.op32(0x8b, kR14, inRegister(kR15));
-  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR14)), e_.u8(12);
-  e_.op32(0x33, kR14, inRegister(kR15));
-  e_.alu32(4, inRegister(kR14), kTierJumps - 1);
-  e_.encode(0, kMap1, 0xc1, 4, inRegister(kR14)), e_.u8(5);
+  e_.op32(0x33, kR14, inRegister(kR14));
+  e_.encode(kF2 | kRexW, kMap0F38, 0xf1, kR14, inRegister(kR15));  // CRC32
+  e_.alu32(4, inRegister(kR14), (kTierJumps - 1) << 5);
   e_.store64(frame(at_.rip), kR15);
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps));
   uint8_t* const other = e_.jumpIf(kNotEqual);
@@ -681,8 +847,18 @@ void Lowering::emitStubs() {
     e_.land(s.from);
     switch (s.kind) {
       case Stub::Kind::Run:
+        if (s.retry) {
+          effective(kR14, s.access.address, s.low);
+          e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
+          e_.callTo(routines_.refill);
+          e_.jumpIfTo(kNotEqual, s.retry);
+        }
         e_.moveImm32(kR15, s.site);
         e_.callTo(routines_.step);
+        e_.jumpTo(s.resume);
+        break;
+      case Stub::Kind::LoadX87:
+        e_.callTo(routines_.loadX87);
         e_.jumpTo(s.resume);
         break;
       case Stub::Kind::Link:

@@ -21,13 +21,15 @@ namespace lodge::translator {
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, tlb[x86::kPrivileges];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges];
   explicit CoreLayout(const x86::Core& core);
 };
 
 /** Routines that translated code jumps to; executable addresses seen from the writable mapping. */
 struct Routines {
-  const uint8_t *step = nullptr;         ///< calls: R15 names the site
+  const uint8_t* step = nullptr;         ///< called: R15 names the site
+  const uint8_t* refill = nullptr;       ///< called: R14 linear address, R15 access; ZF: in vain
+  const uint8_t* loadX87 = nullptr;      ///< called: the guest's x87 state goes into the host
   const uint8_t *exitHost = nullptr, *exitSaved = nullptr;  ///< leave; frame.argument says why
 };
 
@@ -47,6 +49,7 @@ struct SiteSpec {
   uint16_t offset = 0;       ///< in the page: of the first instruction, or of the target
   uint8_t count = 0;         ///< instructions
   uint16_t endOffset = 0;    ///< behind the last of them
+  bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
@@ -82,7 +85,10 @@ class Lowering {
     uint8_t* resume;     ///< Run
     FlagsIn flags;
     int64_t target = 0;  ///< Jump: distance from the page's start
-    enum class Kind : uint8_t { Run, Link, Poll, Jump } kind;
+    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87 } kind;
+    uint8_t* retry = nullptr;  ///< Run, of a failed TLB check: where that begins
+    Access access = {};
+    int64_t low = 0;
   };
   struct Group {
     size_t last = 0;
@@ -109,7 +115,8 @@ class Lowering {
   // Memory.
   bool simple(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
-  uint8_t* check(const Access& access, int64_t low, unsigned span, bool aligned);
+  void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
+  uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
   void openGroup(size_t i);
   void closeGroup(size_t i);
   Operand operandAt(const Access& access) const;
@@ -118,12 +125,17 @@ class Lowering {
   // Instructions.
   void item(size_t i);
   void same(const Item& item);
+  void sameVex(const Item& item);
   void lea(const Item& item);
   void divide(const Item& item);
   void push(size_t i);
   void call(size_t i);
   void callFar(size_t i);
   void step(const Item& item, SiteKind kind);
+  void repeat(const Item& item);
+  void x87(size_t i);
+  void loadControl(const Item& item);
+  void tlbIndexOfR15();
   void immediate(const Item& item);
   /** The second access of an instruction that has two. */
   void checkAlone(size_t i, const Access& access);
@@ -149,6 +161,7 @@ class Lowering {
   FlagsIn flags_ = FlagsIn::Host;
   Group group_;
   size_t index_ = 0;
+  bool x87Loaded_ = false;
 };
 
 }  // namespace lodge::translator

@@ -13,12 +13,17 @@ uint8_t hostOf(unsigned gpr) { return static_cast<uint8_t>(gpr == kRsp ? 13 : gp
 
 class Writer {
  public:
-  Writer(Emitter& e, const CoreLayout& at) : e_(e), at_(at) {}
+  Writer(Emitter& e, const CoreLayout& at, bool wide) : e_(e), at_(at), wide_(wide) {}
   /** `below`: how far RSP is below the Core. */
   Operand core(int32_t offset, int32_t below) const { return lodge::translator::at(kCoreReg, offset + below); }
   void vectors(bool store, int32_t below) {
-    for (uint8_t n = 0; n < 16; ++n)
-      e_.encode(0, kMap0F, store ? 0x11 : 0x10, n, core(at_.vectors + static_cast<int32_t>(sizeof(VectorRegister)) * n, below));
+    for (uint8_t n = 0; n < 16; ++n) {
+      const Operand m = core(at_.vectors + static_cast<int32_t>(sizeof(VectorRegister)) * n, below);
+      if (wide_) e_.encodeVex(0, false, true, kMap0F, store ? 0x11 : 0x10, n, 0, m);
+      else e_.encode(0, kMap0F, store ? 0x11 : 0x10, n, m);
+    }
+    // Compiled code outside uses SSE, which some processors slow down while the upper halves are not zero.
+    if (wide_ && store) e_.u8(0xc5), e_.u8(0xf8), e_.u8(0x77);
   }
   void gprs(bool store, int32_t below) {
     for (unsigned g = 0; g < 13; ++g) e_.op64(store ? 0x89 : 0x8b, hostOf(g), core(static_cast<int32_t>(g) * 8, below));
@@ -41,13 +46,16 @@ class Writer {
  private:
   Emitter& e_;
   const CoreLayout& at_;
+  const bool wide_;
 };
 
 }  // namespace
 
-EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, StepFunction step, Routines& routines) {
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, StepFunction step, RefillFunction refill,
+                           LoadX87Function loadX87,
+                           Routines& routines) {
   Emitter e(cache.next(), cache.end());
-  Writer w(e, at);
+  Writer w(e, at, wide);
 
   // enter(rdi: core, rsi: code)
   uint8_t* const enter = e.position();
@@ -96,6 +104,30 @@ EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, StepFunction 
   e.land(out);
   e.alu64(0, inRegister(4), 8);
   w.leave();
+
+  // Calls of functions that leave vector registers alone: only what C++ may clobber is saved.
+  constexpr uint8_t kClobbered[] = {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11};
+  const auto call = [&](const void* function, auto arguments) {
+    for (uint8_t g : kClobbered) e.store64(w.core(g * 8, 8), g);
+    e.lea64(kRdi, w.core(0, 8));
+    arguments();
+    e.move64(kR15, kCoreReg);
+    e.load64(kCoreReg, w.core(at.hostStack, 8));
+    e.moveImm64(kRax, reinterpret_cast<uint64_t>(function));
+    e.encode(0, kMap1, 0xff, 2, inRegister(kRax));
+    e.move64(kCoreReg, kR15);
+    e.op32(0x85, kRax, inRegister(kRax));
+    for (uint8_t g : kClobbered) e.load64(g, w.core(g * 8, 8));
+    e.u8(0xc3);
+  };
+  // R14: linear address, R15D: access. Leaves ZF set when it was in vain.
+  routines.refill = e.position();
+  call(reinterpret_cast<const void*>(refill), [&] {
+    e.move64(kRsi, 14);
+    e.op32(0x8b, kRdx, inRegister(kR15));
+  });
+  routines.loadX87 = e.position();
+  call(reinterpret_cast<const void*>(loadX87), [] {});
 
   cache.take(static_cast<size_t>(e.position() - cache.next()));
   cache.keep();

@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "translator/code_cache.h"
+#include "translator/refill.h"
 #include "translator/lowering.h"
 #include "translator/routines.h"
+#include "translator/x87.h"
 #include "x86/fp/host_fp.h"
 #include "x86/interpreter/exec.h"
 
@@ -24,6 +26,8 @@ enum : uint32_t {
   kModePrivilege = 3u << 8,
   kModePrivilegeShift = 8,
   kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
+  kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
+  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
 };
 constexpr uint32_t kNoMode = ~0u;
 constexpr unsigned kHashBits = 16;
@@ -47,6 +51,7 @@ struct Translation {
 struct Site {
   SiteSpec spec;
   Translation* owner = nullptr;
+  bool needsX87 = false;  ///< an instruction of it looks at the x87 state
   Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
 };
 
@@ -66,7 +71,7 @@ class Translator final : public SecondTier {
   Translator(Core& core, const Options& options)
       : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits) {
     if (!cache_.valid()) return;
-    enter_ = makeRoutines(cache_, layout_, stepFromCode, routines_);
+    enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), stepFromCode, refill, loadX87, routines_);
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
@@ -79,6 +84,9 @@ class Translator final : public SecondTier {
   Outcome run() noexcept override;
   uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept override;
   void flush() noexcept override;
+  void settle() noexcept override {
+    if (c_.frame.x87Loaded) storeX87(&c_);
+  }
 
  private:
   static uint32_t stepFromCode(Core* core, uint32_t site) { return static_cast<Translator*>(core->tier)->step(site); }
@@ -126,7 +134,11 @@ uint32_t Translator::currentMode() {
     if (!(c_.modeBits & kModeFlat)) return kNoMode;
   }
   const bool vectors = !c_.fpBlocked && (c_.state.mxcsr & kMxcsrMasks) == kMxcsrMasks;
-  return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors);
+  const X87State& fp = c_.state.x87;
+  const bool x87 = !(c_.fpBlocked & (kFpEm | kFpTs)) && (fp.control & fpbits::kExceptions) == fpbits::kExceptions &&
+                   !(fp.status & fpbits::kErrorSummary);
+  return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors) |
+         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0);
 }
 
 Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
@@ -159,7 +171,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
   }
   if (!t || t->interpreted) return nullptr;
   if (t->anyFlags || t->saved) {
-    TierJump& jump = c_.tierJumps[((linear >> 12 ^ linear) & (kTierJumps - 1))];
+    TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
     jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
   }
   return t;
@@ -172,6 +184,8 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   setting.flatGs = mode & kModeFlatGs;
   setting.user = (mode & kModePrivilege) >> kModePrivilegeShift == kUser;
   setting.vectors = !(mode & kModeNoVectors);
+  setting.x87 = !(mode & kModeNoX87);
+  setting.vex = !(mode & kModeNoVex);
   setting.features = c_.features;
   unit.size = setting.size;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
@@ -244,11 +258,14 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
     for (const SiteSpec& spec : lowering.sites) {
-      sites_.push_back(Site{spec, &t, nullptr});
+      sites_.push_back(Site{spec, &t, false, nullptr});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
     for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
-    cache_.take(static_cast<size_t>(e.position() - cache_.next()));
+    const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+    cache_.take(bytes);
+    c_.tierCounters.units.add();
+    c_.tierCounters.codeBytes.add(bytes);
   }
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
@@ -267,6 +284,7 @@ void Translator::link(Site& from, uint32_t number, Translation& to) {
 
 void Translator::kill(Translation& t) {
   t.dead = true;
+  c_.tierCounters.invalidations.add();
   for (Translation** at = &hash_[hashOf(t.gpa, t.mode)]; *at; at = &(*at)->hashNext) {
     if (*at == &t) {
       *at = t.hashNext;
@@ -314,6 +332,8 @@ void Translator::flush() noexcept {
   pages_.clear();
   cache_.flush();
   ++flushes_;
+  c_.tierCounters.flushes.add();
+  c_.tierCounters.codeBytes.set(0);
 }
 
 /** Decodes what a site runs. False: other bytes are there than were translated. */
@@ -326,7 +346,14 @@ bool Translator::prepare(Site& site) {
   unsigned at = site.spec.offset;
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;
-    if (at >= kPageBytes || decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    if (at >= kPageBytes) return false;
+    if (decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    if (!admit(d, c_.features)) return false;
+    // FXSAVE and its kin, MMX, EMMS, FWAIT.
+    if (d.op == Op::X87 || d.op == Op::Fwait || d.op == Op::Xsave || d.op == Op::Xsavec || d.op == Op::Xsaveopt || d.op == Op::Xrstor ||
+        (d.op == Op::Simd && ((d.simd->attributes & kFpMmx) || d.simd->form == FpForm::Memory || d.simd->form == FpForm::None ||
+                              d.simd->form == FpForm::XmmMmx || d.simd->form == FpForm::MmxXmm)))
+      site.needsX87 = true;
     c_.bindInsn(d, run[n], static_cast<uint16_t>(at - site.spec.offset), c_.modeBits);
     at += d.length;
   }
@@ -349,6 +376,7 @@ uint32_t Translator::step(uint32_t number) {
     how_ = Exec::Continue;
     return 1;
   }
+  if (site.needsX87) settle();
   c_.block = stepBlock_;
   c_.blockDead = c_.stepHeld = false;
   stepping_ = site.owner;
@@ -359,6 +387,7 @@ uint32_t Translator::step(uint32_t number) {
   if (how == Exec::Stepped) {
     if (site.spec.kind == SiteKind::Run && !site.owner->dead) {
       left_ = false;
+      if (site.spec.x87 && !c_.frame.x87Loaded) loadX87(&c_);
       return 0;
     }
     c_.state.rip += site.spec.endOffset - site.spec.offset;
@@ -376,7 +405,7 @@ Outcome Translator::run() noexcept {
   c_.frame.key = c_.generation << 16 | mode_;
   Outcome why;
   Translation* t = nullptr;
-  const TierJump& jump = c_.tierJumps[((c_.state.rip >> 12 ^ c_.state.rip) & (kTierJumps - 1))];
+  const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
   const uint8_t* code;
   if (jump.linear == c_.state.rip && jump.key == c_.frame.key) {
     code = jump.code;
@@ -409,7 +438,7 @@ Outcome Translator::run() noexcept {
       c_.state.rip = c_.frame.codePage + spec.offset;
       if (spec.kind == SiteKind::Poll) {
         // The entry of something that died leads here, too.
-        if (sites_[number].owner->dead) c_.tierJumps[((c_.state.rip >> 12 ^ c_.state.rip) & (kTierJumps - 1))].linear = 1;
+        if (sites_[number].owner->dead) c_.tierJumps[tierJumpIndex(c_.state.rip)].linear = 1;
         return Outcome::Again;
       }
       saved = spec.saved;

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "memory/physical_memory.h"
+#include "x86/counters.h"
 #include "x86/debug.h"
 #include "x86/state.h"
 
@@ -26,6 +27,8 @@ enum Request : uint32_t {
   kRequestInit = 1u << 5,        ///< INIT IPI
   kRequestStartup = 1u << 6,     ///< SIPI; vector in startupVector
   kRequestTlbFlush = 1u << 7,
+  kRequestKick = 1u << 8,      ///< another processor's KVM_HC_KICK_CPU: ends HLT, whatever IF is
+  kRequestSample = 1u << 9,    ///< Environment::sample() at the next boundary
 };
 
 enum class IoStatus : uint8_t { Done, Abandoned /**< the machine is ending: leave run() with the instruction undone */ };
@@ -41,6 +44,9 @@ class Environment {
   virtual IoStatus mmioRead(Gpa gpa, unsigned width, void* data) noexcept = 0;
   virtual IoStatus mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept = 0;
 
+  /** Answers kRequestSample: Cpu::place() says where the processor is. */
+  virtual void sample() noexcept {}
+
   /** True when an interrupt is waiting that the local APIC (TPR, PIC) would deliver now. */
   virtual bool interruptPending() noexcept = 0;
   /** INTA: takes the vector; -1 when it went away meanwhile. */
@@ -54,6 +60,14 @@ class Environment {
   /** MSRs that belong to the APIC (1Bh, TSC deadline 6E0h, x2APIC 800h–8FFh). False: #GP. */
   virtual bool readApicMsr(uint32_t msr, uint64_t& value) noexcept = 0;
   virtual bool writeApicMsr(uint32_t msr, uint64_t value) noexcept = 0;
+
+  // Paravirtualization (interpreter/paravirt.cpp).
+  /** KVM_HC_KICK_CPU. */
+  virtual void kick(uint32_t apicId) noexcept = 0;
+  /** MSR_KVM_PV_EOI_EN: guest-physical address | enabled. */
+  virtual void setPvEoi(uint64_t msr) noexcept = 0;
+  /** Nanoseconds this vCPU was ready to run while the host ran something else, since its thread began. */
+  virtual uint64_t stolenTime() noexcept = 0;
 };
 
 enum class RunExit : uint8_t {
@@ -110,6 +124,12 @@ class Cpu {
   virtual void clearRequest(uint32_t requests) noexcept = 0;
   std::atomic<uint8_t> startupVector{0};
   virtual uint64_t instructions() const noexcept = 0;
+  virtual const CpuCounters& counters() const noexcept = 0;
+  /** Null: this processor has no second tier. With one, instructions() counts the interpreted ones alone. */
+  virtual const TierCounters* tierCounters() const noexcept { return nullptr; }
+
+  /** On the vCPU's thread only, also from within a call of Environment. */
+  virtual Place place() const noexcept = 0;
 };
 
 /** The reference interpreter. Registers itself as CodeObserver of `memory`. */

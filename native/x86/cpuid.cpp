@@ -87,7 +87,15 @@ const CpuModel* findCpuModel(std::string_view name) {
   return nullptr;
 }
 
-FeatureSet offeredFeatures(const CpuModel& model) noexcept { return model.features & implementedFeatures(); }
+const char* cpuVendor(const CpuModel& model) noexcept { return model.vendor ? model.vendor : hostVendor(); }
+FeatureSet offeredFeatures(const CpuModel& model) noexcept {
+  FeatureSet offered = model.features & implementedFeatures();
+  if (cpuVendor(model)[0] == 'G') {
+    offered.remove(Feature::Cr8Legacy);
+    offered.remove(Feature::Sse4a);
+  }
+  return offered;
+}
 
 uint64_t cr4Allowed(const FeatureSet& f) noexcept {
   struct Bit {
@@ -120,11 +128,11 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
   uint32_t &a = out[0], &b = out[1], &c = out[2], &d = out[3];
   a = b = c = d = 0;
   const CpuModel& model = *q.model;
-  const char* const vendor = model.vendor ? model.vendor : hostVendor();
+  const char* const vendor = cpuVendor(model);
   const bool intel = vendor[0] == 'G';
   const uint32_t maxBasic = model.maxBasic, maxExtended = model.maxExtended, maxHypervisor = 0x40000010, maxKvm = 0x40000101;
-  // Only some leaves have subleaves; for the others ECX may be anything, and is: Linux's own check at its start leaves the vendor there.
-  const uint32_t subleaf = q.leaf == 0xd ? q.subleaf : 0;
+  // Only these leaves look at ECX; elsewhere it may hold anything.
+  const unsigned subleaf = q.leaf == 7 || q.leaf == 0xd ? q.subleaf : 0;
   const auto bits = [&](CpuidRegister reg) { return featureBits(q, q.leaf, subleaf, reg); };
   const auto vendorText = [&] {
     std::memcpy(&b, vendor, 4);
@@ -220,8 +228,9 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       std::memcpy(&d, "M\0\0\0", 4);
       return;
     case 0x40000101:
-      a = 1 << 3 | 1 << 24;
-      return;  // clock by the MSRs at 4B564D00h, stable
+      // What paravirt.cpp has: no delay after port accesses, clock, steal time, PV EOI, kick, TLB flush; the clock is stable.
+      a = 1 << 1 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 9 | 1 << 24;
+      return;
     case 0x80000000:
       a = maxExtended;
       if (!intel) vendorText();
@@ -234,9 +243,7 @@ void cpuidLookup(const CpuidQuery& q, uint32_t out[4]) {
       a = r[0];
       c = bits(kEcx);
       d = bits(kEdx);
-      if (intel) {
-        c &= ~(1u << 4 | 1u << 6);  // CR8_LEGACY and SSE4A are AMD's
-      } else {
+      if (!intel) {
         if (q.count > 1) c |= 1 << 1;  // CMP_LEGACY
         d |= r[3] & 0x0183f3ff;        // AMD repeats the basic features that both share
       }

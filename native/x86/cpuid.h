@@ -23,6 +23,8 @@ extern const unsigned kCpuModelCount;
 /** Null when there is no such model. An empty name is the default. */
 const CpuModel* findCpuModel(std::string_view name);
 inline const CpuModel& defaultCpuModel() { return *findCpuModel({}); }
+/** "GenuineIntel" or "AuthenticAMD". */
+const char* cpuVendor(const CpuModel& model) noexcept;
 /** What a model has on this host. */
 FeatureSet offeredFeatures(const CpuModel& model) noexcept;
 

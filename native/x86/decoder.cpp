@@ -457,6 +457,8 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     } else {
       d.vex = findVex(simdMap, opcode, prefix, modrm, d.vexW, d.vexL);
       if (!d.vex || (!d.vex->usesV() && d.v)) return DecodeStatus::Undefined;
+      // VPINSRQ and VPEXTRQ; all others take no notice of W where it would mean 64-bit registers.
+      if (!mode64 && d.vexW && d.vex->map == FpMap::M0F3A && d.vex->memoryBytes[0] == 0) return DecodeStatus::Undefined;
       row = &kVexRow;
       const bool gather = d.vex->form == VexForm::Gather;
       if (gather && ((modrm & 7) != 4 || d.addressSize == 2)) return DecodeStatus::Undefined;
@@ -487,7 +489,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   d.opcode = opcode;
 
   // Fences and MOVNTI are the integer table's as well, and simpler there.
-  const bool fenceOrMovnti = !d.vexEncoded && simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
+  const bool fenceOrMovnti = simdPossible && simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
   if (simdPossible && !fenceOrMovnti && simdIndex().count[static_cast<unsigned>(simdMap)][opcode]) {
     const FpPrefix prefix = d.rep == 0xf3         ? FpPrefix::PF3
                             : d.rep == 0xf2       ? FpPrefix::PF2
@@ -507,6 +509,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   const bool noModRm = (d.simd && d.simd->form == FpForm::None) || (d.vex && d.vex->form == VexForm::None);
   if (formHasModRm(row->form) && !noModRm) {
     d.hasModRm = true;
+    d.modrmAt = static_cast<uint8_t>(in.position());
     d.modrm = in.take<uint8_t>();
     if (!in.ok()) return in.failure();
     d.reg = static_cast<uint8_t>((d.modrm >> 3 & 7) | ((d.rex & 4) << 1));
@@ -514,6 +517,8 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     if (d.modrm < 0xc0 && row->form != Form::CR) {
       memoryOperand(in, d, segmentOverride, d.vex && d.vex->form == VexForm::Gather);
       if (!in.ok()) return in.failure();
+    } else if (segmentOverride >= 0) {
+      d.segment = static_cast<uint8_t>(segmentOverride);  // MASKMOVDQU addresses memory by rDI
     }
   } else {
     d.rm = static_cast<uint8_t>((opcode & 7) | ((d.rex & 1) << 3));
@@ -537,7 +542,9 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
     const Row* sub = &kGroupRows.rows[group][d.modrm >> 3 & 7];
     if (group == 7 && !d.memory) {
       for (const ModRmRow& r : kGroup7Register) {
-        if (r.modrm == d.modrm) sub = &r.row;
+        if (r.modrm != d.modrm) continue;
+        sub = &r.row;
+        if ((sub->op == Op::Xgetbv || sub->op == Op::Xsetbv) && (d.rep || d.operandSizePrefix)) return DecodeStatus::Undefined;
       }
     }
     if (sub->op == Op::Invalid) return DecodeStatus::Undefined;
@@ -617,11 +624,13 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
       break;
   }
   if ((d.simd && d.simd->imm8) || (d.vex && d.vex->imm8)) d.immediate = in.take<uint8_t>();
+  if (d.simd && (d.simd->attributes & kFpTwoImmediates)) d.immediate2 = in.take<uint8_t>();
   if (!in.ok()) return in.failure();
 
   if (d.lock) {
-    const bool cr8 = d.op == Op::MovToCr || d.op == Op::MovFromCr;
-    if (!cr8 && (!(attributes & kLockable) || !d.memory)) return DecodeStatus::Undefined;
+    const bool control = d.op == Op::MovToCr || d.op == Op::MovFromCr;
+    if (control ? d.reg != 0 : !(attributes & kLockable) || !d.memory) return DecodeStatus::Undefined;
+    if (control) d.reg = 8;  // AMD's way to CR8 outside 64-bit mode
   }
   d.length = static_cast<uint8_t>(in.position());
   return DecodeStatus::Ok;
@@ -643,6 +652,9 @@ bool admit(Decoded& d, const FeatureSet& features) {
   if (d.vex) return features.has(Feature::Avx) && features.has(d.vex->feature[d.vexL && d.vex->l != VexL::Ignored]);
   if (d.simd) return features.has(d.simd->feature);
   switch (d.op) {
+    case Op::MovFromCr:
+    case Op::MovToCr:
+      return !d.lock || features.has(Feature::Cr8Legacy);
     case Op::X87:
       return features.has(Feature::Fpu);
     case Op::Lzcnt:

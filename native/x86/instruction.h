@@ -130,6 +130,7 @@ struct Decoded {
   bool hasModRm = false;
   bool memory = false;          ///< the r/m operand is in memory
   uint8_t modrm = 0;
+  uint8_t modrmAt = 0;          ///< where it is in the bytes
   uint8_t reg = 0, rm = 0;
   uint8_t base = kNoRegister, index = kNoRegister, scale = 0;
   uint8_t segment = kDs;        ///< effective segment of the memory operand

@@ -22,13 +22,21 @@ class Watcher {
   text = '';
   screen = { width: 0, height: 0, mode: '' };
   readonly sizes: string[] = [];
+  absolute = false;
   private picture = new Uint8Array(0);
 
   constructor(readonly ws: WebSocket) {
     ws.on('message', (data: Buffer, binary: boolean) => {
       if (binary) this.binary(data);
       else {
-        const message = JSON.parse(data.toString()) as { type: string; width: number; height: number; mode: string };
+        const message = JSON.parse(data.toString()) as {
+          type: string;
+          width: number;
+          height: number;
+          mode: string;
+          absolute: boolean;
+        };
+        if (message.type === 'pointer') this.absolute = message.absolute;
         if (message.type !== 'screen') return;
         this.screen = message;
         this.sizes.push(`${message.width}x${message.height}`);
@@ -105,6 +113,12 @@ it('virtio-gpu: the driver finds it, its picture arrives, and it follows the win
   expect(watcher.screen).toMatchObject({ width: 1000, height: 600, mode: 'graphics' });
   await expect.poll(() => [[500, 100], [999, 199], [500, 200], [999, 399]].map(([x, y]) => watcher.pixel(x!, y!)), told)
     .toEqual([[255, 0, 0], [255, 0, 0], [0, 255, 0], [0, 255, 0]]); // prettier-ignore
+
+  await expect.poll(() => watcher.text, told).toContain('LODGE-TABLET');
+  expect(watcher.absolute).toBe(true);
+  watcher.send({ type: 'pointer', x: 12345, y: 54321, buttons: 0, wheel: 0 });
+  await expect.poll(() => watcher.text, told).toMatch(/LODGE-EVENTS .*\n/);
+  expect(/LODGE-EVENTS (.*)\n/.exec(watcher.text)![1]!.trim()).toBe('3 0 12345,3 1 54321,0 0 0,');
 
   watcher.send({ type: 'resize', width: 900, height: 500 });
   await expect.poll(() => watcher.text, told).toMatch(/LODGE-SCREEN .*mode=900x500/);

@@ -144,6 +144,15 @@ HANDLER
     # In whole blocks of lines: the kernel forgets writes that end a line they began in the middle of.
     { fill '\0\0\377\0' 200; fill '\0\377\0\0' 200; } | dd of=/dev/fb0 bs=$((width * 400)) iflag=fullblock 2>/dev/null
     echo "LODGE-DRAWN"
+    tablet=$(grep -l 'Lodge tablet' /sys/class/input/event*/device/name)
+    event=$(basename "${tablet%/device/name}")
+    mknod /tmp/tablet c $(tr : ' ' <"/sys/class/input/$event/dev")
+    # struct input_event: 16 bytes of time, type, code, value. A position, and the report's end.
+    dd if=/tmp/tablet bs=24 count=3 2>/dev/null >/tmp/events &
+    sleep 0.1
+    echo "LODGE-TABLET"
+    wait $!
+    echo "LODGE-EVENTS $(od -An -v -t u2 -w24 /tmp/events | awk '{ printf "%s %s %s,", $9, $10, $11 }')"
     before=$(head -n 1 "$modes")
     while [ "$(head -n 1 "$modes")" = "$before" ]; do sleep 0.1; done
     screen

@@ -12,6 +12,8 @@ import { inspectIso, ISO_SECTOR } from './iso9660';
 /** Holds everything formats.ts looks at (the farthest is btrfs at 64 KiB). */
 const HEAD_BYTES = 0x11000;
 const TAIL_BYTES = 512;
+/** Writers of discs add up to 150 sectors that hold nothing, and some programs leave them out again. */
+const ISO_PADDING_BYTES = 256 * ISO_SECTOR;
 const DISK_NAMES = /\.(img|raw|bin|dd|hdd|ima|vfd|flp|dsk)$/i;
 
 /** A missing or unreadable file throws ImageError; anything that can be read has an answer. */
@@ -49,6 +51,9 @@ export async function inspectImage(path: string): Promise<ImageInfo> {
         format: 'iso9660',
         bytes,
         bootable: iso.bootable,
+        ...(iso.bytes - bytes > ISO_PADDING_BYTES && {
+          problem: `This disc image is cut off: ${mib(bytes)} of ${mib(iso.bytes)} are there. Its download or copy probably stopped; get it again.`,
+        }),
         ...(iso.volumeId !== '' && { label: iso.volumeId }),
         suggestedName: guess?.name ?? prettyName(iso.volumeId || fileName),
         suggestedOs: guess?.id ?? 'other',
@@ -81,6 +86,8 @@ export async function inspectImage(path: string): Promise<ImageInfo> {
     await file.close();
   }
 }
+
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** Opens it as a machine would: the size of the disk, or why it cannot be used. */
 async function lookInside(path: string): Promise<{ format?: string; bytes?: number; problem?: string }> {

@@ -12,6 +12,8 @@ const DESCRIPTORS_MAX = 32;
 export interface IsoInfo {
   readonly volumeId: string;
   readonly bootable: boolean;
+  /** What the volume says it has. */
+  readonly bytes: number;
 }
 
 /** Up to 2048 bytes at the sector; shorter at the end of the file. */
@@ -20,18 +22,24 @@ export type ReadSector = (sector: number) => Promise<Uint8Array>;
 export async function inspectIso(read: ReadSector): Promise<IsoInfo | undefined> {
   let volumeId: string | undefined;
   let catalogue: number | undefined;
+  let bytes = 0;
   for (let i = 0; i < DESCRIPTORS_MAX; i++) {
     const sector = await read(FIRST_DESCRIPTOR + i);
     if (sector.length < ISO_SECTOR || latin1(sector.subarray(1, 6)) !== 'CD001') break;
     const type = sector[0];
     if (type === 255) break;
-    if (type === 1) volumeId ??= latin1(sector.subarray(40, 72));
+    if (type === 1 && volumeId === undefined) {
+      volumeId = latin1(sector.subarray(40, 72));
+      // §8.4.8 volume space size, in logical blocks of §8.4.12.
+      const view = new DataView(sector.buffer, sector.byteOffset);
+      bytes = view.getUint32(80, true) * view.getUint16(128, true);
+    }
     if (type === 0 && latin1(sector.subarray(7, 39)) === 'EL TORITO SPECIFICATION') {
       catalogue ??= new DataView(sector.buffer, sector.byteOffset).getUint32(0x47, true);
     }
   }
   if (volumeId === undefined) return undefined;
-  return { volumeId, bootable: catalogue !== undefined && isBootCatalogue(await read(catalogue)) };
+  return { volumeId, bytes, bootable: catalogue !== undefined && isBootCatalogue(await read(catalogue)) };
 }
 
 /** Validation entry (§2.1: header 1, key 55AAh, 16-bit sum 0), then the default entry with boot indicator 88h. */

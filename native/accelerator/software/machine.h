@@ -33,6 +33,9 @@ class SoftwareMachine final : public ThreadedMachine, private IrqChip::Outside {
 
   // The vCPUs.
   IrqChip& chip() { return chip_; }
+  void kick(uint32_t apicId) noexcept {
+    if (apicId < vcpus_.size()) vcpu(apicId).request(x86::kRequestKick);
+  }
   const MachineClock& clock() const { return clock_; }
 
  private:

@@ -16,7 +16,7 @@ class SoftwareMachine;
 class Vcpu final : public VcpuThread, public x86::Environment {
  public:
   Vcpu(SoftwareMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
-  ~Vcpu() override { join(); }
+  ~Vcpu() override;
 
   void setCpu(std::unique_ptr<x86::Cpu> cpu) { cpu_ = std::move(cpu); }
   x86::Cpu& cpu() { return *cpu_; }
@@ -27,6 +27,7 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   bool stopWanted() const noexcept override { return cpu_->requests() & x86::kRequestStop; }
   void goOn(Go how) noexcept override { cpu_->setStep(how == Go::Step); }
   VcpuStats stats() noexcept override;
+  void sampleTick(uint32_t ticks) noexcept override;
 
   // Any thread.
   void request(uint32_t requests) noexcept;
@@ -43,14 +44,19 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   x86::IoStatus mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept override;
   bool interruptPending() noexcept override;
   int acknowledgeInterrupt() noexcept override;
+  void sample() noexcept override { samples.record(cpu_->place(), false); }
   uint64_t readTsc() noexcept override { return tsc(); }
   void writeTsc(uint64_t value) noexcept override;
   uint64_t readTpr() noexcept override;
   void writeTpr(uint64_t cr8) noexcept override;
   bool readApicMsr(uint32_t msr, uint64_t& value) noexcept override;
   bool writeApicMsr(uint32_t msr, uint64_t value) noexcept override;
+  void kick(uint32_t apicId) noexcept override;
+  void setPvEoi(uint64_t msr) noexcept override;
+  uint64_t stolenTime() noexcept override;
 
  private:
+  void takePvEoi() noexcept;
   void run() noexcept override;
   void sleep(bool waitForSipi) noexcept;
   x86::IoStatus exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
@@ -62,7 +68,13 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   std::atomic<uint32_t> wakes_{0};  // futex word: counts wake()
   std::atomic<bool> asleep_{false};
   std::atomic<uint64_t> tscOffset_{0};
-  std::atomic<uint64_t> exits_{0};
+  x86::Counter haltedNs_;
+  std::atomic<uint64_t> haltedSince_{0};  // 0: it is not halted
+
+  // On the vCPU's thread, or while it stands still.
+  uint64_t pvEoi_ = 0;            // guest-physical address | enabled
+  bool pvEoiOffered_ = false;     // bit 0 at that address was set, and the guest clears it instead of an EOI
+  int schedstat_ = -1;            // the thread's /proc file, once it was asked for
 };
 
 }  // namespace lodge::software

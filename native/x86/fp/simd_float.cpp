@@ -8,15 +8,15 @@ namespace lodge::x86::simd {
  * then reports no overflow, underflow or precision. Otherwise the unmasked of those stop the result from being stored.
  * The host runs with everything masked; two passes tell what it would have raised.
  */
-int withUnmaskedExceptions(State& state, void (*attempt)(void*), void* context) noexcept {
+int withUnmaskedExceptions(State& state, uint32_t (*attempt)(void*), void* context) noexcept {
   constexpr uint32_t kBefore = kIe | kDe | kZe;
   const uint32_t control = state.mxcsr & ~kMxcsrFlags;
   const uint32_t unmasked = ~(control >> 7) & kMxcsrFlags;
   const uint32_t gathered = hostMxcsr() & kMxcsrFlags;
   const auto run = [&](uint32_t mxcsr) {
     setHostMxcsr(mxcsr | kMxcsrMasks);
-    attempt(context);
-    return hostMxcsr() & kMxcsrFlags;
+    const uint32_t more = attempt(context);
+    return (hostMxcsr() & kMxcsrFlags) | more;
   };
   uint32_t raised = 0;
   if (unmasked & kUe) {
@@ -52,6 +52,7 @@ int withUnmaskedExceptions(FpOperands& o, FpFn operation, unsigned bytes) noexce
         auto& t = *static_cast<Trial*>(context);
         std::memcpy(t.operands.dst, t.before, t.bytes);
         t.operation(t.operands);
+        return 0u;
       },
       &trial);
   if (vector >= 0) return vector;

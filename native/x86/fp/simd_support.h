@@ -48,9 +48,10 @@ inline void storeMmx(FpOperands& o, __m128i value) {
 
 /**
  * For a guest that unmasked a SIMD exception. `attempt` runs the operation with the same operands each time it is called, and its
- * last result counts. The vector, or -1 when none of the unmasked exceptions is raised.
+ * last result counts. It returns exception flags that the host does not show with everything masked. The vector, or -1 when none of
+ * the unmasked exceptions is raised.
  */
-int withUnmaskedExceptions(State&, void (*attempt)(void*), void* context) noexcept;
+int withUnmaskedExceptions(State&, uint32_t (*attempt)(void*), void* context) noexcept;
 /** The same for the function of a row. `bytes` of dst are committed when there is no exception. */
 int withUnmaskedExceptions(FpOperands&, FpFn operation, unsigned bytes) noexcept;
 

@@ -100,7 +100,44 @@ uint64_t keyOf(const VexVariant& x) {
          (imm ? x.imm : 0u);
 }
 
+/** VCVTPS2PH takes no notice of FTZ, by which tininess shows elsewhere: an exact half that is denormal is a tiny one. */
+uint32_t tinyHalves(const void* result, unsigned bytes) {
+  for (unsigned at = 0; at < bytes; at += 2) {
+    uint16_t half;
+    std::memcpy(&half, static_cast<const uint8_t*>(result) + at, 2);
+    if ((half & 0x7fff) != 0 && (half & 0x7c00) == 0) return fpbits::kUe;
+  }
+  return 0;
+}
+
+/** The products of VDPPS and VDPPD, which raise their exceptions before the sums do. Elements left out count as zero. */
+struct Products {
+  alignas(16) uint8_t a[32] = {}, b[32] = {};
+  unsigned element;
+
+  Products(const VexOperands& o, unsigned elementBytes, unsigned bytes, unsigned selected) : element(elementBytes) {
+    for (unsigned at = 0; at < bytes; at += element) {
+      if (!(selected >> (at % 16 / element) & 1)) continue;
+      std::memcpy(a + at, static_cast<const uint8_t*>(o.v) + at, element);
+      std::memcpy(b + at, static_cast<const uint8_t*>(o.src) + at, element);
+    }
+  }
+  static uint32_t attempt(void* context) {
+    auto& p = *static_cast<Products*>(context);
+    for (unsigned lane = 0; lane < 32; lane += 16) {
+      __m128i d = simd::load16(p.a + lane);
+      if (p.element == 4)
+        LODGE_XMM_FP("mulps", d, simd::load16(p.b + lane));
+      else
+        LODGE_XMM_FP("mulpd", d, simd::load16(p.b + lane));
+    }
+    return 0;
+  }
+};
+
 struct Attempt {
+  const State* state;
+  unsigned halves;  ///< bytes of a result of VCVTPS2PH, else 0
   VexFn function;
   VexOperands* operands;
   const void* before;
@@ -149,19 +186,29 @@ int VexThunks::find(const VexVariant& asked) {
   return number;
 }
 
-int vexUnmasked(State& state, VexFn function, VexOperands& o, unsigned bytes) noexcept {
+int vexUnmasked(State& state, const VexThunks::Entry& entry, VexOperands& o, unsigned bytes, bool l, uint8_t imm) noexcept {
+  const VexRow& row = *entry.row;
+  const VexFn function = entry.function;
+  const unsigned halves = row.form == VexForm::Mr ? row.memoryBytes[l] : 0;  // VCVTPS2PH
+  if (row.map == FpMap::M0F3A && (row.opcode == 0x40 || row.opcode == 0x41)) {
+    Products products(o, row.opcode == 0x40 ? 4 : 8, l ? 32 : 16, imm >> 4);
+    const int vector = simd::withUnmaskedExceptions(state, Products::attempt, &products);
+    if (vector >= 0) return vector;
+  }
   alignas(32) uint8_t result[32], before[32];
   void* const dst = o.dst;
   std::memcpy(before, dst, bytes);
   VexOperands trial = o;
   trial.dst = result;
-  Attempt attempt{function, &trial, before, bytes};
+  Attempt attempt{&state, halves, function, &trial, before, bytes};
   const int vector = simd::withUnmaskedExceptions(
       state,
       [](void* context) {
         auto& a = *static_cast<Attempt*>(context);
         std::memcpy(a.operands->dst, a.before, a.bytes);
         a.function(a.operands);
+        const bool underflowMasked = a.state->mxcsr >> 7 & fpbits::kUe;
+        return underflowMasked ? 0u : tinyHalves(a.operands->dst, a.halves);
       },
       &attempt);
   if (vector >= 0) return vector;

@@ -56,10 +56,10 @@ class VexThunks {
 };
 
 /**
- * Runs the function of a guest that unmasked SIMD exceptions; `bytes` of dst are committed when none of those is raised. The vector
- * or -1.
+ * Runs the function of a guest that unmasked SIMD exceptions; `bytes` of dst are committed when none of those is raised. `l` and `imm`
+ * are VEX.L and imm8. The vector or -1.
  */
-int vexUnmasked(State&, VexFn, VexOperands&, unsigned bytes) noexcept;
+int vexUnmasked(State&, const VexThunks::Entry&, VexOperands&, unsigned bytes, bool l, uint8_t imm) noexcept;
 
 /** Forms whose rows have functions. */
 constexpr bool hasThunk(VexForm form) {

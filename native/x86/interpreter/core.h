@@ -109,6 +109,7 @@ struct WalkEntry {
   uint64_t generation = 0;
   uint64_t addend = 0;
   uint64_t info = 0;
+  const std::atomic<uint8_t>* code = nullptr;  ///< set when the page holds decoded code
 };
 constexpr unsigned kWalkEntries = 8192;
 /** Who accesses: the index of a TLB. */
@@ -143,18 +144,26 @@ class SecondTier {
   /** Bytes of a page changed: forgets what was made of them. Returns the chunks of the page that still hold code. */
   virtual uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept = 0;
   virtual void flush() noexcept = 0;
+  /** State that is kept in host registers goes back into the Core. */
+  virtual void settle() noexcept = 0;
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
 struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
-constexpr unsigned kTierJumps = 4096;
+constexpr unsigned kTierJumps = 8192;
+/** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
+inline unsigned tierJumpIndex(uint64_t linear) {
+  uint64_t hash = 0;
+  asm("crc32q %1, %0" : "+r"(hash) : "rm"(linear));
+  return static_cast<unsigned>(hash >> 5 & (kTierJumps - 1));
+}
 struct TierFrame {
   uint64_t hostStack = 0;   ///< stack pointer outside
   uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
-  uint64_t vectors = 0;
+  uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 
 /** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
@@ -248,6 +257,8 @@ struct Core {
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
   uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
+  CpuCounters counters;
+  TierCounters tierCounters;
   CpuConfig config;
   PhysicalMemory& memory;
   Environment& env;
@@ -258,6 +269,7 @@ struct Core {
   std::vector<const FpRow*> fpRows;
   std::unordered_map<uint32_t, uint16_t> fpSpecial;
   FeatureSet features;     ///< what CPUID shows; all others are #UD
+  bool intelRules = false; ///< where the vendors' processors differ
   VexThunks vexThunks;
   const VexThunks::Entry* vexTable = nullptr;  ///< vexThunks.entries()
 
@@ -270,6 +282,7 @@ struct Core {
   size_t arenaUsed = 0;
 
   SecondTier* tier = nullptr;
+  bool tierRan = false;   ///< it was the second tier that came to state.rip
   bool tierMode = false;  ///< the code at hand is for the second tier: blocks are run one at a time, unchained
 
   // Pages other threads wrote; see onCodePageWritten.
@@ -298,14 +311,27 @@ struct Core {
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
   uint64_t tscAdjust = 0;
 
-  // KVM clock (paravirt.cpp).
+  // Paravirtualization (paravirt.cpp).
   uint64_t clockMsr = 0;         ///< guest-physical address | enabled
   uint64_t systemTimeBase = 0;   ///< nanoseconds at systemTimeTsc
   uint64_t systemTimeTsc = 0;
+  uint64_t stealMsr = 0;         ///< guest-physical address | enabled
+  uint64_t stealBase = 0;        ///< Environment::stolenTime() when the guest began to count, less what it had counted
+  uint64_t stealPublishedTsc = 0;
+  uint64_t pvEoiMsr = 0;
+  bool kicked = false;           ///< the next HLT ends at once
   uint64_t systemTime();
   void publishClock();
   void publishWallClock(Gpa gpa);
   void tscJumps(uint64_t value);
+  bool readKvmMsr(uint32_t index, uint64_t& value) const;
+  bool writeKvmMsr(uint32_t index, uint64_t value);
+  void resetParavirt();
+  /** Before the guest runs, and behind: it is told which processors do not run. */
+  void paravirtEnter();
+  void paravirtLeave();
+  void publishSteal();
+  int64_t hypercall(uint64_t number, const uint64_t (&arguments)[4]);
 
   Core(const CpuConfig& config, PhysicalMemory& memory, Environment& env);
   ~Core();
@@ -355,6 +381,9 @@ struct Core {
   uint64_t effectiveLinear(const Insn* i) const {
     return effectiveOffset(i) + (codeSize == CodeSize::k64 && i->segment < kFs ? 0 : state.seg[i->segment].base);
   }
+  /** True: the operand is not aligned to `alignment` (a power of two) and a fault is raised. That of its segment comes first for the
+   * images of FXSAVE and its kin only. */
+  bool alignmentFault(const Insn* i, unsigned alignment, unsigned size, bool write);
   /** The bytes of the memory operand, wherever they lie: host memory or scratch. nullptr: fault raised. */
   const void* slowRead(const Insn* i, unsigned size);
   /** Where to write (and, after `read`, what is there now). slowCommit() follows, and may still be abandoned. */

@@ -84,7 +84,7 @@ bool larLsl(Core& c, const Insn* i) {
     if (!Limit) {
       Core::Descriptor d;
       if (!c.readDescriptor(selector, d, kGP)) return false;
-      value = d.high & 0x00f0ff00;
+      value = d.high & 0x00ffff00;  // bits 16–19 are undefined; processors let them through
     }
     if (i->operandSize() == 2)
       setReg<uint16_t>(c, i->reg, static_cast<uint16_t>(value));
@@ -111,11 +111,16 @@ bool verify(Core& c, const Insn* i) {
 bool arpl(Core& c, const Insn* i) {
   const uint16_t source = reg<uint16_t>(c, i->reg);
   if (i->flags & kInsnMemory) {
-    auto* m = static_cast<Unaligned<uint16_t>*>(c.slowWrite(i, 2, true));
-    if (!m) return false;
-    const bool adjust = (*m & 3) < (source & 3);
-    if (adjust) *m = static_cast<uint16_t>((*m & ~3) | (source & 3));
-    if (c.pending != PendingWrite::None && !c.slowCommit()) return false;
+    // Written only when there is something to adjust.
+    uint16_t target;
+    if (!operand<uint16_t>(c, i, target)) return false;
+    const bool adjust = (target & 3) < (source & 3);
+    if (adjust) {
+      auto* m = static_cast<Unaligned<uint16_t>*>(c.slowWrite(i, 2, true));
+      if (!m) return false;
+      *m = static_cast<uint16_t>((target & ~3) | (source & 3));
+      if (c.pending != PendingWrite::None && !c.slowCommit()) return false;
+    }
     setZf(c, adjust);
     return true;
   }

@@ -250,6 +250,8 @@ template <unsigned Cc>
   return r != bool(Cc & 1);
 }
 bool conditionHolds(const Core& c, unsigned cc);
+/** MASKMOVQ and its kin: bytes of `data` whose bit is set go to [rDI]. */
+bool maskedBytes(Core& c, const Insn* i, const uint8_t* data, uint32_t mask, unsigned bytes);
 
 // ---- choosing an instance ----------------------------------------------------------------------------------------
 

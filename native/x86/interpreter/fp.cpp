@@ -61,16 +61,14 @@ Exec moveXmmXmm(Core& c, const Insn* i) {
 template <Ea E, bool Aligned>
 Exec moveXmmMem(Core& c, const Insn* i) {
   SIMD_CHECK
+  // Alignment comes before the page.
+  if constexpr (Aligned && E == Ea::Slow) {
+    if (c.alignmentFault(i, 16, 16, false)) return faulted(c, i);
+  }
   const void* m = fpSource<16, E>(c, i);
   if (UNLIKELY(!m)) MISS(E, (moveXmmMem<Ea::Slow, Aligned>));
   if constexpr (Aligned && E != Ea::Slow) {
     if (UNLIKELY(reinterpret_cast<uintptr_t>(m) & 15)) return moveXmmMem<Ea::Slow, Aligned>(c, i);
-  }
-  if constexpr (Aligned && E == Ea::Slow) {
-    if (c.effectiveLinear(i) & 15) {
-      c.raise(kGP, 0);
-      return faulted(c, i);
-    }
   }
   *reinterpret_cast<Vector*>(c.state.vec[i->reg].bytes) = *static_cast<const Vector*>(m);
   NEXT;
@@ -80,10 +78,7 @@ Exec moveMemXmm(Core& c, const Insn* i) {
   SIMD_CHECK
   void* m;
   if constexpr (E == Ea::Slow) {
-    if (Aligned && (c.effectiveLinear(i) & 15)) {
-      c.raise(kGP, 0);
-      return faulted(c, i);
-    }
+    if (Aligned && c.alignmentFault(i, 16, 16, true)) return faulted(c, i);
     m = c.slowWrite(i, 16, false);
     if (!m) return faulted(c, i);
   } else {
@@ -100,14 +95,14 @@ Exec moveMemXmm(Core& c, const Insn* i) {
 template <unsigned Bytes, Ea E>
 Exec simdXmmMem(Core& c, const Insn* i) {
   SIMD_CHECK
-  const void* m = fpSource<Bytes, E>(c, i);
-  if (UNLIKELY(!m)) MISS(E, (simdXmmMem<Bytes, Ea::Slow>));
   if constexpr (Bytes == 16) {
     if (UNLIKELY(c.effectiveLinear(i) & 15) && (c.fpRows[i->row]->attributes & kFpAligned)) {
-      c.raise(kGP, 0);
+      c.alignmentFault(i, 16, 16, false);
       return faulted(c, i);
     }
   }
+  const void* m = fpSource<Bytes, E>(c, i);
+  if (UNLIKELY(!m)) MISS(E, (simdXmmMem<Bytes, Ea::Slow>));
   FpOperands& o = c.fp;
   o.dst = c.state.vec[i->reg].bytes;
   o.src = m;
@@ -125,7 +120,7 @@ Exec simdMemXmm(Core& c, const Insn* i) {
   SIMD_CHECK
   if constexpr (Bytes == 16) {
     if (UNLIKELY(c.effectiveLinear(i) & 15) && (c.fpRows[i->row]->attributes & kFpAligned)) {
-      c.raise(kGP, 0);
+      c.alignmentFault(i, 16, 16, true);
       return faulted(c, i);
     }
   }
@@ -200,7 +195,7 @@ Handler bindRegisters(const FpRow& row) {
   }
 }
 
-/** MASKMOVDQU, MASKMOVQ: byte by byte, in order; all bytes are proved writable first. */
+/** MASKMOVDQU, MASKMOVQ. */
 bool maskStore(Core& c, const Insn* i, const FpRow& row) {
   FpOperands& o = c.fp;
   const unsigned bytes = row.form == FpForm::XmmMaskStore ? 16 : 8;
@@ -210,16 +205,7 @@ bool maskStore(Core& c, const Insn* i, const FpRow& row) {
   o.storeMask = 0;
   const int vector = row.function(o);
   if (vector >= 0) return fpFault(c, vector);
-  const uint64_t mask = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull;
-  for (int pass = 0; pass < 2; ++pass) {
-    for (unsigned n = 0; n < bytes; ++n) {
-      if (!(o.storeMask >> n & 1)) continue;
-      uint64_t linear;
-      if (!c.linearAddress(i->segment, (c.state.gpr[kRdi] + n) & mask, 1, true, linear)) return false;
-      if (pass == 0 ? !c.probeWrite(linear, 1, c.privilege()) : !c.store<uint8_t>(linear, c.fpBuffer[n], c.privilege())) return false;
-    }
-  }
-  return true;
+  return maskedBytes(c, i, c.fpBuffer, o.storeMask, bytes);
 }
 
 bool simdGeneral(Core& c, const Insn* i) {
@@ -238,7 +224,7 @@ bool simdGeneral(Core& c, const Insn* i) {
   o.dst = registerOf(c, row.form, true, i);
   o.src = registerOf(c, row.form, false, i);
   if (o.memory) {
-    if ((row.attributes & kFpAligned) && (c.effectiveLinear(i) & 15)) return c.raise(kGP, 0);
+    if ((row.attributes & kFpAligned) && c.alignmentFault(i, 16, bytes, store)) return false;
     if (store) {
       void* target = c.slowWrite(i, bytes, (row.attributes & kFpVariableStore) != 0);
       if (!target) return false;
@@ -411,6 +397,19 @@ Handler bindX87Memory(const Binding& b, bool store) {
 
 }  // namespace
 
+bool maskedBytes(Core& c, const Insn* i, const uint8_t* data, uint32_t mask, unsigned bytes) {
+  const uint64_t wrap = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull;
+  const uint64_t offset = c.state.gpr[kRdi] & wrap;
+  uint64_t linear;
+  // The whole operand is looked at, whatever the mask (SDM vol. 2, MASKMOVDQU leaves it open).
+  if (!c.linearAddress(i->segment, offset, bytes, true, linear) || !c.probeWrite(linear, bytes, c.privilege())) return false;
+  for (unsigned n = 0; n < bytes; ++n) {
+    if (!(mask >> n & 1)) continue;
+    if (!c.linearAddress(i->segment, (offset + n) & wrap, 1, true, linear) || !c.store<uint8_t>(linear, data[n], c.privilege())) return false;
+  }
+  return true;
+}
+
 Handler bindFp(const Binding& b) {
   const Decoded& d = b.d;
   Insn& i = b.i;
@@ -419,7 +418,7 @@ Handler bindFp(const Binding& b) {
     const FpRow& row = *d.simd;
     i.reg = d.reg;
     i.rm = d.rm;
-    i.imm = static_cast<int32_t>(d.immediate & 0xff);
+    i.imm = static_cast<int32_t>((d.immediate & 0xff) | d.immediate2 << 8);
     i.row = static_cast<uint16_t>(&row - kSimdRows);
     i.sizes = static_cast<uint8_t>((d.rex & 8 ? 8 : 4) | d.addressSize << 4);
     if (Handler h = bindWholeMove(b, row)) return h;

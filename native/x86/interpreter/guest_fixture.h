@@ -70,6 +70,11 @@ class FakeEnvironment : public Environment {
     apicBase = value;
     return msr == 0x1b;
   }
+  void kick(uint32_t apicId) noexcept override { kicks.push_back(apicId); }
+  void setPvEoi(uint64_t msr) noexcept override { pvEoi = msr; }
+  uint64_t stolenTime() noexcept override { return stolen; }
+  std::vector<uint32_t> kicks;
+  uint64_t pvEoi = 0, stolen = 0;
 };
 
 constexpr uint64_t kRamBytes = 4 << 20;
@@ -77,6 +82,7 @@ constexpr uint64_t kRamBytes = 4 << 20;
 constexpr Gpa kTables = 0x60000, kIdt = 0x8000, kGdt = 0x9000, kTss = 0xa000, kFree = 0x10000;
 constexpr uint16_t kCode64 = 0x08, kData = 0x10, kUserData = 0x1b, kUserCode64 = 0x23, kCode32 = 0x28, kCode16 = 0x30, kTssSelector = 0x38;
 
+using CpuFactory = std::unique_ptr<Cpu> (*)(const CpuConfig&, PhysicalMemory&, Environment&);
 /**
  * LODGE_TEST_TIER says what executes: the interpreter (default), `translator`, or `translator-1` with a single instruction in
  * each unit.
@@ -97,11 +103,11 @@ class Guest {
   PhysicalMemory memory;
   std::unique_ptr<Cpu> cpu;
 
-  explicit Guest(uint64_t ramBytes = kRamBytes) {
+  explicit Guest(uint64_t ramBytes = kRamBytes, CpuFactory factory = makeTestCpu, const CpuModel* model = nullptr) {
     RegionId region;
     memory.addRegion(RegionKind::Ram, ramBytes, region);
     memory.map(region, 0, 0, ramBytes);
-    cpu = makeTestCpu(CpuConfig{0, 1, 1'000'000'000}, memory, env);
+    cpu = factory(CpuConfig{0, 1, 1'000'000'000, model}, memory, env);
     cpu->reset();
   }
   State& state() { return cpu->state(); }

@@ -29,6 +29,7 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   fpTable = fpFunctions.data();
   if (!config.model) config.model = &defaultCpuModel();
   features = offeredFeatures(*config.model);
+  intelRules = cpuVendor(*config.model)[0] == 'G';
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
     for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);
@@ -66,7 +67,7 @@ void Core::resetState() {
   state.mxcsr = 0x1f80;
   state.activity = config.index == 0 ? Activity::Runnable : Activity::WaitForSipi;
   storedMsrs.clear();
-  clockMsr = 0;
+  resetParavirt();
   cpl = 0;
   shadow = interruptMaybe = nmiBlocked = nmiPending = false;
   fault = FaultInfo{};
@@ -228,6 +229,7 @@ bool Core::service() {
   if (r & kRequestInvalidateCode) takeWrittenPages();
   if (r & kRequestDirtyTaken) dirtyTaken();
   if (r & kRequestInit) {
+    if (tier) tier->settle();
     // SDM vol. 3 §10.1: as reset, but for CR0.CD and NW, FPU and SSE state.
     const uint64_t cacheBits = state.cr0 & (kCr0Cd | kCr0Nw);
     const X87State x87 = state.x87;
@@ -248,6 +250,12 @@ bool Core::service() {
     state.activity = Activity::Runnable;
     updateMode();
   }
+  if (r & kRequestSample) env.sample();
+  if (r & kRequestKick) kicked = true;
+  if (kicked && state.activity == Activity::Halted) {
+    kicked = false;
+    state.activity = Activity::Runnable;
+  }
   if (r & kRequestNmi) nmiPending = true;
   if (r & kRequestInterrupt) interruptMaybe = true;
   if (r & kRequestStop) {
@@ -263,12 +271,15 @@ bool Core::service() {
   if (interruptible && nmiPending && !nmiBlocked) {
     nmiPending = false;
     nmiBlocked = true;
+    counters.interrupts.add();
     state.activity = Activity::Runnable;
     if (!deliver(kNMI, Source::Hardware, false, 0) && !deliverFault()) return false;
   } else if (interruptible && interruptMaybe && (state.rflags & kIf)) {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
+      counters.interrupts.add();
+      publishSteal();
       state.activity = Activity::Runnable;
       if (!deliver(static_cast<uint8_t>(vector), Source::Hardware, false, 0) && !deliverFault()) return false;
     }
@@ -286,6 +297,12 @@ RunExit Core::run() {
     return RunExit::InternalError;
   }
   const HostFpScope scope(state);
+  struct Settle {
+    SecondTier* tier;
+    ~Settle() {
+      if (tier) tier->settle();
+    }
+  } const settle{tier};
   updateMode();
   for (;;) {
     // An instruction that touched a watchpoint is executed again before anything else happens.
@@ -303,12 +320,16 @@ RunExit Core::run() {
     shadow = false;
     blockDead = stepHeld = false;
     tierMode = false;
-    if (tier && !single) {
+    // A debugger's breakpoints and watchpoints are the interpreter's.
+    if (tier && !single && !debugger) {
+      tierRan = true;
       const SecondTier::Outcome outcome = tier->run();
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
       if (outcome != SecondTier::Outcome::Interpret) continue;
     }
+    tierRan = false;
+    if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
       watching = watchHit = false;
@@ -373,7 +394,9 @@ class Interpreter final : public Cpu, private CodeObserver {
   }
   RunExit run() noexcept override {
     core_.runner.store(currentThread(), std::memory_order_relaxed);
+    core_.paravirtEnter();
     const RunExit exit = core_.run();
+    if (exit == RunExit::Halted) core_.paravirtLeave();
     core_.runner.store(0, std::memory_order_relaxed);
     materialise();
     return exit;
@@ -402,6 +425,11 @@ class Interpreter final : public Cpu, private CodeObserver {
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }
   void clearRequest(uint32_t bits) noexcept override { core_.requests.fetch_and(~bits, std::memory_order_acq_rel); }
   uint64_t instructions() const noexcept override { return __atomic_load_n(&core_.icount, __ATOMIC_RELAXED); }
+  const CpuCounters& counters() const noexcept override { return core_.counters; }
+  const TierCounters* tierCounters() const noexcept override { return core_.tier ? &core_.tierCounters : nullptr; }
+  x86::Place place() const noexcept override {
+    return {core_.state.rip + core_.codeBase, core_.cpl == 3, core_.tierRan, core_.state.activity != Activity::Runnable};
+  }
 
  private:
   static uint64_t currentThread() noexcept { return reinterpret_cast<uint64_t>(__builtin_thread_pointer()); }

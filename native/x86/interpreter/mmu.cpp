@@ -32,6 +32,7 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
     info = page | kTlbMayWrite;
     return true;
   }
+  counters.pageWalks.add();
   const bool write = access == Access::Write, fetch = access == Access::Fetch;
   const bool nxe = state.efer & kEferNxe, pae = state.cr4 & kCr4Pae;
   uint32_t error = (write ? +kPfWrite : 0u) | (who == kUser ? +kPfUser : 0u);
@@ -168,7 +169,8 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
     if (backing.tracked) info |= kTlbTracked;
     addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
   }
-  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info};
+  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info,
+                            memory.codeFlag(page)};
   return install(linear, access, who, addend, info);
 }
 
@@ -186,6 +188,7 @@ TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
     }
     return fill(linear, access, who);
   }
+  counters.tlbMisses.add();
   const WalkEntry& w = walkEntry(linear, who);
   if (w.tag == ((linear & ~kPageMask) | who) && w.generation == (w.info & kTlbGlobal ? globalGeneration : walkGeneration) &&
       (access == Access::Read || (w.info & kTlbMayWrite))) {
@@ -353,6 +356,12 @@ bool Core::slowCommit() {
   return true;
 }
 
+bool Core::alignmentFault(const Insn* i, unsigned alignment, unsigned size, bool write) {
+  if (!(effectiveLinear(i) & (alignment - 1))) return false;
+  uint64_t linear;
+  if (size <= 32 || linearAddress(i->segment, effectiveOffset(i), size, write, linear)) raise(kGP, 0);
+  return true;
+}
 const void* Core::slowRead(const Insn* i, unsigned size) {
   uint64_t linear;
   if (!linearAddress(i->segment, effectiveOffset(i), size, false, linear)) return nullptr;

@@ -28,8 +28,6 @@ enum Msr : uint32_t {
   kPat = 0x277,
   kMtrrDefType = 0x2ff,
   kTscDeadline = 0x6e0,
-  kKvmWallClock = 0x4b564d00,
-  kKvmSystemTime = 0x4b564d01,
   kEferMsr = 0xc0000080,
   kStar = 0xc0000081,
   kLstar = 0xc0000082,
@@ -109,18 +107,13 @@ bool apicMsr(uint32_t index) { return index == kApicBase || index == kTscDeadlin
 
 bool Core::readMsr(uint32_t index, uint64_t& value) {
   if (apicMsr(index)) return env.readApicMsr(index, value);
+  if (index >> 8 == 0x4b564d) return readKvmMsr(index, value);
   switch (index) {
     case kTsc:
       value = env.readTsc();
       return true;
     case kTscAdjust:
       value = tscAdjust;
-      return true;
-    case kKvmWallClock:
-      value = 0;
-      return true;
-    case kKvmSystemTime:
-      value = clockMsr;
       return true;
     case kSysenterCs:
       value = state.sysenterCs;
@@ -179,6 +172,7 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
     requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
     return env.writeApicMsr(index, value);
   }
+  if (index >> 8 == 0x4b564d) return writeKvmMsr(index, value);
   switch (index) {
     case kTsc: {
       tscAdjust += value - env.readTsc();
@@ -190,13 +184,6 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
       tscJumps(env.readTsc() + (value - tscAdjust));
       env.writeTsc(env.readTsc() + (value - tscAdjust));
       tscAdjust = value;
-      return true;
-    case kKvmWallClock:
-      publishWallClock(value);
-      return true;
-    case kKvmSystemTime:
-      clockMsr = value;
-      publishClock();
       return true;
     case kSysenterCs:
       state.sysenterCs = value & 0xffff;

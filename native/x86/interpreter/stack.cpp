@@ -176,9 +176,9 @@ bool popa(Core& c, const Insn* i) {
   return true;
 }
 bool pushSegment(Core& c, const Insn* i) {
-  // A 32-bit push of a selector writes two bytes on current processors; the slot's upper half is left alone.
+  // A 32-bit push of a selector writes two bytes on Intel's processors and leaves the slot's upper half alone.
   const unsigned size = i->operandSize();
-  if (size != 4) return pushValue(c, c.state.seg[i->rm].selector, size);
+  if (size != 4 || !c.intelRules) return pushValue(c, c.state.seg[i->rm].selector, size);
   const uint64_t mask = c.stackMask(), sp = (c.state.gpr[kRsp] - 4) & mask;
   uint64_t linear;
   if (!c.stackLinear(sp, 4, true, linear)) return false;

@@ -392,9 +392,11 @@ bool setAc(Core& c, const Insn*) {
   c.tlb = &c.tlbs[c.privilege()];
   return true;
 }
-/** KVM's hypercalls, of which none is offered: KVM_EPERM from user mode, else KVM_ENOSYS. */
+/** Number in RAX, arguments in RBX, RCX, RDX and RSI, answer in RAX; halves of them outside 64-bit mode. */
 bool vmcall(Core& c, const Insn*) {
-  const int64_t answer = c.cpl == 0 ? -1000 : -1;
+  constexpr int64_t kPermission = -1;  // KVM_EPERM
+  const auto value = [&](unsigned r) { return c.long64() ? c.state.gpr[r] : static_cast<uint32_t>(c.state.gpr[r]); };
+  const int64_t answer = c.cpl == 0 ? c.hypercall(value(kRax), {value(kRbx), value(kRcx), value(kRdx), value(kRsi)}) : kPermission;
   c.state.gpr[kRax] = c.long64() ? static_cast<uint64_t>(answer) : static_cast<uint32_t>(answer);
   return true;
 }
@@ -489,15 +491,18 @@ Handler bindSystem(const Binding& b) {
     case Op::Hlt:
       return ending<ring0<hlt>>;
     case Op::MovFromCr:
-      numbers();
-      return plain<ring0<movFromCr>>;
     case Op::MovToCr:
+      // A register that does not exist comes before the privilege.
+      if (d.reg == 1 || (d.reg > 4 && d.reg != 8)) return undefinedHandler;
       numbers();
-      return ending<ring0<movToCr>>;
+      if (d.op == Op::MovToCr) return ending<ring0<movToCr>>;
+      return plain<ring0<movFromCr>>;
     case Op::MovFromDr:
+      if (d.reg >= 8) return undefinedHandler;
       numbers();
       return plain<ring0<movFromDr>>;
     case Op::MovToDr:
+      if (d.reg >= 8) return undefinedHandler;
       numbers();
       return ending<ring0<movToDr>>;
     case Op::Clts:

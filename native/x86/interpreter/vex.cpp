@@ -11,7 +11,7 @@ namespace {
 constexpr uint8_t vectorUnit(unsigned n) { return static_cast<uint8_t>(unitOf(offsetof(State, vec)) + 4 * n); }
 
 // In all handlers here Insn::reg and rm are the units of destination and source registers, bits 8–15 and 16–23 of imm those of
-// VEX.vvvv and of the register in imm8, and the low byte of imm is imm8.
+// VEX.vvvv and of the register in imm8, bit 24 is VEX.L, and the low byte of imm is imm8.
 inline void* destination(Core& c, const Insn* i) { return &unit(c, i->reg); }
 inline const void* source(Core& c, const Insn* i) { return &unit(c, i->rm); }
 inline VexOperands operands(Core& c, const Insn* i, void* dst, const void* src) {
@@ -32,7 +32,8 @@ bool vexFault(Core& c, int vector) {
 [[gnu::always_inline]] inline bool call(Core& c, const Insn* i, VexOperands& o, unsigned bytes) {
   const VexThunks::Entry& e = c.vexTable[i->row];
   if (UNLIKELY((c.state.mxcsr & kMxcsrMasks) != kMxcsrMasks) && (e.row->attributes & kFpRounds)) {
-    const int vector = vexUnmasked(c.state, e.function, o, bytes);
+    const auto imm = static_cast<unsigned>(i->imm);
+    const int vector = vexUnmasked(c.state, e, o, bytes, imm >> 24 & 1, static_cast<uint8_t>(imm));
     if (vector >= 0) return vexFault(c, vector);
   } else {
     e.function(&o);
@@ -42,21 +43,24 @@ bool vexFault(Core& c, int vector) {
   return true;
 }
 
+/**
+ * The operands live in a frame of their own: one in a handler, which others know the address of, would keep the next handler's call
+ * from being a jump, and a chain of blocks would eat the stack.
+ */
+[[gnu::noinline]] bool perform(Core& c, const Insn* i, void* to, const void* from, unsigned bytes) {
+  VexOperands o = operands(c, i, to, from);
+  return call(c, i, o, bytes);
+}
+
 template <bool ToGpr>
 Exec vexRegisters(Core& c, const Insn* i) {
   VEX_CHECK
-  VexOperands o = operands(c, i, destination(c, i), source(c, i));
-  if (!call(c, i, o, ToGpr ? 8 : 32)) return faulted(c, i);
+  if (!perform(c, i, destination(c, i), source(c, i), ToGpr ? 8 : 32)) return faulted(c, i);
   NEXT;
 }
 
 template <unsigned Bytes>
 struct alignas(1) Chunk { uint8_t bytes[Bytes]; };
-
-template <unsigned Bytes>
-bool misaligned(Core& c, const Insn* i) {
-  return (c.effectiveLinear(i) & (Bytes - 1)) && !c.raise(kGP, 0);
-}
 
 template <unsigned Bytes, Ea E, bool ToGpr>
 Exec vexLoad(Core& c, const Insn* i) {
@@ -65,8 +69,7 @@ Exec vexLoad(Core& c, const Insn* i) {
   if constexpr (E == Ea::Slow) m = c.slowRead(i, Bytes);
   else m = fastRead<Chunk<Bytes>>(c, fastAddress<E>(c, i));
   if (UNLIKELY(!m)) MISS(E, (vexLoad<Bytes, Ea::Slow, ToGpr>));
-  VexOperands o = operands(c, i, destination(c, i), m);
-  if (!call(c, i, o, ToGpr ? 8 : 32)) return faulted(c, i);
+  if (!perform(c, i, destination(c, i), m, ToGpr ? 8 : 32)) return faulted(c, i);
   NEXT;
 }
 template <unsigned Bytes, Ea E>
@@ -76,8 +79,7 @@ Exec vexStore(Core& c, const Insn* i) {
   if constexpr (E == Ea::Slow) m = c.slowWrite(i, Bytes, false);
   else m = fastWrite<Chunk<Bytes>>(c, fastAddress<E>(c, i));
   if (UNLIKELY(!m)) MISS(E, (vexStore<Bytes, Ea::Slow>));
-  VexOperands o = operands(c, i, c.fpBuffer, source(c, i));
-  if (!call(c, i, o, 32)) {
+  if (!perform(c, i, c.fpBuffer, source(c, i), 32)) {
     c.pending = PendingWrite::None;
     return faulted(c, i);
   }
@@ -101,7 +103,7 @@ Exec moveLoad(Core& c, const Insn* i) {
   VEX_CHECK
   const void* m;
   if constexpr (E == Ea::Slow) {
-    if (Aligned && misaligned<Bytes>(c, i)) return faulted(c, i);
+    if (Aligned && c.alignmentFault(i, Bytes, Bytes, false)) return faulted(c, i);
     m = c.slowRead(i, Bytes);
     if (!m) return faulted(c, i);
   } else {
@@ -118,7 +120,7 @@ Exec moveStore(Core& c, const Insn* i) {
   VEX_CHECK
   void* m;
   if constexpr (E == Ea::Slow) {
-    if (Aligned && misaligned<Bytes>(c, i)) return faulted(c, i);
+    if (Aligned && c.alignmentFault(i, Bytes, Bytes, true)) return faulted(c, i);
     m = c.slowWrite(i, Bytes, false);
     if (!m) return faulted(c, i);
   } else {
@@ -179,8 +181,8 @@ bool maskMove(Core& c, const Insn* i, const VexRow& row, bool l) {
 }
 
 /**
- * Gathers. Elements are loaded in order; a fault leaves those before it loaded and their mask cleared, so that the instruction goes
- * on where it stopped (SDM vol. 2, VPGATHERDD).
+ * Gathers. Elements are loaded in order; a fault leaves those before it done and their mask cleared, so that the instruction goes on
+ * where it stopped (SDM vol. 2, VPGATHERDD).
  */
 bool gather(Core& c, const Insn* i, const VexRow& row, bool l) {
   const unsigned size = row.attributes & kVexElement8 ? 8 : 4, indexSize = row.attributes & kVexIndex8 ? 8 : 4;
@@ -192,13 +194,11 @@ bool gather(Core& c, const Insn* i, const VexRow& row, bool l) {
   const auto* const units = reinterpret_cast<const uint64_t*>(&c);
   const uint64_t base = units[i->base] + static_cast<uint64_t>(static_cast<int64_t>(i->disp));
   for (unsigned n = 0; n < count; ++n) {
-    // The whole element becomes its sign bit.
     uint8_t* const m = mask + size * n;
-    std::memset(m, m[size - 1] & 0x80 ? 0xff : 0, size);
-  }
-  for (unsigned n = 0; n < count; ++n) {
-    uint8_t* const m = mask + size * n;
-    if (!m[0]) continue;
+    if (!(m[size - 1] & 0x80)) {
+      std::memset(m, 0, size);
+      continue;
+    }
     int64_t at;
     if (indexSize == 8) {
       std::memcpy(&at, index + 8 * n, 8);
@@ -218,20 +218,12 @@ bool gather(Core& c, const Insn* i, const VexRow& row, bool l) {
   return true;
 }
 
-/** VMASKMOVDQU: dst is the data, src the mask; bytes go to DS:[rDI]. */
+/** VMASKMOVDQU: dst is the data, src the mask. */
 bool maskStoreDi(Core& c, const Insn* i) {
-  const auto* const data = static_cast<const uint8_t*>(destination(c, i));
   const auto* const mask = static_cast<const uint8_t*>(source(c, i));
-  const uint64_t wrap = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull;
-  for (int pass = 0; pass < 2; ++pass) {
-    for (unsigned n = 0; n < 16; ++n) {
-      if (!(mask[n] & 0x80)) continue;
-      uint64_t linear;
-      if (!c.linearAddress(i->segment, (c.state.gpr[kRdi] + n) & wrap, 1, true, linear)) return false;
-      if (pass == 0 ? !c.probeWrite(linear, 1, c.privilege()) : !c.store<uint8_t>(linear, data[n], c.privilege())) return false;
-    }
-  }
-  return true;
+  uint32_t bits = 0;
+  for (unsigned n = 0; n < 16; ++n) bits |= static_cast<uint32_t>(mask[n] >> 7) << n;
+  return maskedBytes(c, i, static_cast<const uint8_t*>(destination(c, i)), bits, 16);
 }
 
 /** VPCMPxSTRx compute what their SSE rows do; a mask in XMM0 clears the rest of that register. */
@@ -329,7 +321,7 @@ Handler bindVex(const Binding& b) {
   const bool mode64 = d.mode == CodeSize::k64;
   const unsigned last = imm8 >> 4 & (mode64 ? 15 : 7);
   const auto general = [](unsigned n) { return static_cast<uint8_t>(n); };
-  i.imm = static_cast<int32_t>(imm8 | vectorUnit(d.v) << 8 | vectorUnit(last) << 16);
+  i.imm = static_cast<int32_t>(imm8 | vectorUnit(d.v) << 8 | vectorUnit(last) << 16 | (l ? 1u << 24 : 0));
   // How the register operands lie.
   i.reg = vectorUnit(d.reg);
   i.rm = vectorUnit(d.rm);
@@ -364,7 +356,6 @@ Handler bindVex(const Binding& b) {
   }
   if (!hasThunk(row.form)) {
     i.row = static_cast<uint16_t>(d.vex - kVexRows);
-    i.imm = static_cast<int32_t>(static_cast<uint32_t>(i.imm) | (l ? 1u << 24 : 0));
     return plain<vexGeneral>;
   }
   const unsigned bytes = row.memoryBytes[0] == 0 ? d.operandSize : row.memoryBytes[l];

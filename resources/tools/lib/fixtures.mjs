@@ -25,8 +25,8 @@ export const KERNELS = ['linux-image-cloud-amd64', 'linux-image-amd64', 'linux-i
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio-rng', 'psmouse', 'bochs', 'ext4'];
 /** Loaded when a test asks for them: controllers and drives that every boot would otherwise wait for. */
 const STORAGE_MODULES = ['ata_piix', 'ahci', 'sd_mod', 'sr_mod', 'isofs', 'floppy'];
-/** The driver of the display adapter that tests of it choose. */
-const GRAPHICS_MODULES = ['virtio-gpu'];
+/** The drivers of the display adapter and the tablet that tests of them choose. */
+const GRAPHICS_MODULES = ['virtio-gpu', 'virtio_input', 'evdev'];
 const HOME = join(CACHE, 'guest');
 /** What the fixtures are made from: several clones may share one cache. */
 const RECIPE = hashOf(['tests/guest/init.sh', 'resources/tools/lib/fixtures.mjs', 'resources/tools/lib/cpio.mjs']).slice(0, 12);

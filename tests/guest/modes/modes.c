@@ -326,7 +326,10 @@ static void vbeMode(u32 mode, int linear) {
     return;
   }
   if (bits == 8) palette(0x3f);
-  vbePixels(pitch * height, linear);
+  if (bits == 4)
+    planes(pitch * height);
+  else
+    vbePixels(pitch * height, linear);
   text(linear ? "MODE vbe linear" : "MODE vbe banked");
   number(mode);
   number(width);

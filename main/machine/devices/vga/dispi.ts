@@ -1,9 +1,10 @@
 /**
  * The Bochs display interface ("DISPI", the VBE extension of Bochs): eleven 16-bit registers behind an index, at ports
  * 1CEh (index) and 1CFh (data) and, on the PCI adapter, as words at BAR 2 + 500h. Version B0C5h.
- * Offered: 8, 15, 16, 24 and 32 bpp, virtual width, x and y offsets, bank window, 8-bit DAC, capability query.
- * Not offered: 4 bpp (planar; treated as an unsupported depth, so that enabling is refused).
+ * Offered: 8, 15, 16, 24 and 32 bpp, virtual width, x and y offsets, bank window, 8-bit DAC, capability query; 4 bpp, which is
+ * the VGA's four planes with this geometry, as far as a plane of 64 KiB reaches (800×600).
  */
+import { PLANE_BYTES } from './planes';
 
 export const Dispi = {
   ID: 0,
@@ -30,6 +31,20 @@ export const MAX_HEIGHT = 1600;
 const MAX_BPP = 32;
 
 const BYTES_PER_PIXEL: Readonly<Record<number, number>> = { 8: 1, 15: 2, 16: 2, 24: 3, 32: 4 };
+
+/** Pixels of a plane's byte at 4 bpp. */
+const PIXELS_A_BYTE = 8;
+const PLANAR_BPP = 4;
+
+/** A mode of four planes: addresses count bytes of a plane. */
+export interface PlanarMode {
+  readonly width: number;
+  readonly height: number;
+  readonly stride: number;
+  readonly start: number;
+  /** Pixels that leave at the left edge, 0–7. */
+  readonly pan: number;
+}
 
 export interface LinearMode {
   readonly width: number;
@@ -90,7 +105,8 @@ export class DispiRegisters {
       case Dispi.YRES:
         return value >= 1 && value <= MAX_HEIGHT ? this.setGeometry(index, value) : 'none';
       case Dispi.BPP:
-        return BYTES_PER_PIXEL[value === 0 ? 8 : value] === undefined ? 'none' : this.setGeometry(index, value === 0 ? 8 : value);
+        if (value !== PLANAR_BPP && BYTES_PER_PIXEL[value === 0 ? 8 : value] === undefined) return 'none';
+        return this.setGeometry(index, value === 0 ? 8 : value);
       case Dispi.ENABLE:
         return this.enable(value);
       case Dispi.BANK:
@@ -112,9 +128,23 @@ export class DispiRegisters {
     }
   }
 
-  /** The mode shown while enabled; every pixel of it lies inside VRAM. */
+  /** The four-plane mode shown while enabled at 4 bpp; every pixel of it lies inside the planes. */
+  planar(): PlanarMode | undefined {
+    if (!this.enabled || this.get(Dispi.BPP) !== PLANAR_BPP) return undefined;
+    const stride = this.get(Dispi.VIRT_WIDTH) / PIXELS_A_BYTE;
+    const x = this.get(Dispi.X_OFFSET);
+    return {
+      width: this.get(Dispi.XRES),
+      height: this.get(Dispi.YRES),
+      stride,
+      start: this.get(Dispi.Y_OFFSET) * stride + Math.floor(x / PIXELS_A_BYTE),
+      pan: x % PIXELS_A_BYTE,
+    };
+  }
+
+  /** The mode shown while enabled, unless it is planar; every pixel of it lies inside VRAM. */
   mode(): LinearMode | undefined {
-    if (!this.enabled) return undefined;
+    if (!this.enabled || this.get(Dispi.BPP) === PLANAR_BPP) return undefined;
     const bpp = this.get(Dispi.BPP) as LinearMode['bpp'];
     const bytes = BYTES_PER_PIXEL[bpp] ?? 1;
     const stride = this.get(Dispi.VIRT_WIDTH) * bytes;
@@ -150,6 +180,8 @@ export class DispiRegisters {
   private fits(): boolean {
     const bytes = BYTES_PER_PIXEL[this.get(Dispi.BPP)];
     const pixels = this.get(Dispi.XRES) * this.get(Dispi.YRES);
+    if (this.get(Dispi.BPP) === PLANAR_BPP)
+      return pixels > 0 && this.get(Dispi.XRES) % PIXELS_A_BYTE === 0 && pixels <= PLANE_BYTES * PIXELS_A_BYTE;
     return bytes !== undefined && pixels > 0 && pixels * bytes <= this.vramBytes;
   }
 
@@ -174,11 +206,14 @@ export class DispiRegisters {
 
   /** At least the visible width, and not so wide that the visible lines would leave VRAM. */
   private setVirtualWidth(width: number): void {
-    const bytes = BYTES_PER_PIXEL[this.get(Dispi.BPP)] ?? 1;
-    const widest = Math.floor(this.vramBytes / bytes / this.get(Dispi.YRES));
-    const chosen = Math.max(this.get(Dispi.XRES), Math.min(width, widest, 0xffff));
+    const planar = this.get(Dispi.BPP) === PLANAR_BPP;
+    // Pixels there is memory for.
+    const room = planar ? PLANE_BYTES * PIXELS_A_BYTE : Math.floor(this.vramBytes / (BYTES_PER_PIXEL[this.get(Dispi.BPP)] ?? 1));
+    const widest = Math.min(0xffff, Math.floor(room / this.get(Dispi.YRES)));
+    const wanted = Math.max(this.get(Dispi.XRES), Math.min(width, widest));
+    const chosen = planar ? wanted - (wanted % PIXELS_A_BYTE) : wanted;
     this.values[Dispi.VIRT_WIDTH] = chosen;
-    this.values[Dispi.VIRT_HEIGHT] = Math.min(0xffff, Math.floor(this.vramBytes / (chosen * bytes)));
+    this.values[Dispi.VIRT_HEIGHT] = Math.min(0xffff, Math.floor(room / chosen));
     this.clampOffsets();
   }
 

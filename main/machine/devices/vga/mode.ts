@@ -2,7 +2,7 @@
  * What the registers mean: a pure function from the register file (and DISPI) to the mode shown, and another to what the
  * legacy window A0000h–BFFFFh does. A new mode is a new member of `VgaMode`, a rule here, and a renderer.
  */
-import type { LinearMode } from './dispi';
+import type { LinearMode, PlanarMode } from './dispi';
 import type { VgaRegisters } from './registers';
 
 export interface TextMode {
@@ -60,9 +60,15 @@ export type VgaMode =
 const MAX_TEXT_COLUMNS = 256;
 const MAX_LINES = 1024;
 
-export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined): VgaMode {
+export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined, planar?: PlanarMode): VgaMode {
   // PAS and the sequencer's screen-off bit blank every mode, DISPI ones too (drivers blank the DISPI screen this way).
   const blanked = (regs.attributeIndex & 0x20) === 0 || (regs.sequencer[1]! & 0x20) !== 0;
+  if (planar) {
+    const { width, height, stride: rowUnits } = planar;
+    if (blanked) return { kind: 'off', width, height };
+    const plain = { scaleX: 1, scaleY: 1, cellHeight: 1, addressShift: 0, interleave: 0 } as const;
+    return { kind: 'planar', shape: 'bits', ...plain, rowUnits, width, height };
+  }
   if (linear) return blanked ? { kind: 'off', width: linear.width, height: linear.height } : { kind: 'linear', ...linear };
   const { crtc, sequencer, graphics } = regs;
   const columns = Math.min(crtc[1]! + 1, MAX_TEXT_COLUMNS);
@@ -144,6 +150,11 @@ export function scanLayout(regs: VgaRegisters, mode: TextMode | GraphicsMode, st
     splitStart: together ? bytePan : 0,
     splitPan: together ? pan : 0,
   };
+}
+
+/** As DISPI's offsets have it; there is no split. */
+export function planarLayout({ start, pan, height }: PlanarMode): ScanLayout {
+  return { start, pan, firstLine: 0, splitAt: height, splitStart: 0, splitPan: 0 };
 }
 
 export interface ScanLine {

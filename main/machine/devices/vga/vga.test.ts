@@ -416,6 +416,51 @@ describe('DISPI', () => {
     expect(t.in(0x1cf, 2)).toBe(VRAM_BYTES / 1024 - 480);
   });
 
+  it('four bits a pixel are the planes, as far as they reach', () => {
+    const t = createTestVga();
+    setLinear(t, 1024, 768, 4);
+    t.out(0x1ce, 4, 2);
+    expect(t.in(0x1cf, 2) & 1).toBe(0);
+    expect(t.vga.screen.mode).toBe('text');
+    // A000h, graphics, write mode 0 to the planes of the map mask.
+    for (const [port, value] of [
+      [0x3ce, 0x0506],
+      [0x3ce, 0x0005],
+      [0x3c4, 0x0604],
+    ] as const)
+      t.out(port, value, 2);
+    setLinear(t, 800, 600, 4);
+    expect(t.vga.screen).toEqual({ width: 800, height: 600, mode: 'graphics' });
+    expect(t.vga.takeDirty()).toEqual([{ x: 0, y: 0, width: 800, height: 600 }]);
+    t.out(0x3c4, 0x0502, 2); // planes 0 and 2: colour 5
+    t.poke(0xa0000 + 599 * 100 + 99, 0x01);
+    expect(t.vga.takeDirty().at(-1)).toMatchObject({ x: 0, width: 800 });
+    const out = new Uint8Array(8);
+    t.vga.render({ x: 798, y: 599, width: 2, height: 1 }, out);
+    expect([...out]).toEqual([0, 0, 0, 255, 0xaa, 0, 0xaa, 255]);
+    for (const [index, value] of [
+      [6, 805],
+      [8, 3],
+      [9, 1],
+    ] as const) {
+      t.out(0x1ce, index, 2);
+      t.out(0x1cf, value, 2);
+    }
+    // Lines of whole bytes; the rest of the memory below the picture.
+    t.out(0x1ce, 6, 2);
+    expect(t.in(0x1cf, 2)).toBe(800);
+    t.out(0x1ce, 7, 2);
+    expect(t.in(0x1cf, 2)).toBe(655);
+    t.vga.takeDirty();
+    t.vga.render({ x: 798, y: 598, width: 2, height: 1 }, out);
+    expect([...out.subarray(0, 3)]).toEqual([0, 0, 0]);
+    t.out(0x1ce, 8, 2);
+    t.out(0x1cf, 0, 2);
+    t.vga.takeDirty();
+    t.vga.render({ x: 798, y: 598, width: 2, height: 1 }, out);
+    expect([...out.subarray(4, 7)]).toEqual([0xaa, 0, 0xaa]);
+  });
+
   it('answers at BAR 2: EDID, VGA ports, DISPI registers', () => {
     const t = createTestVga();
     expect(t.vga.mmio.read(0, 4)).toBe(0xffffff00);

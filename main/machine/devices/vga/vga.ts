@@ -2,7 +2,7 @@
  * VGA with the Bochs DISPI extension: text modes and linear framebuffer, as a display source.
  * Offered: the whole register file, text of any geometry with fonts in plane 2, blink, cursor; DISPI up to 2560×1600; EDID.
  * Planar, CGA-compatible and 256-colour graphics, chained or not; split screen, smooth panning, start address latched at retrace.
- * Not offered: register changes in the middle of a frame (the picture is drawn from one state), 4 bpp DISPI modes.
+ * Not offered: register changes in the middle of a frame (the picture is drawn from one state).
  * All register and memory input is hostile; every value is legal and nothing here throws because of one.
  */
 import type { Clock } from '../../../backend/clock';
@@ -14,7 +14,17 @@ import { DispiEnable, Dispi, DispiRegisters, type DispiEffect } from './dispi';
 import { createEdid } from './edid';
 import { ROM_FONTS } from './font';
 import { CHUNK_BYTES, dirtyGraphicsLines, renderGraphics } from './graphics';
-import { attributeToDac, cursorShape, dacColour, decideMode, decideWindow, fontOffsets, scanLayout, startAddress } from './mode';
+import {
+  attributeToDac,
+  cursorShape,
+  dacColour,
+  decideMode,
+  decideWindow,
+  fontOffsets,
+  planarLayout,
+  scanLayout,
+  startAddress,
+} from './mode';
 import type { GraphicsMode, LegacyWindow, ScanLayout, TextMode, VgaMode } from './mode';
 import { PLANE_BYTES, Planes, TEXT_WINDOW_BYTES } from './planes';
 import { createRegisters, loadTextMode, readRegister, writeRegister } from './registers';
@@ -243,10 +253,15 @@ export class Vga implements Device, DisplaySource {
     // Before the memory is cleared, so that text leaves VRAM first.
     this.modeChanged();
     if (index === Dispi.ENABLE) this.paletteDirty = true;
-    if (effect === 'enabled' && !(this.dispi.read(Dispi.ENABLE) & DispiEnable.NO_CLEAR)) this.clearVram();
+    if (effect === 'enabled' && !(this.dispi.read(Dispi.ENABLE) & DispiEnable.NO_CLEAR)) this.clearMemory();
   }
 
-  private clearVram(): void {
+  private clearMemory(): void {
+    if (this.dispi.planar()) {
+      for (const plane of this.planes.data) plane.fill(0);
+      this.allDirty = true;
+      return;
+    }
     const mode = this.dispi.mode();
     if (!mode) return;
     const zeroes = new Uint8Array(1 << 20);
@@ -342,7 +357,7 @@ export class Vga implements Device, DisplaySource {
     if (!this.modeStale) return;
     this.modeStale = false;
     const before = this.mode;
-    const next = decideMode(this.regs, this.dispi.mode());
+    const next = decideMode(this.regs, this.dispi.mode(), this.dispi.planar());
     if (sameValues(before, next)) return;
     this.mode = next;
     this.allDirty = true;
@@ -364,6 +379,8 @@ export class Vga implements Device, DisplaySource {
   }
 
   private layout(mode: TextMode | GraphicsMode): ScanLayout {
+    const planar = this.dispi.planar();
+    if (planar) return planarLayout(planar);
     const start = this.frameNumber === this.startChangedIn ? this.oldStart : startAddress(this.regs);
     return scanLayout(this.regs, mode, start);
   }

@@ -24,11 +24,11 @@ const Enable = { on: 0x01, dac8: 0x20, linear: 0x40, keepMemory: 0x80 } as const
 const LINEAR = 0x4000;
 const KEEP = 0x8000;
 
-const SIZES: readonly [width: number, height: number, modes: Partial<Record<8 | 15 | 16 | 24 | 32, number>>][] = [
+const SIZES: readonly [width: number, height: number, modes: Partial<Record<4 | 8 | 15 | 16 | 24 | 32, number>>][] = [
   [320, 200, { 8: 0x146, 15: 0x10d, 16: 0x10e, 24: 0x10f, 32: 0x140 }],
   [640, 400, { 8: 0x100, 32: 0x141 }],
   [640, 480, { 8: 0x101, 15: 0x110, 16: 0x111, 24: 0x112, 32: 0x142 }],
-  [800, 600, { 8: 0x103, 15: 0x113, 16: 0x114, 24: 0x115, 32: 0x143 }],
+  [800, 600, { 4: 0x102, 8: 0x103, 15: 0x113, 16: 0x114, 24: 0x115, 32: 0x143 }],
   [1024, 768, { 8: 0x105, 15: 0x116, 16: 0x117, 24: 0x118, 32: 0x144 }],
   [1280, 1024, { 8: 0x107, 15: 0x119, 16: 0x11a, 24: 0x11b, 32: 0x145 }],
   [1600, 1200, { 8: 0x11c, 16: 0x11e, 24: 0x11f, 32: 0x147 }],
@@ -51,7 +51,10 @@ const MODES: readonly VbeMode[] = SIZES.flatMap(([width, height, modes]) =>
   Object.entries(modes).map(([bits, number]) => ({ number, width, height, bits: Number(bits) })),
 );
 
-const bytesPerPixel = (bits: number): number => Math.ceil(bits / 8);
+/** Four bits a pixel are one in each of the VGA's planes, which are 64 KiB each. */
+const PLANAR = 4;
+const PLANE_BYTES = 0x10000;
+const bytesPerPixel = (bits: number): number => (bits === PLANAR ? 1 / 8 : Math.ceil(bits / 8));
 
 /** Red, green, blue, reserved: mask size and position. */
 const MASKS: Record<number, readonly number[]> = {
@@ -107,8 +110,13 @@ export class VbeServices {
     if (this.present) this.write(Dispi.enable, 0);
   }
 
+  /** Where the pixels of a mode have room. */
+  private roomFor(mode: VbeMode): number {
+    return mode.bits === PLANAR ? PLANE_BYTES : this.memoryBytes;
+  }
+
   private fits(mode: VbeMode): boolean {
-    return mode.width * mode.height * bytesPerPixel(mode.bits) <= this.memoryBytes;
+    return mode.width * mode.height * bytesPerPixel(mode.bits) <= this.roomFor(mode);
   }
 
   int10(r: RegisterFrame): void {
@@ -183,7 +191,9 @@ export class VbeServices {
     const pitch = mode.width * bytesPerPixel(mode.bits);
     const masks = MASKS[mode.bits] ?? [0, 0, 0, 0, 0, 0, 0, 0];
     m.fill(at, 256, 0);
-    m.write16(at, 0x00bb); // supported, colour, graphics, not VGA compatible, linear framebuffer
+    const planar = mode.bits === PLANAR;
+    // Supported, colour, graphics; linear framebuffer and not VGA compatible, or none of both.
+    m.write16(at, planar ? 0x001b : 0x00bb);
     m.write8(at + 2, 0x07); // window A: relocatable, readable, writable
     m.write16(at + 4, 64);
     m.write16(at + 6, 64);
@@ -191,14 +201,14 @@ export class VbeServices {
     m.write16(at + 16, pitch);
     m.write16(at + 18, mode.width);
     m.write16(at + 20, mode.height);
-    m.write(at + 22, Uint8Array.of(8, 16, 1, mode.bits, 1, mode.bits === 8 ? 4 : 6, 0));
-    const images = Math.min(255, Math.floor(this.memoryBytes / (pitch * mode.height)) - 1);
+    m.write(at + 22, Uint8Array.of(8, 16, planar ? 4 : 1, mode.bits, 1, planar ? 3 : mode.bits === 8 ? 4 : 6, 0));
+    const images = Math.min(255, Math.floor(this.roomFor(mode) / (pitch * mode.height)) - 1);
     m.write8(at + 29, images);
     m.write8(at + 30, 1);
     m.write(at + 31, Uint8Array.from(masks));
     m.write8(at + 39, mode.bits === 32 || mode.bits === 15 ? 2 : 0);
-    m.write32(at + 40, this.displayBar(0));
-    m.write16(at + 50, pitch);
+    m.write32(at + 40, planar ? 0 : this.displayBar(0));
+    m.write16(at + 50, planar ? 0 : pitch);
     m.write8(at + 52, images);
     m.write8(at + 53, images);
     m.write(at + 54, Uint8Array.from(masks));
@@ -211,8 +221,9 @@ export class VbeServices {
     if (number < 0x100) return this.setStandardMode(number | (request & KEEP ? 0x80 : 0));
     const mode = MODES.find((candidate) => candidate.number === number);
     if (!mode || !this.fits(mode)) return false;
-    // A packed-pixel VGA state underneath: software that goes on with VGA registers finds A0000h where it expects it.
-    this.setStandardMode(0x13 | 0x80);
+    if (mode.bits === PLANAR && request & LINEAR) return false;
+    // A VGA state of the same kind underneath: software that goes on with VGA registers finds A0000h where it expects it.
+    this.setStandardMode((mode.bits === PLANAR ? 0x12 : 0x13) | 0x80);
     this.write(Dispi.enable, 0);
     this.write(Dispi.width, mode.width);
     this.write(Dispi.height, mode.height);
@@ -228,7 +239,7 @@ export class VbeServices {
     const mode = this.mode;
     if (!mode) return false;
     const size = bytesPerPixel(mode.bits);
-    const widest = Math.floor(this.memoryBytes / mode.height / size) & ~7;
+    const widest = Math.min(0xfff8, Math.floor(this.roomFor(mode) / mode.height / size) & ~7);
     if (r.bl === 0 || r.bl === 2) {
       const pixels = r.bl === 0 ? r.cx : Math.ceil(r.cx / size);
       if (pixels < mode.width || pixels > widest) return false;
@@ -237,7 +248,7 @@ export class VbeServices {
     const pixels = r.bl === 3 ? widest : this.read(Dispi.virtualWidth) || mode.width;
     r.cx = pixels;
     r.bx = pixels * size;
-    r.dx = Math.min(0xffff, Math.floor(this.memoryBytes / (pixels * size)));
+    r.dx = Math.min(0xffff, Math.floor(this.roomFor(mode) / (pixels * size)));
     return true;
   }
 

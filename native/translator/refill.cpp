@@ -1,0 +1,30 @@
+#include "translator/refill.h"
+
+namespace lodge::translator {
+
+using namespace x86;
+
+[[gnu::target("general-regs-only")]] uint32_t refill(Core* c, uint64_t linear, uint32_t access) {
+  const unsigned who = access & 3;
+  const bool write = access & kRefillWrite;
+  const uint64_t page = linear & ~kPageMask;
+  const WalkEntry& w = c->walks[(linear >> 12 ^ uint64_t{who} << 11) & (kWalkEntries - 1)];
+  if (w.tag != (page | who) || w.generation != (w.info & kTlbGlobal ? c->globalGeneration : c->walkGeneration)) return 0;
+  if (w.info & kTlbMmio) return 0;
+  Tlb& t = c->tlbs[who];
+  const unsigned index = linear >> 12 & (kTlbEntries - 1);
+  TlbEntry& e = t.entry[index];
+  if ((write ? e.write : e.read) == page) return 0;
+  const bool writable = (w.info & (kTlbMayWrite | kTlbRom | kTlbTracked)) == kTlbMayWrite && w.code &&
+                        !__atomic_load_n(reinterpret_cast<const uint8_t*>(w.code), __ATOMIC_ACQUIRE);
+  if (write && !writable) return 0;
+  e.read = page;
+  e.write = writable ? page : noTag(index);
+  e.addend = w.addend;
+  e.info = w.info;
+  t.page[index] = page;
+  t.used = true;
+  return 1;
+}
+
+}  // namespace lodge::translator

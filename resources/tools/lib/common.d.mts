@@ -1,0 +1,2 @@
+/** What TypeScript sees of common.mjs. */
+export const CACHE: string;
