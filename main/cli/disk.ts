@@ -1,7 +1,16 @@
 /** `lodge disk …`: images without a machine. Works whether or not a Lodge is running; images in use are refused either way. */
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { DISK_FORMATS, diskVariantSchema, LodgeError, type DiskCheck, type DiskFormat, type DiskInfo, type DiskVariant, type Job } from '../../preload/contract';
+import {
+  DISK_FORMATS,
+  diskVariantSchema,
+  LodgeError,
+  type DiskCheck,
+  type DiskFormat,
+  type DiskInfo,
+  type DiskVariant,
+  type Job,
+} from '../../preload/contract';
 import { dataPaths } from '../lib/paths';
 
 interface Output {
@@ -24,10 +33,17 @@ async function disks(data: string | undefined) {
 export function addDiskVerbs(lodge: Command, output: Output, parseSize: (text: string) => number): void {
   const group = lodge.command('disk').description('make, look at, check, convert and enlarge disk images');
   const verb = (usage: string, description: string): Command =>
-    group.command(usage).description(description).option('--data <dir>', 'data folder of the Lodge meant').option('--json', 'print JSON');
+    group
+      .command(usage)
+      .description(description)
+      .option('--data <dir>', 'data folder of the Lodge meant')
+      .option('--json', 'print JSON');
   const format = (text: string): Option => new Option('--format <format>', text).choices(DISK_FORMATS);
-  const variant = new Option('--variant <kind>', 'dynamic grows as it is written; split: VMDK in files of 2 GB').choices(diskVariantSchema.options);
-  const print = (value: unknown, text: string): void => void process.stdout.write(output.json ? JSON.stringify(value, null, 2) + '\n' : text + '\n');
+  const variant = new Option('--variant <kind>', 'dynamic grows as it is written; split: VMDK in files of 2 GB').choices(
+    diskVariantSchema.options,
+  );
+  const print = (value: unknown, text: string): void =>
+    void process.stdout.write(output.json ? JSON.stringify(value, null, 2) + '\n' : text + '\n');
 
   verb('create <file> <size>', 'make an empty image, e.g. 20G')
     .addOption(format('its format').default('qcow2'))
@@ -62,7 +78,11 @@ export function addDiskVerbs(lodge: Command, output: Output, parseSize: (text: s
     .action(async (from: string, to: string, flags: DiskFlags) => {
       const service = await disks(flags.data);
       const target = resolve(to);
-      await finish(service, service.disks.convert({ path: resolve(from), target, format: flags.format!, variant: flags.variant }), output);
+      await finish(
+        service,
+        service.disks.convert({ path: resolve(from), target, format: flags.format!, variant: flags.variant }),
+        output,
+      );
       const info = await service.disks.info(target);
       print(info, infoText(info));
     });
@@ -86,7 +106,11 @@ function parseBytes(text: string, parseSize: (text: string) => number): number {
 }
 
 /** Ctrl-C cancels; what was half done is gone then. */
-async function finish({ disks: service, hub }: Awaited<ReturnType<typeof disks>>, begun: Promise<Job>, output: Output): Promise<void> {
+async function finish(
+  { disks: service, hub }: Awaited<ReturnType<typeof disks>>,
+  begun: Promise<Job>,
+  output: Output,
+): Promise<void> {
   const { id } = await begun;
   const cancel = (): void => service.cancel(id);
   process.once('SIGINT', cancel);

@@ -225,7 +225,12 @@ function program(context: Context): Command {
   )
     .option('--builtin', 'the guest that comes with Lodge')
     .option('--name <name>', 'lets screenshot, text, keys and stop reach it from another shell')
-    .option('--serial <stdio|none|file>', 'where the first serial port goes (default: stdio); given again, the second', collect, [])
+    .option(
+      '--serial <stdio|none|file>',
+      'where the first serial port goes (default: stdio); given again, the second',
+      collect,
+      [],
+    )
     .addOption(new Option('--display <kind>', 'show a window (the app does that)').choices(['none']).default('none'))
     .option('--screenshot <file.png>', 'save the last picture')
     .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
@@ -446,7 +451,8 @@ function program(context: Context): Command {
     .action(async (vm: string | undefined, flags: ProfileFlags) => {
       const { readSymbols, reportOf, reportText, foldedText } = await import('./profile');
       const usage = (message: string, fix: string): LodgeError => new LodgeError({ code: 'invalidInput', message, fix });
-      if (vm === undefined && !flags.run) throw usage('There is nothing to profile.', 'Name a running machine, or give --run and what to run.');
+      if (vm === undefined && !flags.run)
+        throw usage('There is nothing to profile.', 'Name a running machine, or give --run and what to run.');
       if (vm !== undefined && flags.run) throw usage('--run starts a machine of its own.', 'Leave out the name, or --run.');
       if (flags.serial === 'stdio') throw usage('Standard output is for the profile.', 'Send the serial port to a file.');
       const symbols = await readSymbols(flags.symbols.map((path) => resolve(path)));
@@ -458,7 +464,11 @@ function program(context: Context): Command {
       };
       if (vm !== undefined) {
         const { withMachine } = await import('./verbs');
-        tell(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.profile', { id, seconds: length, hertz })));
+        tell(
+          await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
+            client.call('vm.profile', { id, seconds: length, hertz }),
+          ),
+        );
         return;
       }
       if (!child) throw new Error('the VM process was not forked');

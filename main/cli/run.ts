@@ -3,7 +3,17 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { diskBusSchema, diskSchema, LodgeError, vmConfigSchema, type Disk, type ErrorCode, type StopReason, type VmConfig, type VmId } from '../../preload/contract';
+import {
+  diskBusSchema,
+  diskSchema,
+  LodgeError,
+  vmConfigSchema,
+  type Disk,
+  type ErrorCode,
+  type StopReason,
+  type VmConfig,
+  type VmId,
+} from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -190,9 +200,12 @@ export function parseSerial(given: readonly string[]): MachineSpec['serial'] {
     throw invalid(`A machine has ${SERIAL_PORTS_MAX} serial ports.`, `Give --serial ${SERIAL_PORTS_MAX} times at most.`);
   if (given.filter((text) => text === 'stdio').length > 1)
     throw invalid('Only one serial port can be on the terminal.', 'Send the other to a file, or to none.');
-  const ports = given.map((text) => (text === 'stdio' || text === 'none' ? { kind: text as 'stdio' | 'none' } : { kind: 'file' as const, path: resolve(text) }));
+  const ports = given.map((text) =>
+    text === 'stdio' || text === 'none' ? { kind: text as 'stdio' | 'none' } : { kind: 'file' as const, path: resolve(text) },
+  );
   const files = ports.flatMap((port) => (port.kind === 'file' ? [port.path] : []));
-  if (new Set(files).size < files.length) throw invalid('Both serial ports would go to the same file.', 'Give each a file of its own.');
+  if (new Set(files).size < files.length)
+    throw invalid('Both serial ports would go to the same file.', 'Give each a file of its own.');
   return ports.length > 0 ? ports : [{ kind: 'stdio' }];
 }
 
@@ -222,7 +235,14 @@ export function parseDisk(text: string, index: number): Disk {
     else readOnly = true;
   }
   const kind = /\.iso$/i.test(path) ? 'disc' : 'disk';
-  return { id: `disk${index}`, path: resolve(path), bus: bus ?? (kind === 'disc' ? 'ide' : 'virtio'), format: kind === 'disc' ? 'raw' : format, readOnly: readOnly || kind === 'disc', kind };
+  return {
+    id: `disk${index}`,
+    path: resolve(path),
+    bus: bus ?? (kind === 'disc' ? 'ide' : 'virtio'),
+    format: kind === 'disc' ? 'raw' : format,
+    readOnly: readOnly || kind === 'disc',
+    kind,
+  };
 }
 
 /** --cdrom and --floppy: FILE[,readonly]. */

@@ -138,6 +138,8 @@ export function hostText(host: Host): string {
     `${host.memoryMiB} MiB of memory, ${host.availableMiB} MiB free`,
   ];
   for (const a of host.accelerators)
-    lines.push(`${a.kind}: ${a.available ? 'available' : a.onlyByName ? 'only when asked for by name' : 'not available'}${a.reason ? ` (${a.reason})` : ''}`);
+    lines.push(
+      `${a.kind}: ${a.available ? 'available' : a.onlyByName ? 'only when asked for by name' : 'not available'}${a.reason ? ` (${a.reason})` : ''}`,
+    );
   return lines.join('\n');
 }

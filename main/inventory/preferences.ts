@@ -57,7 +57,9 @@ export class PreferencesFile {
 
   async set(change: Partial<Preferences>): Promise<Preferences> {
     const next = preferencesSchema.parse({ ...this.current, ...change });
-    await writeJsonAtomic(this.file, { schema: SCHEMA, ...next }).catch(refuse(`The preferences could not be saved: ${this.file}`));
+    await writeJsonAtomic(this.file, { schema: SCHEMA, ...next }).catch(
+      refuse(`The preferences could not be saved: ${this.file}`),
+    );
     this.current = next;
     return next;
   }

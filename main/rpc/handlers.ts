@@ -74,13 +74,20 @@ export function ephemeralHandlers(machines: Machines, host: HostService): Handle
     ...nothing,
     ...machineHandlers(machines),
     // Nothing looks into files here; a file that is not what it is said to be is refused by the machine or by the guest.
-    'vm.attach': ({ id, path, bus, kind }) => machines.attach(id, newDisk(path, kind ?? (/\.iso$/i.test(path) ? 'disc' : 'disk'), bus, 'auto')),
+    'vm.attach': ({ id, path, bus, kind }) =>
+      machines.attach(id, newDisk(path, kind ?? (/\.iso$/i.test(path) ? 'disc' : 'disk'), bus, 'auto')),
     'host.get': async () => host.get(),
   };
 }
 
 function newDisk(path: string, kind: Disk['kind'], bus: Disk['bus'] | undefined, format: Disk['format']): Omit<Disk, 'id'> {
-  return { path, kind, bus: bus ?? (kind === 'disk' ? 'virtio' : 'ide'), format: kind === 'disk' ? format : 'raw', readOnly: kind === 'disc' };
+  return {
+    path,
+    kind,
+    bus: bus ?? (kind === 'disk' ? 'virtio' : 'ide'),
+    format: kind === 'disk' ? format : 'raw',
+    readOnly: kind === 'disc',
+  };
 }
 
 function machineHandlers(machines: Machines) {

@@ -63,10 +63,16 @@ export class Disks {
       throw new LodgeError({ code: 'nameTaken', message: `${target} exists already.`, fix: 'Choose another name.' });
     }
     if (!(await exists(dirname(target)))) {
-      throw new LodgeError({ code: 'fileMissing', message: `The folder ${dirname(target)} does not exist.`, fix: 'Choose another folder.' });
+      throw new LodgeError({
+        code: 'fileMissing',
+        message: `The folder ${dirname(target)} does not exist.`,
+        fix: 'Choose another folder.',
+      });
     }
     return this.begin({ kind: 'convert', path, target }, (signal, onProgress) =>
-      this.locked([{ path, write: false }], 'disk convert', () => convertDisk(path, target, { format, variant, signal, onProgress })),
+      this.locked([{ path, write: false }], 'disk convert', () =>
+        convertDisk(path, target, { format, variant, signal, onProgress }),
+      ),
     );
   }
 
@@ -74,7 +80,9 @@ export class Disks {
     absolute(path);
     await friendly(() => diskInfo(path));
     return this.begin({ kind: 'resize', path, target: path }, (signal, onProgress) =>
-      this.locked([{ path, write: true }], 'disk resize', () => resizeDisk(path, Math.ceil(bytes / 512) * 512, { signal, onProgress })),
+      this.locked([{ path, write: true }], 'disk resize', () =>
+        resizeDisk(path, Math.ceil(bytes / 512) * 512, { signal, onProgress }),
+      ),
     );
   }
 
@@ -96,7 +104,10 @@ export class Disks {
     await Promise.all([...this.all.values()].map(({ ended }) => ended));
   }
 
-  private begin(what: Pick<Job, 'kind' | 'path' | 'target'>, work: (signal: AbortSignal, onProgress: (done: number) => void) => Promise<void>): Job {
+  private begin(
+    what: Pick<Job, 'kind' | 'path' | 'target'>,
+    work: (signal: AbortSignal, onProgress: (done: number) => void) => Promise<void>,
+  ): Job {
     const abort = new AbortController();
     const entry = { job: { ...what, id: randomUUID(), progress: 0, state: 'running' } as Job, abort, ended: Promise.resolve() };
     const change = (next: Partial<Job>): void => {
@@ -116,7 +127,8 @@ export class Disks {
       }),
     ).then(
       () => change({ state: 'done', progress: 1 }),
-      (e: unknown) => change(abort.signal.aborted ? { state: 'cancelled' } : { state: 'failed', error: LodgeError.from(e).toData() }),
+      (e: unknown) =>
+        change(abort.signal.aborted ? { state: 'cancelled' } : { state: 'failed', error: LodgeError.from(e).toData() }),
     );
     void entry.ended.then(() => {
       const over = [...this.all].filter(([, { job }]) => job.state !== 'running');

@@ -383,7 +383,11 @@ it('an image that cannot be inspected gives its own error through the contract',
   ] as const) {
     expect(await call('vm.attach', { id, path }), path).toMatchObject({
       ok: false,
-      error: { code: 'fileInvalid', message: expect.stringMatching(words) as string, fix: expect.stringContaining('Choose') as string },
+      error: {
+        code: 'fileInvalid',
+        message: expect.stringMatching(words) as string,
+        fix: expect.stringContaining('Choose') as string,
+      },
     });
   }
   const raw = await at.file('disk.img', Buffer.alloc(1 << 20, 1));

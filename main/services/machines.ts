@@ -471,7 +471,9 @@ export class Machines {
   private ejected(vm: Machine, diskId: string): void {
     const disk = vm.definition.disks.find((d) => d.id === diskId);
     if (!disk || disk.kind === 'disk') return;
-    this.removeDisk(vm, diskId).catch((e: unknown) => this.log.warn({ error: String(e) }, 'an ejected disc could not be forgotten'));
+    this.removeDisk(vm, diskId).catch((e: unknown) =>
+      this.log.warn({ error: String(e) }, 'an ejected disc could not be forgotten'),
+    );
   }
 
   private noticeArrived(vm: Machine, level: 'info' | 'warning' | 'error', message: string): void {

@@ -226,7 +226,8 @@ export class Board {
     const { flash } = this.options;
     const rom = this.bios?.rom ?? flash?.code.subarray(-SHADOW_BYTES);
     if (!rom) throw new Error('this machine was built without firmware');
-    if (!this.memory.write(gpa(this.bios ? ROM_BASE : SHADOW_END - rom.length), rom)) throw new Error('the BIOS area is not backed by RAM');
+    if (!this.memory.write(gpa(this.bios ? ROM_BASE : SHADOW_END - rom.length), rom))
+      throw new Error('the BIOS area is not backed by RAM');
   }
 
   /** For an operating system that is loaded without a BIOS. */
@@ -283,7 +284,14 @@ export class Board {
       this.bus.claimMmio(at - variables.contents.length, variables.contents.length, flash, flash.name);
     }
     const contents = firmwareFiles({
-      ...{ cpus, ramBytes, version, serialPorts: this.serialPorts, ram: this.space.layout, floppy: this.storage.floppy !== undefined },
+      ...{
+        cpus,
+        ramBytes,
+        version,
+        serialPorts: this.serialPorts,
+        ram: this.space.layout,
+        floppy: this.storage.floppy !== undefined,
+      },
       bootOrder: () => this.storage.bootPaths(this.bootFirst),
       powerManagementBase: () => this.pm.ioBase,
       menuMilliseconds: openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000),
@@ -291,7 +299,10 @@ export class Board {
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');
     if (firmwareLog) {
-      const port = { read: () => 0xe9, write: (_offset: number, _width: number, value: number) => firmwareLog(String.fromCharCode(value)) };
+      const port = {
+        read: () => 0xe9,
+        write: (_offset: number, _width: number, value: number) => firmwareLog(String.fromCharCode(value)),
+      };
       this.bus.claimPorts(DEBUG_PORT, 1, port, 'debug port', { maxWidth: 1 });
     }
   }

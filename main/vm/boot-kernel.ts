@@ -22,16 +22,25 @@ const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
 export async function bootKernel(native: BootCalls, boot: LinuxBoot, ram: RamLayout, rsdpAt: number): Promise<void> {
   if (await isLinux(boot.kernel)) {
     if (boot.modules?.length) {
-      throw new LodgeError({ code: 'invalidInput', message: 'A Linux kernel takes no modules from its loader.', fix: 'Give one initial RAM disk instead.' });
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: 'A Linux kernel takes no modules from its loader.',
+        fix: 'Give one initial RAM disk instead.',
+      });
     }
     return bootLinux(native, boot, ram, rsdpAt);
   }
   const info = await stat(boot.kernel).catch(() => undefined);
-  const file = info?.isFile() && info.size >= 12 && info.size <= MAX_KERNEL_BYTES ? await readFile(boot.kernel).catch(() => undefined) : undefined;
+  const file =
+    info?.isFile() && info.size >= 12 && info.size <= MAX_KERNEL_BYTES
+      ? await readFile(boot.kernel).catch(() => undefined)
+      : undefined;
   // Whatever is wrong with the file is told in one place.
   if (!file) return bootLinux(native, boot, ram, rsdpAt);
   const sources = [...(boot.initrd === undefined ? [] : [{ path: boot.initrd, commandLine: '' }]), ...(boot.modules ?? [])];
-  const modules = await Promise.all(sources.map(async ({ path, commandLine }) => ({ bytes: (await moduleSize(path)) , commandLine })));
+  const modules = await Promise.all(
+    sources.map(async ({ path, commandLine }) => ({ bytes: await moduleSize(path), commandLine })),
+  );
   const rsdp = new Uint8Array(RSDP_BYTES);
   native.memRead(rsdpAt, rsdp);
   const plan = planKernel({ file, commandLine: boot.commandLine, modules, ram, rsdp, rsdpAt });
@@ -41,7 +50,16 @@ export async function bootKernel(native: BootCalls, boot: LinuxBoot, ram: RamLay
   for (const [i, at] of plan.value.modulesAt.entries()) await loadModule(native, sources[i]!.path, at, modules[i]!.bytes);
   const { entry } = plan.value;
   const state = entryState(native.getCpuState(0), {
-    ...{ longMode: false, rip: entry.eip, bootParams: 0, stack: 0, cr3: 0, gdt: entry.gdt, codeSelector: 0x10, dataSelector: 0x18 },
+    ...{
+      longMode: false,
+      rip: entry.eip,
+      bootParams: 0,
+      stack: 0,
+      cr3: 0,
+      gdt: entry.gdt,
+      codeSelector: 0x10,
+      dataSelector: 0x18,
+    },
   });
   const gpr = [...state.gpr];
   gpr[0] = BigInt(entry.eax);
@@ -74,8 +92,10 @@ function load(native: BootCalls, { segments, writes }: KernelPlan, file: Uint8Ar
 
 async function moduleSize(path: string): Promise<number> {
   const info = await stat(path).catch(() => undefined);
-  if (!info) throw new LodgeError({ code: 'fileMissing', message: `The module ${path} is not there.`, fix: 'Choose the file again.' });
-  if (!info.isFile()) throw new LodgeError({ code: 'fileInvalid', message: `The module ${path} is not a file.`, fix: 'Choose the file again.' });
+  if (!info)
+    throw new LodgeError({ code: 'fileMissing', message: `The module ${path} is not there.`, fix: 'Choose the file again.' });
+  if (!info.isFile())
+    throw new LodgeError({ code: 'fileInvalid', message: `The module ${path} is not a file.`, fix: 'Choose the file again.' });
   return info.size;
 }
 
@@ -83,8 +103,14 @@ async function loadModule(native: BootCalls, path: string, at: number, bytes: nu
   const file = await open(path, 'r');
   try {
     let done = 0;
-    for (let part = 1; done < bytes && part > 0; done += part) part = await native.fileRead(file.fd, done, Float64Array.of(at + done, bytes - done));
-    if (done < bytes) throw new LodgeError({ code: 'fileInvalid', message: `${path} became shorter while it was read.`, fix: 'Start the machine again.' });
+    for (let part = 1; done < bytes && part > 0; done += part)
+      part = await native.fileRead(file.fd, done, Float64Array.of(at + done, bytes - done));
+    if (done < bytes)
+      throw new LodgeError({
+        code: 'fileInvalid',
+        message: `${path} became shorter while it was read.`,
+        fix: 'Start the machine again.',
+      });
   } finally {
     await file.close();
   }
@@ -93,14 +119,34 @@ async function loadModule(native: BootCalls, path: string, at: number, bytes: nu
 function bootError(fault: KernelFault, { kernel }: LinuxBoot): LodgeError {
   switch (fault.kind) {
     case 'damaged':
-      return new LodgeError({ code: 'fileInvalid', message: `${kernel} is a damaged kernel: its headers do not fit the file.`, fix: 'Copy or build it again.' });
+      return new LodgeError({
+        code: 'fileInvalid',
+        message: `${kernel} is a damaged kernel: its headers do not fit the file.`,
+        fix: 'Copy or build it again.',
+      });
     case 'unsupported':
-      return new LodgeError({ code: 'unsupported', message: `${kernel} asks its boot loader for something Lodge cannot do: ${fault.feature}.`, fix: 'Start it with a boot loader from a disk image.' });
+      return new LodgeError({
+        code: 'unsupported',
+        message: `${kernel} asks its boot loader for something Lodge cannot do: ${fault.feature}.`,
+        fix: 'Start it with a boot loader from a disk image.',
+      });
     case 'kernelOutsideMemory':
-      return new LodgeError({ code: 'insufficientMemory', message: `${kernel} wants to lie where the machine has no memory (up to ${mib(fault.end)}).`, fix: 'Give the machine more memory.' });
+      return new LodgeError({
+        code: 'insufficientMemory',
+        message: `${kernel} wants to lie where the machine has no memory (up to ${mib(fault.end)}).`,
+        fix: 'Give the machine more memory.',
+      });
     case 'modulesTooBig':
-      return new LodgeError({ code: 'insufficientMemory', message: `The modules do not fit: the kernel leaves ${mib(fault.room)}.`, fix: 'Give the machine more memory.' });
+      return new LodgeError({
+        code: 'insufficientMemory',
+        message: `The modules do not fit: the kernel leaves ${mib(fault.room)}.`,
+        fix: 'Give the machine more memory.',
+      });
     case 'informationTooBig':
-      return new LodgeError({ code: 'invalidInput', message: 'The command lines of the kernel and its modules are too long.', fix: 'Shorten them.' });
+      return new LodgeError({
+        code: 'invalidInput',
+        message: 'The command lines of the kernel and its modules are too long.',
+        fix: 'Shorten them.',
+      });
   }
 }

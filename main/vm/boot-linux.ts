@@ -33,7 +33,8 @@ export async function bootLinux(native: BootCalls, boot: LinuxBoot, ram: RamLayo
     const { header, kernelAt, initrdAt, writes, entry } = plan.value;
     await load(native, kernel, header.setupBytes, kernelAt, kernel.bytes - header.setupBytes, boot.kernel);
     if (initrd) await load(native, initrd, 0, initrdAt, initrd.bytes, boot.initrd!);
-    for (const { at, bytes } of writes) if (!native.memWrite(at, bytes)) throw new Error(`no RAM at 0x${at.toString(16)} for the boot parameters`);
+    for (const { at, bytes } of writes)
+      if (!native.memWrite(at, bytes)) throw new Error(`no RAM at 0x${at.toString(16)} for the boot parameters`);
     native.setCpuState(0, entryState(native.getCpuState(0), entry));
   } finally {
     await kernel.file.close();
@@ -71,10 +72,22 @@ async function load(native: BootCalls, source: OpenFile, from: number, at: numbe
       part = await native.fileRead(source.file.fd, from + done, Float64Array.of(at + done, Math.min(bytes - done, READ_BYTES)));
     }
   } catch (cause) {
-    throw new LodgeError({ code: 'fileInvalid', message: `${path} could not be read to its end.`, fix: 'Check the disk it is on.', detail: String(cause) }, { cause });
+    throw new LodgeError(
+      {
+        code: 'fileInvalid',
+        message: `${path} could not be read to its end.`,
+        fix: 'Check the disk it is on.',
+        detail: String(cause),
+      },
+      { cause },
+    );
   }
   if (done !== bytes) {
-    throw new LodgeError({ code: 'fileInvalid', message: `${path} became shorter while it was read.`, fix: 'Start the machine again.' });
+    throw new LodgeError({
+      code: 'fileInvalid',
+      message: `${path} became shorter while it was read.`,
+      fix: 'Start the machine again.',
+    });
   }
 }
 
@@ -82,19 +95,43 @@ function bootError(fault: LinuxBootFault, boot: LinuxBoot): LodgeError {
   const kernelFix = 'Choose a Linux kernel image for x86 (a file such as vmlinuz or bzImage).';
   switch (fault.kind) {
     case 'tooShort':
-      return new LodgeError({ code: 'fileInvalid', message: `${boot.kernel} is too short to be a Linux kernel.`, fix: kernelFix });
+      return new LodgeError({
+        code: 'fileInvalid',
+        message: `${boot.kernel} is too short to be a Linux kernel.`,
+        fix: kernelFix,
+      });
     case 'notKernel':
       return new LodgeError({ code: 'fileInvalid', message: `${boot.kernel} is not a Linux kernel.`, fix: kernelFix });
     case 'zImage':
     case 'tooOld':
-      return new LodgeError({ code: 'fileInvalid', message: `${boot.kernel} is a Linux kernel from before 2007.`, fix: 'Choose a kernel of version 2.6.20 or newer.' });
+      return new LodgeError({
+        code: 'fileInvalid',
+        message: `${boot.kernel} is a Linux kernel from before 2007.`,
+        fix: 'Choose a kernel of version 2.6.20 or newer.',
+      });
     case 'truncated':
-      return new LodgeError({ code: 'fileInvalid', message: `${boot.kernel} is incomplete: it should have ${fault.expected} bytes.`, fix: 'Copy or download the kernel again.' });
+      return new LodgeError({
+        code: 'fileInvalid',
+        message: `${boot.kernel} is incomplete: it should have ${fault.expected} bytes.`,
+        fix: 'Copy or download the kernel again.',
+      });
     case 'kernelTooBig':
-      return new LodgeError({ code: 'insufficientMemory', message: `The kernel needs ${mib(fault.needed)} of memory to start, more than the machine has.`, fix: 'Give the machine more memory.' });
+      return new LodgeError({
+        code: 'insufficientMemory',
+        message: `The kernel needs ${mib(fault.needed)} of memory to start, more than the machine has.`,
+        fix: 'Give the machine more memory.',
+      });
     case 'initrdTooBig':
-      return new LodgeError({ code: 'insufficientMemory', message: `The initial RAM disk ${boot.initrd ?? ''} does not fit: the kernel leaves ${mib(fault.room)}.`, fix: 'Give the machine more memory.' });
+      return new LodgeError({
+        code: 'insufficientMemory',
+        message: `The initial RAM disk ${boot.initrd ?? ''} does not fit: the kernel leaves ${mib(fault.room)}.`,
+        fix: 'Give the machine more memory.',
+      });
     case 'commandLineTooLong':
-      return new LodgeError({ code: 'invalidInput', message: `The kernel’s command line is longer than the ${fault.limit} bytes this kernel takes.`, fix: 'Shorten it.' });
+      return new LodgeError({
+        code: 'invalidInput',
+        message: `The kernel’s command line is longer than the ${fault.limit} bytes this kernel takes.`,
+        fix: 'Shorten it.',
+      });
   }
 }

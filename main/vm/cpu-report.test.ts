@@ -19,7 +19,12 @@ describe('CPU report', () => {
   it('walks 4-level, PAE and 32-bit tables, with large pages', () => {
     const long = { ...resetState(), cr0: 0x80000001n, cr4: 0x20n, efer: 0x500n, cr3: 0x1000n };
     const address = 0xffff_ffff_8020_1234n;
-    const four = tables({ [0x1000 + 511 * 8]: 0x2003n, [0x2000 + 510 * 8]: 0x3003n, [0x3000 + 8]: 0x4003n, [0x4000 + 8]: 0x7003n });
+    const four = tables({
+      [0x1000 + 511 * 8]: 0x2003n,
+      [0x2000 + 510 * 8]: 0x3003n,
+      [0x3000 + 8]: 0x4003n,
+      [0x4000 + 8]: 0x7003n,
+    });
     expect(translate(long, address, four)).toBe(0x7234);
     const large = tables({ [0x1000 + 511 * 8]: 0x2003n, [0x2000 + 510 * 8]: 0x3003n, [0x3000 + 8]: 0x40_0083n });
     expect(translate(long, address, large)).toBe(0x40_1234);

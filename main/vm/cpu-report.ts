@@ -1,7 +1,24 @@
 /** CPU state as text: what a person needs to see why a guest stopped. */
 import type { CpuState, SegmentState } from '../../native/addon/types';
 
-const GPR_NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
+const GPR_NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
 const FLAG_NAMES: readonly [bit: number, name: string][] = [
   [0, 'CF'], [2, 'PF'], [4, 'AF'], [6, 'ZF'], [7, 'SF'], [8, 'TF'], [9, 'IF'], [10, 'DF'], [11, 'OF'], [14, 'NT'], [16, 'RF'], [17, 'VM'],
   [18, 'AC'],
@@ -31,14 +48,23 @@ function segment(name: string, s: SegmentState): string {
 
 /** `readVirtual` gives the byte at a linear address, undefined where nothing is mapped. */
 export function cpuReport(vcpu: number, state: CpuState, readVirtual: (address: bigint) => number | undefined): string {
-  const lines = [`vCPU ${vcpu}, ${state.activity}`, `rip    ${hex(state.rip, 16)}   rflags ${hex(state.rflags, 16)}${bits(state.rflags, FLAG_NAMES)}`];
+  const lines = [
+    `vCPU ${vcpu}, ${state.activity}`,
+    `rip    ${hex(state.rip, 16)}   rflags ${hex(state.rflags, 16)}${bits(state.rflags, FLAG_NAMES)}`,
+  ];
   for (let i = 0; i < 16; i += 4) {
     lines.push([0, 1, 2, 3].map((k) => `${GPR_NAMES[i + k]!.padEnd(3)} ${hex(state.gpr[i + k] ?? 0n, 16)}`).join('  '));
   }
   for (const name of ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'] as const) lines.push(segment(name, state.segments[name]));
-  lines.push(`gdtr base ${hex(state.gdtr.base, 16)} limit ${hex(state.gdtr.limit, 4)}   idtr base ${hex(state.idtr.base, 16)} limit ${hex(state.idtr.limit, 4)}`);
-  lines.push(`cr0 ${hex(state.cr0, 8)}${bits(state.cr0, CR0_NAMES)}  cr2 ${hex(state.cr2, 16)}  cr3 ${hex(state.cr3, 16)}  cr4 ${hex(state.cr4, 8)}  cr8 ${hex(state.cr8, 1)}`);
-  lines.push(`efer ${hex(state.efer, 4)}${bits(state.efer, EFER_NAMES)}  dr6 ${hex(state.dr[4] ?? 0n, 8)}  dr7 ${hex(state.dr[5] ?? 0n, 8)}`);
+  lines.push(
+    `gdtr base ${hex(state.gdtr.base, 16)} limit ${hex(state.gdtr.limit, 4)}   idtr base ${hex(state.idtr.base, 16)} limit ${hex(state.idtr.limit, 4)}`,
+  );
+  lines.push(
+    `cr0 ${hex(state.cr0, 8)}${bits(state.cr0, CR0_NAMES)}  cr2 ${hex(state.cr2, 16)}  cr3 ${hex(state.cr3, 16)}  cr4 ${hex(state.cr4, 8)}  cr8 ${hex(state.cr8, 1)}`,
+  );
+  lines.push(
+    `efer ${hex(state.efer, 4)}${bits(state.efer, EFER_NAMES)}  dr6 ${hex(state.dr[4] ?? 0n, 8)}  dr7 ${hex(state.dr[5] ?? 0n, 8)}`,
+  );
   const linear = state.rip + state.segments.cs.base;
   const code: string[] = [];
   for (let i = 0; i < CODE_BYTES; i++) {
@@ -52,7 +78,11 @@ export function cpuReport(vcpu: number, state: CpuState, readVirtual: (address: 
 }
 
 /** Walks the guest's page tables for one address, as the CPU would for a supervisor read; undefined where it does not translate. */
-export function translate(state: CpuState, address: bigint, readPhysical: (at: number, bytes: 4 | 8) => bigint | undefined): number | undefined {
+export function translate(
+  state: CpuState,
+  address: bigint,
+  readPhysical: (at: number, bytes: 4 | 8) => bigint | undefined,
+): number | undefined {
   if (!(state.cr0 & (1n << 31n))) return Number(address & 0xffff_ffffn);
   const pae = (state.cr4 & (1n << 5n)) !== 0n;
   const long = (state.efer & (1n << 10n)) !== 0n;

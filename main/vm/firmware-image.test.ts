@@ -23,7 +23,8 @@ const save = async (name: string, contents: Uint8Array): Promise<string> => {
   await writeFile(path, contents);
   return path;
 };
-const load = (image: string, variables?: string, onError = vi.fn()) => loadFirmware({ kind: 'firmware', image, ...(variables !== undefined && { variables }) }, onError);
+const load = (image: string, variables?: string, onError = vi.fn()) =>
+  loadFirmware({ kind: 'firmware', image, ...(variables !== undefined && { variables }) }, onError);
 
 describe('firmware images', () => {
   it('a BIOS, with the display’s ROM from beside it', async () => {

@@ -71,7 +71,10 @@ export class VariableStore {
   }
 }
 
-export async function loadFirmware(boot: FirmwareBoot & { image: string }, onError: (message: string) => void): Promise<FirmwareImage> {
+export async function loadFirmware(
+  boot: FirmwareBoot & { image: string },
+  onError: (message: string) => void,
+): Promise<FirmwareImage> {
   const image = await readImage(boot.image);
   if (!isVolume(image)) {
     const vgaRom = await readFile(join(dirname(boot.image), VGA_ROM)).catch(() => undefined);
@@ -80,7 +83,8 @@ export async function loadFirmware(boot: FirmwareBoot & { image: string }, onErr
   // One file with both, or the code alone with a template of the variables beside it.
   if (isVariableVolume(image)) {
     const bytes = new DataView(image.buffer, image.byteOffset).getUint32(VOLUME_LENGTH_AT, true);
-    if (bytes % PAGE_BYTES !== 0 || bytes >= image.length) throw invalid(boot.image, 'its variable store is larger than the image');
+    if (bytes % PAGE_BYTES !== 0 || bytes >= image.length)
+      throw invalid(boot.image, 'its variable store is larger than the image');
     const variables = await openVariables(image.slice(0, bytes), boot, undefined, onError);
     return { code: image.slice(bytes), variables };
   }
@@ -114,14 +118,26 @@ async function openVariables(
   try {
     file = await open(path, 'r+');
   } catch (cause) {
-    throw new LodgeError({ code: 'permissionDenied', message: `The firmware’s variable store ${path} cannot be opened.`, fix: 'Change its permissions, or delete it to start with a new one.', detail: String(cause) }, { cause });
+    throw new LodgeError(
+      {
+        code: 'permissionDenied',
+        message: `The firmware’s variable store ${path} cannot be opened.`,
+        fix: 'Change its permissions, or delete it to start with a new one.',
+        detail: String(cause),
+      },
+      { cause },
+    );
   }
   const { size } = await file.stat();
   const contents = new Uint8Array(size <= MAX_IMAGE_BYTES ? size : 0);
   await file.read(contents, 0, contents.length, 0);
   if (contents.length === 0 || contents.length % PAGE_BYTES !== 0 || (template && contents.length !== template.length)) {
     await file.close();
-    throw invalid(path, 'it is no variable store of this firmware', 'Delete it to start with a new one, or choose the firmware it belongs to.');
+    throw invalid(
+      path,
+      'it is no variable store of this firmware',
+      'Delete it to start with a new one, or choose the firmware it belongs to.',
+    );
   }
   return new VariableStore(contents, file, onError);
 }
@@ -152,16 +168,34 @@ async function readImage(path: string): Promise<Uint8Array> {
     bytes = info.size;
   } catch (cause) {
     if (cause instanceof LodgeError) throw cause;
-    throw new LodgeError({ code: 'fileMissing', message: `The firmware ${path} is not there.`, fix: 'Choose the file again.', detail: String(cause) }, { cause });
+    throw new LodgeError(
+      {
+        code: 'fileMissing',
+        message: `The firmware ${path} is not there.`,
+        fix: 'Choose the file again.',
+        detail: String(cause),
+      },
+      { cause },
+    );
   }
-  if (bytes < PAGE_BYTES || bytes > MAX_IMAGE_BYTES || bytes % PAGE_BYTES !== 0) throw invalid(path, `${bytes} bytes are no size a firmware image has`);
+  if (bytes < PAGE_BYTES || bytes > MAX_IMAGE_BYTES || bytes % PAGE_BYTES !== 0)
+    throw invalid(path, `${bytes} bytes are no size a firmware image has`);
   return readFile(path);
 }
 
-const exists = (path: string): Promise<boolean> => access(path).then(() => true, () => false);
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
 
-const isVolume = (image: Uint8Array): boolean => Buffer.from(image.subarray(VOLUME_SIGNATURE_AT, VOLUME_SIGNATURE_AT + 4)).toString('latin1') === '_FVH';
-const isVariableVolume = (image: Uint8Array): boolean => Buffer.from(image.subarray(VOLUME_GUID_AT, VOLUME_GUID_AT + 16)).toString('hex') === VARIABLE_VOLUME;
+const isVolume = (image: Uint8Array): boolean =>
+  Buffer.from(image.subarray(VOLUME_SIGNATURE_AT, VOLUME_SIGNATURE_AT + 4)).toString('latin1') === '_FVH';
+const isVariableVolume = (image: Uint8Array): boolean =>
+  Buffer.from(image.subarray(VOLUME_GUID_AT, VOLUME_GUID_AT + 16)).toString('hex') === VARIABLE_VOLUME;
 
-const invalid = (path: string, why: string, fix = 'Choose a BIOS or UEFI image, such as SeaBIOS’s bios-256k.bin or OVMF_CODE_4M.fd.'): LodgeError =>
-  new LodgeError({ code: 'fileInvalid', message: `${path} is not firmware that Lodge can start: ${why}.`, fix });
+const invalid = (
+  path: string,
+  why: string,
+  fix = 'Choose a BIOS or UEFI image, such as SeaBIOS’s bios-256k.bin or OVMF_CODE_4M.fd.',
+): LodgeError => new LodgeError({ code: 'fileInvalid', message: `${path} is not firmware that Lodge can start: ${why}.`, fix });

@@ -109,7 +109,16 @@ export class Machine {
     let machine: Machine | undefined;
     try {
       const onWake = (): void => machine?.loop.wake();
-      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpuModel: spec.cpuModel ?? '', cpus: spec.cpus, exitBuffer, onWake }));
+      native = createNative(() =>
+        addon.createMachine({
+          accelerator: choice.accelerator,
+          tier: choice.tier,
+          cpuModel: spec.cpuModel ?? '',
+          cpus: spec.cpus,
+          exitBuffer,
+          onWake,
+        }),
+      );
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
       for (const disk of spec.disks) {
         disks.push(await openDisk(disk, native));
@@ -122,7 +131,11 @@ export class Machine {
       machine = createNative(() => new Machine(parts));
       return machine;
     } catch (error) {
-      await Promise.allSettled([...serial.map((s) => s.close()), ...disks.map((d) => d.backend.close()), firmware?.variables?.close()]);
+      await Promise.allSettled([
+        ...serial.map((s) => s.close()),
+        ...disks.map((d) => d.backend.close()),
+        firmware?.variables?.close(),
+      ]);
       native?.destroy();
       throw friendly(error);
     }
@@ -259,8 +272,18 @@ export class Machine {
   /** Types a key sequence; returns when it is queued, not when the guest has read it. */
   typeKeys(sequence: string): void {
     const keys = parseKeys(sequence);
-    if (!keys.ok) throw new LodgeError({ code: 'invalidInput', message: keys.error, fix: 'Write keys as text, and special keys as <enter> or <ctrl+alt+delete>.' });
-    if (!this.typer.type(keys.value)) throw new LodgeError({ code: 'invalidState', message: 'The guest has not taken the keys typed before.', fix: 'Wait until it has, then try again.' });
+    if (!keys.ok)
+      throw new LodgeError({
+        code: 'invalidInput',
+        message: keys.error,
+        fix: 'Write keys as text, and special keys as <enter> or <ctrl+alt+delete>.',
+      });
+    if (!this.typer.type(keys.value))
+      throw new LodgeError({
+        code: 'invalidState',
+        message: 'The guest has not taken the keys typed before.',
+        fix: 'Wait until it has, then try again.',
+      });
     this.display.expectChange();
   }
 
@@ -286,10 +309,18 @@ export class Machine {
     const { native, disks } = this.parts;
     if (this.state !== 'running' && this.state !== 'paused') throw wrongState('attach a disk to', this.state);
     if (spec.kind === 'disk' || spec.bus === 'virtio') {
-      throw new LodgeError({ code: 'unsupported', message: 'Disks cannot be added while the machine runs; discs can.', fix: 'Shut the machine down first.' });
+      throw new LodgeError({
+        code: 'unsupported',
+        message: 'Disks cannot be added while the machine runs; discs can.',
+        fix: 'Shut the machine down first.',
+      });
     }
     const full = (): LodgeError =>
-      new LodgeError({ code: 'invalidState', message: `The machine has no empty ${spec.kind} drive.`, fix: `Eject the ${spec.kind} that is in it first.` });
+      new LodgeError({
+        code: 'invalidState',
+        message: `The machine has no empty ${spec.kind} drive.`,
+        fix: `Eject the ${spec.kind} that is in it first.`,
+      });
     if (!storage.hasEmptyDrive(spec.kind)) throw full();
     let disk: BoardDisk;
     try {
@@ -311,7 +342,11 @@ export class Machine {
     const disk = this.parts.disks.find((d) => d.id === id);
     if (!disk) return; // the guest was quicker
     if (!storage.isChangeable(id)) {
-      throw new LodgeError({ code: 'unsupported', message: 'Disks cannot be removed while the machine runs; discs can.', fix: 'Shut the machine down first.' });
+      throw new LodgeError({
+        code: 'unsupported',
+        message: 'Disks cannot be removed while the machine runs; discs can.',
+        fix: 'Shut the machine down first.',
+      });
     }
     const removal = await storage.remove(id, force);
     if (removal === 'locked') {
@@ -404,10 +439,12 @@ export class Machine {
     // The other processors run on until they are told; nothing of theirs is answered any more.
     if (ran) native.pause();
     await this.board.quiesce();
-    const results = await Promise.allSettled(disks.map(async ({ backend }) => {
-      if (!backend.readOnly) await backend.flush();
-      await backend.close();
-    }));
+    const results = await Promise.allSettled(
+      disks.map(async ({ backend }) => {
+        if (!backend.readOnly) await backend.flush();
+        await backend.close();
+      }),
+    );
     await Promise.allSettled([...serial.map((port) => port.close()), this.parts.firmware?.variables?.close()]);
     this.viewers.dispose();
     this.display.dispose();
@@ -439,7 +476,10 @@ export class Machine {
   /** All vCPUs stand at an instruction boundary when this resolves. */
   private async park(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      const deadline = setTimeout(() => reject(new LodgeError({ code: 'timeout', message: 'The guest’s processors did not stop in time.' })), PARK_DEADLINE_MS);
+      const deadline = setTimeout(
+        () => reject(new LodgeError({ code: 'timeout', message: 'The guest’s processors did not stop in time.' })),
+        PARK_DEADLINE_MS,
+      );
       this.parked.push(() => {
         clearTimeout(deadline);
         resolve();
@@ -577,7 +617,9 @@ export class Machine {
 
 /** LODGE_TRACE=bus: accesses that no device claims, on standard error. */
 function traceAccess({ space, direction, address, width, value }: UnclaimedAccess): void {
-  process.stderr.write(`unclaimed ${space} ${direction}${width * 8} 0x${address.toString(16)}${direction === 'write' ? ` = 0x${value.toString(16)}` : ''}\n`);
+  process.stderr.write(
+    `unclaimed ${space} ${direction}${width * 8} 0x${address.toString(16)}${direction === 'write' ? ` = 0x${value.toString(16)}` : ''}\n`,
+  );
 }
 
 export function cpuSeconds(): number {
@@ -610,7 +652,12 @@ function createNative<T>(create: () => T): T {
   } catch (cause) {
     if (cause instanceof LodgeError || !/memory|ENOMEM|memfd|mmap/i.test(String(cause))) throw cause;
     throw new LodgeError(
-      { code: 'insufficientMemory', message: 'The host could not give the machine its memory.', fix: 'Give the machine less memory, or close other programs.', detail: String(cause) },
+      {
+        code: 'insufficientMemory',
+        message: 'The host could not give the machine its memory.',
+        fix: 'Give the machine less memory, or close other programs.',
+        detail: String(cause),
+      },
       { cause },
     );
   }
@@ -618,8 +665,14 @@ function createNative<T>(create: () => T): T {
 
 function friendly(error: unknown): LodgeError {
   if (!(error instanceof ImageError)) return LodgeError.from(error);
-  return new LodgeError({ code: error.code, message: error.message, ...(error.fix !== undefined && { fix: error.fix }) }, { cause: error });
+  return new LodgeError(
+    { code: error.code, message: error.message, ...(error.fix !== undefined && { fix: error.fix }) },
+    { cause: error },
+  );
 }
 
 const wrongState = (what: string, state: string): LodgeError =>
-  new LodgeError({ code: 'invalidState', message: `Lodge cannot ${what} a machine that is ${state === 'ended' || state === 'off' ? 'not running' : state}.` });
+  new LodgeError({
+    code: 'invalidState',
+    message: `Lodge cannot ${what} a machine that is ${state === 'ended' || state === 'off' ? 'not running' : state}.`,
+  });

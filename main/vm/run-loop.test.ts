@@ -22,7 +22,10 @@ describe('exits', () => {
   it('carry ports of every width, strings, and MMIO in halves', async () => {
     const t = setUp();
     const writes: [number, number, number][] = [];
-    const handler = { read: (offset: number, width: number) => offset * 0x11 + width, write: (...w: [number, number, number]) => void writes.push(w) };
+    const handler = {
+      read: (offset: number, width: number) => offset * 0x11 + width,
+      write: (...w: [number, number, number]) => void writes.push(w),
+    };
     t.bus.claimPorts(0x100, 16, handler, 'ports');
     t.bus.claimMmio(0x1_0000_1000, 0x1000, handler, 'mmio');
     t.native.resume();
@@ -36,7 +39,14 @@ describe('exits', () => {
       { kind: 'mmioRead', address: 0x5000, width: 4 },
     );
     await turns(3);
-    expect(writes).toEqual([[4, 4, 0xdeadbeef], [0, 1, 1], [0, 1, 2], [0, 1, 3], [8, 4, 0x34455667], [12, 4, 0x11223]]);
+    expect(writes).toEqual([
+      [4, 4, 0xdeadbeef],
+      [0, 1, 1],
+      [0, 1, 2],
+      [0, 1, 3],
+      [8, 4, 0x34455667],
+      [12, 4, 0x11223],
+    ]);
     expect(t.native.answers).toEqual([[0x23], [0x24, 0x24, 0x24], [0xd0 * 2 ** 32 + 0x8c], [0xffffffff]]);
   });
 });

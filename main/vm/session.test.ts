@@ -107,7 +107,11 @@ describe('VM session', () => {
     const params = Number(native.state.gpr[6]);
     const line = native.memReadU32(params + 0x228)!;
     expect(native.memReadU32(line)).toBe(0x736e6f63); // 'cons'
-    native.run(out(0x3f8, 0x48, 0x69), { kind: 'in', address: 0x3fd, width: 1 }, { kind: 'out', address: 0x604, width: 2, values: [0x2001] });
+    native.run(
+      out(0x3f8, 0x48, 0x69),
+      { kind: 'in', address: 0x3fd, width: 1 },
+      { kind: 'out', address: 0x604, width: 2, values: [0x2001] },
+    );
     expect(await stopped()).toEqual({ kind: 'powerOff' });
     expect(native.answers).toEqual([[0x60]]);
     expect(readFileSync(join(folder, 'com1'), 'latin1')).toBe('Hi');
@@ -207,7 +211,13 @@ describe('VM session', () => {
 
   it('reports a triple fault with the state of the CPU', async () => {
     await start();
-    native.emit({ type: 'stopped', vcpu: 0, reason: 'tripleFault', message: 'Triple fault', state: { ...resetState(), rip: BigInt(MIB), cr0: 1n } });
+    native.emit({
+      type: 'stopped',
+      vcpu: 0,
+      reason: 'tripleFault',
+      message: 'Triple fault',
+      state: { ...resetState(), rip: BigInt(MIB), cr0: 1n },
+    });
     const reason = await stopped();
     expect(reason).toMatchObject({ kind: 'guestFault', message: 'Triple fault' });
     expect(reason.kind === 'guestFault' && reason.report).toContain('<be> ba fe ca');
@@ -223,11 +233,40 @@ describe('VM session', () => {
 
   it.each<[string, () => Partial<MachineSpec>, string]>([
     ['a missing kernel', () => ({ boot: { kind: 'linux', kernel: join(folder, 'no'), commandLine: '' } }), 'fileMissing'],
-    ['an empty kernel', () => (writeFileSync(join(folder, 'empty'), ''), { boot: { kind: 'linux', kernel: join(folder, 'empty'), commandLine: '' } }), 'fileInvalid'],
-    ['a text file as kernel', () => (writeFileSync(join(folder, 'text'), 'x'.repeat(5000)), { boot: { kind: 'linux', kernel: join(folder, 'text'), commandLine: '' } }), 'fileInvalid'],
-    ['an initrd larger than memory', () => (writeFileSync(join(folder, 'big'), new Uint8Array(40 * MIB)), { boot: { kind: 'linux', kernel: join(folder, 'kernel'), initrd: join(folder, 'big'), commandLine: '' } }), 'insufficientMemory'],
-    ['a missing disk', () => ({ disks: [{ id: 'a', path: join(folder, 'no.img'), bus: 'virtio', format: 'raw', readOnly: false, kind: 'disk' }] }), 'fileMissing'],
-    ['a serial file that cannot be written', () => ({ serial: [{ kind: 'file', path: join(folder, 'no', 'x') }] }), 'permissionDenied'],
+    [
+      'an empty kernel',
+      () => (
+        writeFileSync(join(folder, 'empty'), ''),
+        { boot: { kind: 'linux', kernel: join(folder, 'empty'), commandLine: '' } }
+      ),
+      'fileInvalid',
+    ],
+    [
+      'a text file as kernel',
+      () => (
+        writeFileSync(join(folder, 'text'), 'x'.repeat(5000)),
+        { boot: { kind: 'linux', kernel: join(folder, 'text'), commandLine: '' } }
+      ),
+      'fileInvalid',
+    ],
+    [
+      'an initrd larger than memory',
+      () => (
+        writeFileSync(join(folder, 'big'), new Uint8Array(40 * MIB)),
+        { boot: { kind: 'linux', kernel: join(folder, 'kernel'), initrd: join(folder, 'big'), commandLine: '' } }
+      ),
+      'insufficientMemory',
+    ],
+    [
+      'a missing disk',
+      () => ({ disks: [{ id: 'a', path: join(folder, 'no.img'), bus: 'virtio', format: 'raw', readOnly: false, kind: 'disk' }] }),
+      'fileMissing',
+    ],
+    [
+      'a serial file that cannot be written',
+      () => ({ serial: [{ kind: 'file', path: join(folder, 'no', 'x') }] }),
+      'permissionDenied',
+    ],
     ['an accelerator that is not there', () => ({ accelerator: 'kvm' }), 'acceleratorUnavailable'],
   ])('says what is wrong: %s', async (_what, change, code) => {
     await start(change());

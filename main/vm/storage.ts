@@ -112,15 +112,15 @@ export class Storage {
     this.dma = new Dma8237(deps.mem);
     this.dma.claimPorts(deps.bus);
     this.floppy = floppies.length > 0 ? this.createFloppy(floppies) : undefined;
-    if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2])
-      ide[2] = this.createDrive('disc', undefined, idePlace(2));
+    if (!this.changeable.some((c) => c.kind === 'disc') && !ide[2]) ide[2] = this.createDrive('disc', undefined, idePlace(2));
     this.ide = new Piix3Ide({ mem: deps.mem, connect: deps.connect, drives: ide });
     this.ide.claimPorts(deps.bus);
     if (ahci.length > 0) {
       this.ahci = new Ahci({ mem: deps.mem, drives: ahci });
       const slot = deps.pci.plugAnywhere(this.ahci);
       // The controller's own place is known when all its drives are.
-      for (const place of this.places) place.path = place.path.replace(AHCI_PATH, `/pci@i0cf8/pci8086,2922@${slot.toString(16)}/`);
+      for (const place of this.places)
+        place.path = place.path.replace(AHCI_PATH, `/pci@i0cf8/pci8086,2922@${slot.toString(16)}/`);
     }
   }
 

@@ -3,9 +3,28 @@
  * A procedure is an input and an output schema; handlers and clients are typed from here, so a missing one fails `tsc`.
  */
 import { z } from 'zod';
-import { createDiskSchema, diskBytesSchema, diskCheckSchema, diskInfoSchema, diskVariantSchema, jobSchema, newDiskSchema } from './disks';
+import {
+  createDiskSchema,
+  diskBytesSchema,
+  diskCheckSchema,
+  diskInfoSchema,
+  diskVariantSchema,
+  jobSchema,
+  newDiskSchema,
+} from './disks';
 import { profileRequestSchema, profileSchema, vmCountersSchema } from './performance';
-import { brokenVmSchema, diskBusSchema, diskFormatSchema, diskKindSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
+import {
+  brokenVmSchema,
+  diskBusSchema,
+  diskFormatSchema,
+  diskKindSchema,
+  hostSchema,
+  imageInfoSchema,
+  preferencesSchema,
+  vmConfigSchema,
+  vmIdSchema,
+  vmSchema,
+} from './vm';
 import { pointerInputSchema } from './viewer';
 
 const procedure = <I extends z.ZodType, O extends z.ZodType>(input: I, output: O) => ({ input, output });
@@ -50,7 +69,10 @@ export const contract = {
   /** Pulls the plug. */
   'vm.powerOff': procedure(byId, vmSchema),
   /** Without `kind` it is what the file's contents say; a floppy has to be named. While it runs: discs and floppies. */
-  'vm.attach': procedure(byId.extend({ path: z.string(), bus: diskBusSchema.optional(), kind: diskKindSchema.optional() }), vmSchema),
+  'vm.attach': procedure(
+    byId.extend({ path: z.string(), bus: diskBusSchema.optional(), kind: diskKindSchema.optional() }),
+    vmSchema,
+  ),
   /** While it runs only discs and floppies. One that the guest locked in is the error mediumLocked, and goes with `force`. */
   'vm.detach': procedure(byId.extend({ diskId: z.string(), force: z.boolean().optional() }), vmSchema),
   /** PNG, base64. The full screen, or the small picture kept for the library (also of a stopped VM). */
@@ -73,7 +95,12 @@ export const contract = {
   'disk.check': procedure(z.object({ path: z.string().min(1) }), diskCheckSchema),
   /** To a new file; begins a job, told by 'job' events. The target appears when it is complete and verified. */
   'disk.convert': procedure(
-    z.object({ path: z.string().min(1), target: z.string().min(1), format: diskFormatSchema, variant: diskVariantSchema.optional() }),
+    z.object({
+      path: z.string().min(1),
+      target: z.string().min(1),
+      format: diskFormatSchema,
+      variant: diskVariantSchema.optional(),
+    }),
     jobSchema,
   ),
   /** Grows it; begins a job. */
@@ -93,14 +120,19 @@ export const contract = {
     }),
   ),
   /** Of the file system that holds the path, or would: of its nearest folder that exists. */
-  'files.space': procedure(z.object({ path: z.string().min(1).max(4096) }), z.object({ freeBytes: z.number(), totalBytes: z.number() })),
+  'files.space': procedure(
+    z.object({ path: z.string().min(1).max(4096) }),
+    z.object({ freeBytes: z.number(), totalBytes: z.number() }),
+  ),
 } as const;
 
 export type Contract = typeof contract;
 export type ProcedureName = keyof Contract;
 export type Input<N extends ProcedureName> = z.input<Contract[N]['input']>;
 export type Output<N extends ProcedureName> = z.output<Contract[N]['output']>;
-export type Handlers = { [N in ProcedureName]: (input: z.output<Contract[N]['input']>) => Promise<z.input<Contract[N]['output']>> };
+export type Handlers = {
+  [N in ProcedureName]: (input: z.output<Contract[N]['input']>) => Promise<z.input<Contract[N]['output']>>;
+};
 
 /** Events: one ordered stream. A gap in `seq` means refetch app.snapshot once. */
 export const eventSchema = z.discriminatedUnion('type', [
@@ -110,7 +142,13 @@ export const eventSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('preferences'), seq: z.int(), preferences: preferencesSchema }),
   z.object({ type: z.literal('job'), seq: z.int(), job: jobSchema }),
   /** Something to tell the user once. */
-  z.object({ type: z.literal('notice'), seq: z.int(), level: z.enum(['info', 'warning', 'error']), message: z.string(), vmId: vmIdSchema.optional() }),
+  z.object({
+    type: z.literal('notice'),
+    seq: z.int(),
+    level: z.enum(['info', 'warning', 'error']),
+    message: z.string(),
+    vmId: vmIdSchema.optional(),
+  }),
 ]);
 export type LodgeEvent = z.infer<typeof eventSchema>;
 

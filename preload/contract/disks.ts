@@ -11,7 +11,10 @@ export type DiskVariant = z.infer<typeof diskVariantSchema>;
 
 export const DISK_BYTES_MIN = 1 << 20;
 export const DISK_BYTES_MAX = 64 * 2 ** 40;
-export const diskBytesSchema = z.int().min(DISK_BYTES_MIN, 'A disk has at least 1 MiB').max(DISK_BYTES_MAX, 'A disk has at most 64 TiB');
+export const diskBytesSchema = z
+  .int()
+  .min(DISK_BYTES_MIN, 'A disk has at least 1 MiB')
+  .max(DISK_BYTES_MAX, 'A disk has at most 64 TiB');
 
 export const newDiskSchema = z.object({
   bytes: diskBytesSchema,

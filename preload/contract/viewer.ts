@@ -13,9 +13,21 @@ export const RECT_HEADER_BYTES = 8;
 export const SERIAL_HEADER_BYTES = 2;
 
 /** Relative motion in guest pixels; buttons: bit 0 left, 1 right, 2 middle; wheel in detents, positive is towards the user. */
-const mouseSchema = z.object({ type: z.literal('mouse'), dx: z.number(), dy: z.number(), buttons: z.int().min(0).max(31), wheel: z.number() });
+const mouseSchema = z.object({
+  type: z.literal('mouse'),
+  dx: z.number(),
+  dy: z.number(),
+  buttons: z.int().min(0).max(31),
+  wheel: z.number(),
+});
 /** Absolute position, 0–65535 across the screen; only when 'pointer' said absolute. */
-const pointerSchema = z.object({ type: z.literal('pointer'), x: z.int().min(0).max(65535), y: z.int().min(0).max(65535), buttons: z.int().min(0).max(31), wheel: z.number() });
+const pointerSchema = z.object({
+  type: z.literal('pointer'),
+  x: z.int().min(0).max(65535),
+  y: z.int().min(0).max(65535),
+  buttons: z.int().min(0).max(31),
+  wheel: z.number(),
+});
 export const pointerInputSchema = z.discriminatedUnion('type', [mouseSchema, pointerSchema]);
 export type PointerInput = z.infer<typeof pointerInputSchema>;
 
@@ -41,6 +53,12 @@ export const vmToViewerSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('pointer'), absolute: z.boolean() }),
   z.object({ type: z.literal('leds'), capsLock: z.boolean(), numLock: z.boolean(), scrollLock: z.boolean() }),
   /** Ten times a second at most, only when something changed: activity since the last one. */
-  z.object({ type: z.literal('activity'), diskRead: z.boolean(), diskWrite: z.boolean(), net: z.boolean(), cpuPercent: z.number() }),
+  z.object({
+    type: z.literal('activity'),
+    diskRead: z.boolean(),
+    diskWrite: z.boolean(),
+    net: z.boolean(),
+    cpuPercent: z.number(),
+  }),
 ]);
 export type VmToViewer = z.infer<typeof vmToViewerSchema>;

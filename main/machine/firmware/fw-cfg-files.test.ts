@@ -71,11 +71,14 @@ describe('files for external firmware', () => {
     expect(text(rsdp.subarray(0, 8))).toBe('RSD PTR ');
     expect([sum(rsdp.subarray(0, 20)), sum(rsdp)]).toEqual([0, 0]);
     const view = new DataView(tables.buffer);
-    const table = (address: number): Uint8Array => tables.subarray(address - at, address - at + view.getUint32(address - at + 4, true));
+    const table = (address: number): Uint8Array =>
+      tables.subarray(address - at, address - at + view.getUint32(address - at + 4, true));
     const pointer = new DataView(rsdp.buffer);
     const xsdt = table(Number(pointer.getBigUint64(24, true)));
     expect([text(xsdt.subarray(0, 4)), sum(xsdt)]).toEqual(['XSDT', 0]);
-    const entries = Array.from({ length: (xsdt.length - 36) / 8 }, (_, i) => table(Number(new DataView(xsdt.buffer, xsdt.byteOffset + 36 + 8 * i).getBigUint64(0, true))));
+    const entries = Array.from({ length: (xsdt.length - 36) / 8 }, (_, i) =>
+      table(Number(new DataView(xsdt.buffer, xsdt.byteOffset + 36 + 8 * i).getBigUint64(0, true))),
+    );
     expect(entries.map((e) => [text(e.subarray(0, 4)), sum(e)])).toEqual([['FACP', 0], ['APIC', 0]]); // prettier-ignore
     const fadt = new DataView(entries[0]!.buffer, entries[0]!.byteOffset);
     expect(fadt.getUint32(40, true)).toBe(Number(fadt.getBigUint64(140, true)));
@@ -104,7 +107,11 @@ describe('files for external firmware', () => {
   it('tells of RAM below and above 4 GiB', () => {
     const rows = (bytes: Uint8Array): number[][] => {
       const view = new DataView(bytes.buffer);
-      return Array.from({ length: bytes.length / 20 }, (_, i) => [Number(view.getBigUint64(i * 20, true)), Number(view.getBigUint64(i * 20 + 8, true)), view.getUint32(i * 20 + 16, true)]);
+      return Array.from({ length: bytes.length / 20 }, (_, i) => [
+        Number(view.getBigUint64(i * 20, true)),
+        Number(view.getBigUint64(i * 20 + 8, true)),
+        view.getUint32(i * 20 + 16, true),
+      ]);
     };
     expect(rows(read(firmwareFiles(input()), 'etc/e820'))).toEqual([[0, 512 * MIB, 1]]);
     const big = firmwareFiles(input({ ram: { low: 3072 * MIB, high: 1024 * MIB }, ramBytes: 4096 * MIB }));

@@ -2,7 +2,16 @@
  * What external firmware (SeaBIOS, OVMF) is told through fw_cfg: memory, processors, ACPI and SMBIOS tables with the loader script that
  * places them (QEMU's hw/acpi/bios-linker-loader is the format's only documentation), boot order. Pure.
  */
-import { ascii, bytesItem, type FwCfgContents, type FwCfgFile, type FwCfgItem, FwCfgKey, numberItem, textItem } from '../bus/fw-cfg-items';
+import {
+  ascii,
+  bytesItem,
+  type FwCfgContents,
+  type FwCfgFile,
+  type FwCfgItem,
+  FwCfgKey,
+  numberItem,
+  textItem,
+} from '../bus/fw-cfg-items';
 import type { RamLayout } from '../memory/address-space';
 import { type AcpiConfig, type AcpiImage, buildAcpi } from './acpi/tables';
 import { E820, memoryMap } from './layout';
@@ -56,7 +65,10 @@ const bootOrderItem = (order: () => readonly string[]): FwCfgItem => ({
 /** RAM only: what else is reserved below 1 MiB is the firmware's own. */
 function e820(ram: RamLayout): Uint8Array {
   const ranges = memoryMap(ram).filter((range) => range.type === E820.RAM && range.start >= 0x100000);
-  const all = [{ start: 0, end: ram.low }, ...ranges.filter((r) => r.start >= 2 ** 32).map((r) => ({ start: r.start, end: r.start + r.bytes }))];
+  const all = [
+    { start: 0, end: ram.low },
+    ...ranges.filter((r) => r.start >= 2 ** 32).map((r) => ({ start: r.start, end: r.start + r.bytes })),
+  ];
   const view = new DataView(new ArrayBuffer(all.length * 20));
   all.forEach(({ start, end }, i) => {
     view.setBigUint64(i * 20, BigInt(start), true);

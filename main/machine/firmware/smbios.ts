@@ -51,10 +51,18 @@ function structures(config: SmbiosConfig): number[][] {
       .text('Lodge').text(config.version).u16(0xe000).text('01/01/2024').u8(1)
       .u32(1 << 3).u32(0).u8(0, 0x1c).u8(0, 1, 0xff, 0xff), // prettier-ignore
     new Structure(1, 0x0100) // system
-      .text('Lodge').text('Virtual Machine').text(config.version).u8(0, ...new Array<number>(16).fill(0), 6, 0, 0),
+      .text('Lodge')
+      .text('Virtual Machine')
+      .text(config.version)
+      .u8(0, ...new Array<number>(16).fill(0), 6, 0, 0),
     new Structure(3, 0x0300) // enclosure: other
-      .text('Lodge').u8(1, 0, 0, 0, 3, 3, 3, 2).u32(0).u8(0, 0, 0, 0, 0),
-    ...Array.from({ length: config.cpus }, (_, i) =>
+      .text('Lodge')
+      .u8(1, 0, 0, 0, 3, 3, 3, 2)
+      .u32(0)
+      .u8(0, 0, 0, 0, 0),
+    ...Array.from(
+      { length: config.cpus },
+      (_, i) =>
       new Structure(4, 0x0400 + i)
         .text(`CPU ${i}`).u8(3, 1).text('Lodge').u32(0).u32(0).text('virtual').u8(0).u16(0).u16(0).u16(0).u8(0x41, 1)
         .u16(0xffff).u16(0xffff).u16(0xffff).u8(0, 0, 0, 1, 1, 1).u16(4).u16(1), // prettier-ignore

@@ -2,7 +2,17 @@
 import { COM_PORTS } from '../bus/pc';
 import { gpa, type GuestMemory } from '../memory/guest-memory';
 import { type AcpiConfig, buildAcpi } from './acpi/tables';
-import { ACPI_END, ACPI_START, BIOS_DATA_AREA, EBDA_START, MP_END, MP_START, PIR_START, SMBIOS_END, SMBIOS_START } from './layout';
+import {
+  ACPI_END,
+  ACPI_START,
+  BIOS_DATA_AREA,
+  EBDA_START,
+  MP_END,
+  MP_START,
+  PIR_START,
+  SMBIOS_END,
+  SMBIOS_START,
+} from './layout';
 import { buildMpTables, buildPirTable } from './mp';
 import { buildSmbios, type SmbiosConfig } from './smbios';
 

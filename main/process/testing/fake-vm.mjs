@@ -70,7 +70,11 @@ process.on('message', (message, handle) => {
         case 'screenshot':
           return reply(PIXEL);
         case 'text':
-          return reply(behaviour === 'rubbish' ? { no: 'lines' } : [spec.bootFirst ? `hello from ${spec.bootFirst}` : 'hello', ...log.map((c) => JSON.stringify(c))]);
+          return reply(
+            behaviour === 'rubbish'
+              ? { no: 'lines' }
+              : [spec.bootFirst ? `hello from ${spec.bootFirst}` : 'hello', ...log.map((c) => JSON.stringify(c))],
+          );
         case 'powerButton':
           reply(null);
           if (behaviour === 'obey') end({ kind: 'powerOff' });

@@ -29,7 +29,14 @@ export interface CreateDiskOptions {
 const BYTES_MAX = 64 * 2 ** 40;
 /** VMware's own split size. */
 const SPLIT_BYTES = 4_192_256 * SECTOR_BYTES;
-const NAMES: Record<DiskFormat, string> = { raw: 'A raw image', qcow2: 'qcow2', vdi: 'VDI', vmdk: 'VMDK', vhd: 'VHD', vhdx: 'VHDX' };
+const NAMES: Record<DiskFormat, string> = {
+  raw: 'A raw image',
+  qcow2: 'qcow2',
+  vdi: 'VDI',
+  vmdk: 'VMDK',
+  vhd: 'VHD',
+  vhdx: 'VHDX',
+};
 const VARIANTS: Record<DiskFormat, readonly DiskVariant[]> = {
   raw: ['dynamic', 'fixed'],
   qcow2: ['dynamic'],
@@ -46,9 +53,14 @@ export async function createDisk(options: CreateDiskOptions): Promise<void> {
   if (!(Number.isSafeInteger(bytes) && bytes >= SECTOR_BYTES && bytes % SECTOR_BYTES === 0 && bytes <= BYTES_MAX)) {
     throw new ImageError('fileInvalid', `A disk cannot have ${bytes} bytes.`, 'Choose a multiple of 512 bytes, at most 64 TiB.');
   }
-  if (format === 'vhd' && bytes > VHD_BYTES_MAX) throw new ImageError('fileInvalid', 'A VHD disk has at most 2040 GiB.', 'Choose VHDX.');
+  if (format === 'vhd' && bytes > VHD_BYTES_MAX)
+    throw new ImageError('fileInvalid', 'A VHD disk has at most 2040 GiB.', 'Choose VHDX.');
   if (!VARIANTS[format].includes(variant)) {
-    throw new ImageError('fileInvalid', `${NAMES[format]} cannot be made in the variant “${variant}”.`, `Choose ${VARIANTS[format].join(' or ')}.`);
+    throw new ImageError(
+      'fileInvalid',
+      `${NAMES[format]} cannot be made in the variant “${variant}”.`,
+      `Choose ${VARIANTS[format].join(' or ')}.`,
+    );
   }
   const made: HostFile[] = [];
   const make = async (name: string): Promise<HostFile> => {
@@ -78,24 +90,42 @@ interface Parent {
   readonly id: string | undefined;
 }
 
-type Writer = (options: CreateDiskOptions & { variant: DiskVariant }, file: HostFile, make: (name: string) => Promise<HostFile>, parent: Parent | undefined) => Promise<void>;
+type Writer = (
+  options: CreateDiskOptions & { variant: DiskVariant },
+  file: HostFile,
+  make: (name: string) => Promise<HostFile>,
+  parent: Parent | undefined,
+) => Promise<void>;
 
 const noParent = (format: DiskFormat): ImageError =>
-  new ImageError('fileInvalid', `${NAMES[format]} cannot be made on top of this image.`, 'Use qcow2 on any image, VDI on VDI, VHD on VHD, or VHDX on VHDX.');
+  new ImageError(
+    'fileInvalid',
+    `${NAMES[format]} cannot be made on top of this image.`,
+    'Use qcow2 on any image, VDI on VDI, VHD on VHD, or VHDX on VHDX.',
+  );
 
 const WRITERS: Record<DiskFormat, Writer> = {
   raw: async ({ bytes }, file, _make, parent) => {
     if (parent) throw noParent('raw');
     await file.extendTo(bytes);
   },
-  qcow2: ({ bytes }, file, _make, parent) => writeNewQcow2(file, bytes, parent && { name: parent.name, format: QEMU_NAMES[parent.format] }),
+  qcow2: ({ bytes }, file, _make, parent) =>
+    writeNewQcow2(file, bytes, parent && { name: parent.name, format: QEMU_NAMES[parent.format] }),
   vdi: async ({ bytes, variant }, file, _make, parent) => {
     if (parent && (parent.format !== 'vdi' || parent.name.includes('/'))) throw noParent('vdi');
-    await writeNewVdi(file, bytes, { fixed: variant === 'fixed', id: randomBytes(16), ...(parent?.id !== undefined && { parentId: parent.id }) });
+    await writeNewVdi(file, bytes, {
+      fixed: variant === 'fixed',
+      id: randomBytes(16),
+      ...(parent?.id !== undefined && { parentId: parent.id }),
+    });
   },
   vhd: async ({ bytes, variant }, file, _make, parent) => {
     if (parent && (parent.format !== 'vhd' || parent.id === undefined)) throw noParent('vhd');
-    await writeNewVhd(file, bytes, { fixed: variant === 'fixed', id: randomBytes(16), ...(parent && { parent: { id: parent.id!, name: parent.name } }) });
+    await writeNewVhd(file, bytes, {
+      fixed: variant === 'fixed',
+      id: randomBytes(16),
+      ...(parent && { parent: { id: parent.id!, name: parent.name } }),
+    });
   },
   vhdx: async ({ bytes, variant }, file, _make, parent) => {
     if (parent && (parent.format !== 'vhdx' || parent.id === undefined)) throw noParent('vhdx');
@@ -105,7 +135,8 @@ const WRITERS: Record<DiskFormat, Writer> = {
   vmdk: async ({ path, bytes, variant }, file, make, parent) => {
     if (parent) throw noParent('vmdk');
     const cid = randomBytes(4).toString('hex');
-    const line = (size: number, kind: string, name: string): string => `RW ${size / SECTOR_BYTES} ${kind} "${name}"${kind === 'FLAT' ? ' 0' : ''}`;
+    const line = (size: number, kind: string, name: string): string =>
+      `RW ${size / SECTOR_BYTES} ${kind} "${name}"${kind === 'FLAT' ? ' 0' : ''}`;
     if (variant === 'dynamic') {
       return writeNewSparse(file, bytes, vmdkDescriptor('monolithicSparse', bytes, cid, [line(bytes, 'SPARSE', basename(path))]));
     }
@@ -116,7 +147,8 @@ const WRITERS: Record<DiskFormat, Writer> = {
     if (variant === 'fixed') sizes.splice(1);
     const lines: string[] = [];
     for (const [i, size] of sizes.entries()) {
-      const name = variant === 'fixed' ? `${stem}-flat.vmdk` : `${stem}-${flat ? 'f' : 's'}${String(i + 1).padStart(3, '0')}.vmdk`;
+      const name =
+        variant === 'fixed' ? `${stem}-flat.vmdk` : `${stem}-${flat ? 'f' : 's'}${String(i + 1).padStart(3, '0')}.vmdk`;
       const part = await make(name);
       if (flat) await part.extendTo(size);
       else await writeNewSparse(part, size, undefined);
@@ -137,11 +169,16 @@ async function parentOf(path: string, { path: child, bytes }: CreateDiskOptions)
   });
   const name = relative(folder, real);
   if (name.startsWith('..')) {
-    throw new ImageError('permissionDenied', `${path} is outside the folder of the new image.`, 'Make the new image in the same folder.');
+    throw new ImageError(
+      'permissionDenied',
+      `${path} is outside the folder of the new image.`,
+      'Make the new image in the same folder.',
+    );
   }
   const disk = await openDisk(real, { readOnly: true });
   try {
-    if (bytes < disk.bytes) throw new ImageError('fileInvalid', `The new image is smaller than ${path}.`, 'Give it at least the same size.');
+    if (bytes < disk.bytes)
+      throw new ImageError('fileInvalid', `The new image is smaller than ${path}.`, 'Give it at least the same size.');
     const { map } = disk;
     let id: string | undefined;
     if (map instanceof VdiMap) id = map.header.id;
@@ -168,7 +205,11 @@ export async function diskInfo(path: string, format: 'auto' | DiskFormat = 'auto
     let hostBytes = 0;
     for (const file of map.files) hostBytes += await file.hostBytes();
     const readOnlyReason =
-      map instanceof Qcow2Map && map.header.corrupt ? 'It is marked as damaged.' : map.variant === 'streamOptimized' ? 'It is compressed.' : undefined;
+      map instanceof Qcow2Map && map.header.corrupt
+        ? 'It is marked as damaged.'
+        : map.variant === 'streamOptimized'
+          ? 'It is compressed.'
+          : undefined;
     return {
       path,
       format: map.format,
@@ -217,7 +258,13 @@ export async function convertDisk(from: string, to: string, options: ConvertOpti
   const source = await openDisk(from, { readOnly: true, format: options.from, related: options.related });
   let work: string | undefined;
   try {
-    if (await stat(to).then(() => true, () => false)) throw imageErrorOf(Object.assign(new Error(), { code: 'EEXIST' }), to);
+    if (
+      await stat(to).then(
+        () => true,
+        () => false,
+      )
+    )
+      throw imageErrorOf(Object.assign(new Error(), { code: 'EEXIST' }), to);
     const bytes = Math.max(options.bytes ?? 0, source.bytes);
     work = await mkdtemp(join(dirname(to), `.${basename(to)}.part-`)).catch((e: unknown) => {
       throw imageErrorOf(e, to);
@@ -245,14 +292,25 @@ async function publish(work: string, to: string): Promise<void> {
   const names = (await readdir(work)).filter((name) => name !== basename(to));
   for (const name of [...names, basename(to)]) {
     const target = join(folder, name);
-    if (await stat(target).then(() => true, () => false)) throw imageErrorOf(Object.assign(new Error(), { code: 'EEXIST' }), target);
+    if (
+      await stat(target).then(
+        () => true,
+        () => false,
+      )
+    )
+      throw imageErrorOf(Object.assign(new Error(), { code: 'EEXIST' }), target);
     await rename(join(work, name), target);
   }
 }
 
-export async function copyDisk(source: ImageDisk, target: ImageDisk, signal: AbortSignal | undefined, onProgress: (done: number) => void): Promise<void> {
+export async function copyDisk(
+  source: ImageDisk,
+  target: ImageDisk,
+  signal: AbortSignal | undefined,
+  onProgress: (done: number) => void,
+): Promise<void> {
   let writing: Promise<void> = Promise.resolve();
-  for (let at = 0; at < source.bytes; ) {
+  for (let at = 0; at < source.bytes;) {
     signal?.throwIfAborted();
     const { zero, bytes } = await source.isZero(at, Math.min(PIECE_BYTES, source.bytes - at));
     if (!zero) {
@@ -269,7 +327,7 @@ export async function copyDisk(source: ImageDisk, target: ImageDisk, signal: Abo
 }
 
 async function writeData(target: ImageDisk, offset: number, piece: Uint8Array): Promise<void> {
-  for (let at = 0; at < piece.length; ) {
+  for (let at = 0; at < piece.length;) {
     let end = at;
     while (end < piece.length && !isZero(piece, end)) end += HOLE_BYTES;
     end = Math.min(end, piece.length);
@@ -286,8 +344,13 @@ const isZero = (piece: Uint8Array, at: number): boolean => {
 };
 
 /** What `target` has beyond `source` must be zeroes. */
-export async function compareDisks(source: ImageDisk, target: ImageDisk, signal: AbortSignal | undefined, onProgress: (done: number) => void): Promise<void> {
-  for (let at = 0; at < target.bytes; ) {
+export async function compareDisks(
+  source: ImageDisk,
+  target: ImageDisk,
+  signal: AbortSignal | undefined,
+  onProgress: (done: number) => void,
+): Promise<void> {
+  for (let at = 0; at < target.bytes;) {
     signal?.throwIfAborted();
     const left = at < source.bytes ? source.bytes - at : target.bytes - at;
     const a = at < source.bytes ? await source.isZero(at, left) : { zero: true, bytes: left };
@@ -298,7 +361,11 @@ export async function compareDisks(source: ImageDisk, target: ImageDisk, signal:
       const [x, y] = [new Uint8Array(bytes), new Uint8Array(bytes)];
       await Promise.all([at < source.bytes ? source.readBytes(at, x) : undefined, target.readBytes(at, y)]);
       if (Buffer.compare(x, y) !== 0) {
-        throw new ImageError('internal', `The copy of ${source.path} differs from it.`, 'Something else changed one of them, or the disk that holds them is failing. Try again.');
+        throw new ImageError(
+          'internal',
+          `The copy of ${source.path} differs from it.`,
+          'Something else changed one of them, or the disk that holds them is failing. Try again.',
+        );
       }
     }
     at += bytes;
@@ -309,25 +376,49 @@ export async function compareDisks(source: ImageDisk, target: ImageDisk, signal:
 // ---- growing ----------------------------------------------------------------------------------------------------------
 
 /** Only larger. In place where the format allows it, else through a copy that takes the image's place when it is complete. */
-export async function resizeDisk(path: string, bytes: number, options: Pick<ConvertOptions, 'onProgress' | 'signal' | 'related'> = {}): Promise<void> {
+export async function resizeDisk(
+  path: string,
+  bytes: number,
+  options: Pick<ConvertOptions, 'onProgress' | 'signal' | 'related'> = {},
+): Promise<void> {
   if (!(Number.isSafeInteger(bytes) && bytes % SECTOR_BYTES === 0 && bytes <= BYTES_MAX)) {
     throw new ImageError('fileInvalid', `A disk cannot have ${bytes} bytes.`, 'Choose a multiple of 512 bytes, at most 64 TiB.');
   }
   const disk = await openDisk(path, { readOnly: false, related: options.related });
   const { map } = disk;
   try {
-    if (bytes < disk.bytes) throw new ImageError('fileInvalid', 'A disk cannot be made smaller: what is at its end would be lost.', 'Make a new, smaller disk and copy to it inside a guest.');
+    if (bytes < disk.bytes)
+      throw new ImageError(
+        'fileInvalid',
+        'A disk cannot be made smaller: what is at its end would be lost.',
+        'Make a new, smaller disk and copy to it inside a guest.',
+      );
     if (bytes === disk.bytes) return;
     if (map.format === 'raw') return await map.files[0]!.extendTo(bytes);
     if (map instanceof Qcow2Map) {
-      if (map.snapshots > 0) throw new ImageError('fileInvalid', `${path} has snapshots and cannot be resized.`, 'Delete them with the program that made them, or convert the image.');
-      if (disk.parent && disk.parent.bytes > disk.bytes) throw new ImageError('fileInvalid', `${path} is smaller than what it is built on.`, 'Convert it first.');
+      if (map.snapshots > 0)
+        throw new ImageError(
+          'fileInvalid',
+          `${path} has snapshots and cannot be resized.`,
+          'Delete them with the program that made them, or convert the image.',
+        );
+      if (disk.parent && disk.parent.bytes > disk.bytes)
+        throw new ImageError('fileInvalid', `${path} is smaller than what it is built on.`, 'Convert it first.');
       return await disk.exclusive(() => map.grow(bytes));
     }
     if (map instanceof VdiMap && (await map.grow(bytes))) return;
-    if (disk.parent) throw new ImageError('fileInvalid', `${path} is built on another image and cannot be resized.`, 'Convert it to a stand-alone image first.');
+    if (disk.parent)
+      throw new ImageError(
+        'fileInvalid',
+        `${path} is built on another image and cannot be resized.`,
+        'Convert it to a stand-alone image first.',
+      );
     if (map.files.length !== 1 || map.files[0]!.path !== path) {
-      throw new ImageError('fileInvalid', `${path} consists of several files and cannot be resized.`, 'Convert it to another format first.');
+      throw new ImageError(
+        'fileInvalid',
+        `${path} consists of several files and cannot be resized.`,
+        'Convert it to another format first.',
+      );
     }
   } finally {
     await disk.close();
@@ -337,10 +428,14 @@ export async function resizeDisk(path: string, bytes: number, options: Pick<Conv
   });
   try {
     const larger = join(folder, basename(path));
-    await convertDisk(path, larger, { ...options, format: map.format, variant: map.variant === 'fixed' ? 'fixed' : 'dynamic', bytes });
+    await convertDisk(path, larger, {
+      ...options,
+      format: map.format,
+      variant: map.variant === 'fixed' ? 'fixed' : 'dynamic',
+      bytes,
+    });
     await rename(larger, path);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
-

@@ -60,11 +60,19 @@ async function openIn(chain: Chain, path: string, format: 'auto' | DiskFormat, r
   const extra: HostFile[] = [];
   try {
     if (chain.seen.has(file.identity)) {
-      throw new ImageError('fileInvalid', `${path} is, through others, built on itself.`, 'The image is damaged. Choose another one, or a backup of it.');
+      throw new ImageError(
+        'fileInvalid',
+        `${path} is, through others, built on itself.`,
+        'The image is damaged. Choose another one, or a backup of it.',
+      );
     }
     chain.seen.add(file.identity);
     if (++chain.depth > CHAIN_MAX) {
-      throw new ImageError('fileInvalid', `More than ${CHAIN_MAX} images are built on each other.`, 'Convert the one before into a stand-alone image.');
+      throw new ImageError(
+        'fileInvalid',
+        `More than ${CHAIN_MAX} images are built on each other.`,
+        'Convert the one before into a stand-alone image.',
+      );
     }
     const made: { disk?: ImageDisk } = {};
     const context: FormatContext = {
@@ -73,7 +81,8 @@ async function openIn(chain: Chain, path: string, format: 'auto' | DiskFormat, r
       readOnly,
       extra,
       host: () => made.disk!,
-      openParent: async (name, parentFormat) => (parent = await openIn(chain, await relatedPath(path, name, chain.related), parentFormat, true)),
+      openParent: async (name, parentFormat) =>
+        (parent = await openIn(chain, await relatedPath(path, name, chain.related), parentFormat, true)),
       openPart: async (name) => {
         const part = await HostFile.open(await relatedPath(path, name, chain.related), readOnly, chain.options.native);
         extra.push(part);
@@ -104,7 +113,11 @@ interface FormatContext {
 }
 
 const invalid = (path: string, problem: string): ImageError =>
-  new ImageError('fileInvalid', `${path} cannot be used: ${problem}.`, 'Choose another image, or repair or convert it with the program that made it.');
+  new ImageError(
+    'fileInvalid',
+    `${path} cannot be used: ${problem}.`,
+    'Choose another image, or repair or convert it with the program that made it.',
+  );
 
 function value<T>(path: string, result: Result<T, string>): T {
   if (!result.ok) throw invalid(path, result.error);
@@ -116,10 +129,15 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
 
   qcow2: async ({ file, path, readOnly, host, openParent }) => {
     const header = value(path, parseQcow2Header(await file.bytes(0, HEADER_BYTES)));
-    if (header.compression === 'zstd' && !unpackers.zstd) throw invalid(path, 'it is compressed with zstd, which this Lodge cannot read');
+    if (header.compression === 'zstd' && !unpackers.zstd)
+      throw invalid(path, 'it is compressed with zstd, which this Lodge cannot read');
     if (header.l1At >= file.size) throw invalid(path, 'its first table is outside the file');
     if (!readOnly && header.corrupt) {
-      throw new ImageError('fileInvalid', `${path} is marked as damaged and can only be read.`, 'Attach it read-only and copy what you need, or repair it with `qemu-img check -r all`.');
+      throw new ImageError(
+        'fileInvalid',
+        `${path} is marked as damaged and can only be read.`,
+        'Attach it read-only and copy what you need, or repair it with `qemu-img check -r all`.',
+      );
     }
     const { backing } = header;
     const parent = backing && (await openParent(backing.name, qcow2ParentFormat(path, backing.format)));
@@ -139,7 +157,12 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
   vhd: async ({ file, path, openParent }) => {
     const last = Math.floor((file.size - VHD_FOOTER_BYTES) / 512) * 512;
     const atEnd = parseVhdFooter(await file.bytes(Math.max(0, last), VHD_FOOTER_BYTES));
-    const footer = value(path, atEnd.ok && atEnd.value.type === 'fixed' ? atEnd : preferFirst(parseVhdFooter(await file.bytes(0, VHD_FOOTER_BYTES)), atEnd));
+    const footer = value(
+      path,
+      atEnd.ok && atEnd.value.type === 'fixed'
+        ? atEnd
+        : preferFirst(parseVhdFooter(await file.bytes(0, VHD_FOOTER_BYTES)), atEnd),
+    );
     if (footer.type === 'fixed') {
       if (footer.bytes > last) throw invalid(path, 'it is shorter than its disk');
       return { map: new FlatMap('vhd', 'fixed', file, 0, footer.bytes) };
@@ -172,12 +195,18 @@ const FORMATS: { readonly [F in DiskFormat]: (context: FormatContext) => Promise
 async function mendVdi(path: string, map: VdiMap): Promise<void> {
   const { errors } = await map.survey();
   if (errors.length === 0) return map.mend();
-  throw new ImageError('fileInvalid', `${path} is damaged and can only be read: ${errors[0]}.`, 'Attach it read-only, or convert it to a new image.');
+  throw new ImageError(
+    'fileInvalid',
+    `${path} is damaged and can only be read: ${errors[0]}.`,
+    'Attach it read-only, or convert it to a new image.',
+  );
 }
 
 function qcow2ParentFormat(path: string, format: string | undefined): 'auto' | DiskFormat {
   if (format === undefined) return 'auto';
-  const known = ({ raw: 'raw', file: 'raw', qcow2: 'qcow2', vdi: 'vdi', vmdk: 'vmdk', vpc: 'vhd', vhdx: 'vhdx' } as const)[format];
+  const known = ({ raw: 'raw', file: 'raw', qcow2: 'qcow2', vdi: 'vdi', vmdk: 'vmdk', vpc: 'vhd', vhdx: 'vhdx' } as const)[
+    format
+  ];
   if (!known) throw invalid(path, 'it is built on an image of a format that is not known');
   return known;
 }
@@ -192,7 +221,11 @@ async function findVdi(path: string, id: string): Promise<string> {
     const header = parseVdiHeader(await file.bytes(0, VDI_HEADER_BYTES).finally(() => file.close()));
     if (header.ok && header.value.id === id) return name;
   }
-  throw new ImageError('fileMissing', `The image that ${path} is built on is not in its folder.`, 'Put both VDI images into one folder.');
+  throw new ImageError(
+    'fileMissing',
+    `The image that ${path} is built on is not in its folder.`,
+    'Put both VDI images into one folder.',
+  );
 }
 
 /** W2ru locators hold a relative path; the header's own field only a name. */
@@ -208,7 +241,8 @@ async function vhdId(disk: ImageDisk): Promise<string | undefined> {
   return footer.ok ? footer.value.id : undefined;
 }
 
-const preferFirst = <T>(first: Result<T, string>, second: Result<T, string>): Result<T, string> => (first.ok || !second.ok ? first : second);
+const preferFirst = <T>(first: Result<T, string>, second: Result<T, string>): Result<T, string> =>
+  first.ok || !second.ok ? first : second;
 
 // ---- VMDK -----------------------------------------------------------------------------------------------------------
 
@@ -217,7 +251,10 @@ async function openVmdk(context: FormatContext): Promise<Opened> {
   const magic = Buffer.from(await file.bytes(0, 4)).toString('latin1');
   if (magic === 'KDMV') {
     const header = value(path, await readSparseHeader(file));
-    const text = header.descriptorBytes > 0 ? await file.bytes(header.descriptorAt, Math.min(header.descriptorBytes, DESCRIPTOR_BYTES_MAX)) : undefined;
+    const text =
+      header.descriptorBytes > 0
+        ? await file.bytes(header.descriptorAt, Math.min(header.descriptorBytes, DESCRIPTOR_BYTES_MAX))
+        : undefined;
     const descriptor = text && parseVmdkDescriptor(text);
     if (descriptor?.ok) await vmdkParent(descriptor.value, openParent);
     const name = (descriptor?.ok && descriptor.value.createType) || (header.compressed ? 'streamOptimized' : 'monolithicSparse');
@@ -259,6 +296,10 @@ async function vmdkParent(descriptor: VmdkDescriptor, openParent: FormatContext[
 
 function refuseCompressed(path: string, compressed: boolean, readOnly: boolean): void {
   if (compressed && !readOnly) {
-    throw new ImageError('fileInvalid', `${path} is compressed (streamOptimized) and can only be read.`, 'Convert it to another format, or attach it read-only.');
+    throw new ImageError(
+      'fileInvalid',
+      `${path} is compressed (streamOptimized) and can only be read.`,
+      'Convert it to another format, or attach it read-only.',
+    );
   }
 }

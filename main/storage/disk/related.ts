@@ -11,7 +11,11 @@ export type RelatedFiles = 'folder' | 'any' | readonly string[];
 
 export async function relatedPath(image: string, name: string, allowed: RelatedFiles): Promise<string> {
   if (/^[a-z][a-z0-9+.-]+:/i.test(name) && !/^file:/i.test(name)) {
-    throw new ImageError('fileInvalid', `${image} is built on something that is not a file here: ${printable(name)}`, 'Convert it to a stand-alone image where it was made.');
+    throw new ImageError(
+      'fileInvalid',
+      `${image} is built on something that is not a file here: ${printable(name)}`,
+      'Convert it to a stand-alone image where it was made.',
+    );
   }
   const plain = name.replace(/^file:/i, '');
   let folder: string;
@@ -23,7 +27,12 @@ export async function relatedPath(image: string, name: string, allowed: RelatedF
     real = await realpath(isAbsolute(plain) ? plain : resolve(folder, plain));
   } catch (e) {
     if ((e as NodeJS.ErrnoException).code === 'ENOENT') {
-      throw new ImageError('fileMissing', `${image} needs ${printable(wanted)}, which does not exist.`, 'Put that file back where it was.', { cause: e });
+      throw new ImageError(
+        'fileMissing',
+        `${image} needs ${printable(wanted)}, which does not exist.`,
+        'Put that file back where it was.',
+        { cause: e },
+      );
     }
     throw imageErrorOf(e, wanted);
   }

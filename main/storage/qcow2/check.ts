@@ -41,7 +41,8 @@ export async function checkQcow2(map: Qcow2Map, repair: boolean): Promise<Omit<D
       if (hi & COMPRESSED) {
         const packed = map.packedAt(hi, lo);
         // The last sectors of the last cluster need not be there.
-        if (count(packed.at, Math.min(packed.bytes, Math.max(0, clusters * clusterBytes - packed.at)), 'a compressed cluster')) data++;
+        if (count(packed.at, Math.min(packed.bytes, Math.max(0, clusters * clusterBytes - packed.at)), 'a compressed cluster'))
+          data++;
         continue;
       }
       const position = (hi & 0x00ff_ffff) * 0x1_0000_0000 + ((lo & 0xffff_fe00) >>> 0);

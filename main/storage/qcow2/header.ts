@@ -113,7 +113,7 @@ export function parseQcow2Header(head: Uint8Array): Result<Qcow2Header, string> 
 /** Header extensions: type, length, data padded to 8 bytes, until type 0. */
 function backingFormat(view: DataView, from: number, end: number): string | undefined {
   const limit = Math.min(end, view.byteLength);
-  for (let at = from; at + 8 <= limit; ) {
+  for (let at = from; at + 8 <= limit;) {
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
     if (type === 0 || length > limit - at - 8) return undefined;
@@ -123,5 +123,6 @@ function backingFormat(view: DataView, from: number, end: number): string | unde
   return undefined;
 }
 
-const aligned = (at: number, clusterBytes: number): boolean => Number.isSafeInteger(at) && at >= clusterBytes && at % clusterBytes === 0;
+const aligned = (at: number, clusterBytes: number): boolean =>
+  Number.isSafeInteger(at) && at >= clusterBytes && at % clusterBytes === 0;
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);

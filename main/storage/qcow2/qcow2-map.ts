@@ -175,7 +175,10 @@ export class Qcow2Map implements BlockMap {
     if (this.kindOf(first) === 'zero' && first.at !== 0 && first.hi & COPIED && first.at % clusterBytes === 0) {
       return { start, bytes: clusterBytes, file: this.file, at: first.at, fresh: false, reused: true };
     }
-    const last = Math.min(Math.ceil((offset + Math.min(bytes, ALLOCATION_BYTES)) / clusterBytes), Math.ceil(this.bytes / clusterBytes));
+    const last = Math.min(
+      Math.ceil((offset + Math.min(bytes, ALLOCATION_BYTES)) / clusterBytes),
+      Math.ceil(this.bytes / clusterBytes),
+    );
     let wanted = 1;
     const inPage = (page.at + this.cache.pageBytes - position) / 8;
     for (; cluster + wanted < last && wanted < inPage && (cluster + wanted) % this.l2Entries !== 0; wanted++) {
@@ -368,5 +371,7 @@ export const unpackers: { readonly zlib: Unpack; readonly zstd: Unpack | undefin
   zstd:
     zstd &&
     ((bytes, outputBytes) =>
-      new Promise((resolve, reject) => zstd(bytes, { maxOutputLength: outputBytes }, (error, out) => (error ? reject(error) : resolve(out))))),
+      new Promise((resolve, reject) =>
+        zstd(bytes, { maxOutputLength: outputBytes }, (error, out) => (error ? reject(error) : resolve(out))),
+      )),
 };

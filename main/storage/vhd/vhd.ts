@@ -43,7 +43,8 @@ export function parseVhdFooter(bytes: Uint8Array): Result<VhdFooter, string> {
   const size = u64be(view, 48);
   if (!(size > 0 && size <= 2 ** 45 && size % 512 === 0)) return err('its disk size is not valid');
   const headerAt = type === 'fixed' ? 0 : u64be(view, 16);
-  if (type !== 'fixed' && !(headerAt >= 512 && headerAt % 512 === 0 && headerAt < 2 ** 45)) return err('its header is at an impossible place');
+  if (type !== 'fixed' && !(headerAt >= 512 && headerAt % 512 === 0 && headerAt < 2 ** 45))
+    return err('its header is at an impossible place');
   return ok({ type, bytes: size, headerAt, id: Buffer.from(bytes.subarray(68, 84)).toString('hex') });
 }
 
@@ -54,7 +55,8 @@ export function parseVhdHeader(bytes: Uint8Array, diskBytes: number): Result<Vhd
   const tableAt = u64be(view, 16);
   const entries = view.getUint32(28);
   const blockBytes = view.getUint32(32);
-  if (blockBytes < 4096 || blockBytes > 256 << 20 || (blockBytes & (blockBytes - 1)) !== 0) return err('its block size is not valid');
+  if (blockBytes < 4096 || blockBytes > 256 << 20 || (blockBytes & (blockBytes - 1)) !== 0)
+    return err('its block size is not valid');
   if (entries > ENTRIES_MAX || entries < Math.ceil(diskBytes / blockBytes)) return err('its table does not fit its size');
   if (!(tableAt >= 512 && tableAt % 512 === 0 && tableAt < 2 ** 45)) return err('its table is at an impossible place');
   const locators = Array.from({ length: 8 }, (_, i) => 576 + i * 24)
@@ -77,7 +79,8 @@ function checksum(bytes: Uint8Array, at: number): number {
   return ~sum >>> 0;
 }
 
-const latin = (bytes: Uint8Array, at: number, length: number): string => Buffer.from(bytes.subarray(at, at + length)).toString('latin1');
+const latin = (bytes: Uint8Array, at: number, length: number): string =>
+  Buffer.from(bytes.subarray(at, at + length)).toString('latin1');
 
 export function utf16(bytes: Uint8Array, bigEndian: boolean): string {
   let text = '';
@@ -147,7 +150,9 @@ export class VhdMap extends TableMap {
     let next = sector + 1;
     while (next < last && bit(next) === own) next++;
     const length = Math.min(bytes, next * 512 - within);
-    return own ? { kind: 'data', bytes: length, file: this.file, at: at + within, inPlace: !this.file.readOnly } : { kind: 'parent', bytes: length };
+    return own
+      ? { kind: 'data', bytes: length, file: this.file, at: at + within, inPlace: !this.file.readOnly }
+      : { kind: 'parent', bytes: length };
   }
 
   override async allocate(offset: number, bytes: number): Promise<Allocation> {
@@ -205,7 +210,11 @@ export interface VhdParent {
   readonly name: string;
 }
 
-export async function writeNewVhd(file: HostFile, bytes: number, options: { fixed: boolean; id: Uint8Array; parent?: VhdParent }): Promise<void> {
+export async function writeNewVhd(
+  file: HostFile,
+  bytes: number,
+  options: { fixed: boolean; id: Uint8Array; parent?: VhdParent },
+): Promise<void> {
   const footer = footerOf(bytes, options.fixed ? 2 : options.parent ? 4 : 3, options.id);
   if (options.fixed) {
     await file.extendTo(bytes);

@@ -37,7 +37,8 @@ export function parseVmdkDescriptor(bytes: Uint8Array): Result<VmdkDescriptor, s
     const extent = /^(RW|RDONLY|NOACCESS)\s+(\d{1,15})\s+([A-Z]+)(?:\s+"([^"]*)"(?:\s+(\d{1,15}))?)?/.exec(line);
     if (extent) {
       const kind = extent[3];
-      if (kind !== 'SPARSE' && kind !== 'FLAT' && kind !== 'ZERO') return err(`it has a part of the kind ${kind}, which is not supported`);
+      if (kind !== 'SPARSE' && kind !== 'FLAT' && kind !== 'ZERO')
+        return err(`it has a part of the kind ${kind}, which is not supported`);
       const sectors = Number(extent[2]);
       const offset = Number(extent[5] ?? 0);
       if (sectors === 0 || sectors > SECTORS_MAX || offset > SECTORS_MAX) return err('the size of a part is not valid');
@@ -50,7 +51,8 @@ export function parseVmdkDescriptor(bytes: Uint8Array): Result<VmdkDescriptor, s
     if (pair) values.set(pair[1]!.toLowerCase(), pair[2]!);
   }
   const createType = values.get('createtype') ?? '';
-  if (values.get('encoding') !== undefined && !/^utf-?8$|^windows-1252$/i.test(values.get('encoding')!)) return err('its text is in an encoding that is not known');
+  if (values.get('encoding') !== undefined && !/^utf-?8$|^windows-1252$/i.test(values.get('encoding')!))
+    return err('its text is in an encoding that is not known');
   if (extents.length === 0) return err('it has no parts');
   return ok({
     createType,

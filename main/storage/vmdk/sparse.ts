@@ -42,7 +42,8 @@ export function parseSparseHeader(head: Uint8Array): Result<SparseHeader, string
   const grainSectors = u64le(view, 20);
   const tableEntries = view.getUint32(44, true);
   if (!(sectors > 0 && sectors <= 2 ** 42)) return err('its disk size is not valid');
-  if (!(grainSectors >= 8 && grainSectors <= 16384 && (grainSectors & (grainSectors - 1)) === 0)) return err('its grain size is not valid');
+  if (!(grainSectors >= 8 && grainSectors <= 16384 && (grainSectors & (grainSectors - 1)) === 0))
+    return err('its grain size is not valid');
   if (tableEntries === 0 || tableEntries > 16384) return err('the size of its tables is not valid');
   const directoryBytes = Math.ceil(sectors / grainSectors / tableEntries) * 4;
   if (directoryBytes > DIRECTORY_BYTES_MAX) return err('its directory is too large');

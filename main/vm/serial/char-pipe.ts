@@ -22,7 +22,7 @@ export abstract class CharPipe implements CharBackend {
   protected abstract emit(bytes: Uint8Array): void;
 
   write(bytes: Uint8Array): void {
-    for (let from = 0; from < bytes.length; ) {
+    for (let from = 0; from < bytes.length;) {
       const part = Math.min(bytes.length - from, BATCH_BYTES - this.batched);
       this.batch.set(from === 0 && part === bytes.length ? bytes : bytes.subarray(from, from + part), this.batched);
       this.batched += part;

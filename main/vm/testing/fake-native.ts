@@ -1,5 +1,15 @@
 /** An engine for tests: memory is real (sparse), vCPUs are scripts that perform exits one after the other. */
-import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type MachineStats, type NativeEvent, type NativeMachine, type SampleBatch } from '../../../native/addon/types';
+import {
+  Exit,
+  ExitKind,
+  Serve,
+  type CpuState,
+  type DebugPoints,
+  type MachineStats,
+  type NativeEvent,
+  type NativeMachine,
+  type SampleBatch,
+} from '../../../native/addon/types';
 import { readSync } from 'node:fs';
 
 const PAGE = 4096;

@@ -18,11 +18,36 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 
 /** Where the tables of each format are, near the start of a small image. */
 const TABLES: Record<string, [from: number, to: number][]> = {
-  qcow2: [[0, 128], [65536, 65600], [131072, 131136], [196608, 196640], [262144, 262400]],
-  vdi: [[64, 512], [512, 600]],
-  vmdk: [[0, 80], [512, 1400], [10752, 14000]],
-  vhd: [[0, 512], [512, 1536], [1536, 1600], [2048, 2600]],
-  vhdx: [[65536, 65700], [131072, 131200], [196608, 196700], [2 << 20, (2 << 20) + 256], [(2 << 20) + 65536, (2 << 20) + 65800], [3 << 20, (3 << 20) + 64]],
+  qcow2: [
+    [0, 128],
+    [65536, 65600],
+    [131072, 131136],
+    [196608, 196640],
+    [262144, 262400],
+  ],
+  vdi: [
+    [64, 512],
+    [512, 600],
+  ],
+  vmdk: [
+    [0, 80],
+    [512, 1400],
+    [10752, 14000],
+  ],
+  vhd: [
+    [0, 512],
+    [512, 1536],
+    [1536, 1600],
+    [2048, 2600],
+  ],
+  vhdx: [
+    [65536, 65700],
+    [131072, 131200],
+    [196608, 196700],
+    [2 << 20, (2 << 20) + 256],
+    [(2 << 20) + 65536, (2 << 20) + 65800],
+    [3 << 20, (3 << 20) + 64],
+  ],
 };
 const VALUES = [0, 1, 0x7f, 0x80, 0xff];
 
@@ -82,7 +107,8 @@ describe('damaged images', () => {
                 await attempt(() => damaged.readBytes(at, into.subarray(0, Math.min(into.length, end - at))));
               }
               if (!readOnly) {
-                for (let at = 0; at + 4096 <= end; at += 1 << 20) await attempt(() => damaged.writeBytes(at, sectorBytes(77, at / 512, 8)));
+                for (let at = 0; at + 4096 <= end; at += 1 << 20)
+                  await attempt(() => damaged.writeBytes(at, sectorBytes(77, at / 512, 8)));
                 await attempt(() => damaged.discard(0, Math.min(end, 4 << 20)));
               }
             } finally {

@@ -29,7 +29,13 @@ beforeAll(async () => {
   await build({
     configFile: false,
     logLevel: 'silent',
-    build: { ssr: join(__dirname, 'killed-writer.ts'), outDir: dir, emptyOutDir: false, target: 'node18', rollupOptions: { output: { entryFileNames: 'writer.mjs' } } },
+    build: {
+      ssr: join(__dirname, 'killed-writer.ts'),
+      outDir: dir,
+      emptyOutDir: false,
+      target: 'node18',
+      rollupOptions: { output: { entryFileNames: 'writer.mjs' } },
+    },
   });
   writer = join(dir, 'writer.mjs');
 }, 60_000);
@@ -84,7 +90,9 @@ async function killed(kind: Kind, firstSeed: number, count: number): Promise<{ l
       expect(report?.corruptions ?? 0, `${about}\n${report?.text}`).toBe(0);
       if (!strict && report?.leaks) leaks++;
       await writeFile(`${path}.raw`, bytes);
-      expect(await qemuImg('compare', '-f', QEMU_NAME[kind.format], '-F', 'raw', path, `${path}.raw`), about).toContain('identical');
+      expect(await qemuImg('compare', '-f', QEMU_NAME[kind.format], '-F', 'raw', path, `${path}.raw`), about).toContain(
+        'identical',
+      );
     };
     await check(false);
 
@@ -126,7 +134,10 @@ describe('a killed writer', () => {
       // Else nothing was tried.
       expect(sum.steps).toBeGreaterThan(0);
       expect(sum.finished).toBeLessThan(SEQUENCES);
-      if (SEQUENCES > 100) console.log(`${kind.name}: ${SEQUENCES} sequences, ${sum.steps} steps, ${sum.finished} ran to their end, ${sum.leaks} with leaks`);
+      if (SEQUENCES > 100)
+        console.log(
+          `${kind.name}: ${SEQUENCES} sequences, ${sum.steps} steps, ${sum.finished} ran to their end, ${sum.leaks} with leaks`,
+        );
     });
   }
 });

@@ -43,10 +43,15 @@ async function read(path: string, format: 'auto' | DiskFormat = 'auto'): Promise
     await disk.close();
   }
 }
-const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a.subarray(0, b.length), b) === 0 && a.subarray(b.length).every((byte) => byte === 0);
+const same = (a: Uint8Array, b: Uint8Array): boolean =>
+  Buffer.compare(a.subarray(0, b.length), b) === 0 && a.subarray(b.length).every((byte) => byte === 0);
 
 const MADE: [name: string, format: string, options: string, ...flags: string[]][] = [
-  ...[512, 1024, 4096, 65536, 2 << 20].map((c): [string, string, string] => [`qcow2 v3, clusters of ${c}`, 'qcow2', `cluster_size=${c}`]),
+  ...[512, 1024, 4096, 65536, 2 << 20].map((c): [string, string, string] => [
+    `qcow2 v3, clusters of ${c}`,
+    'qcow2',
+    `cluster_size=${c}`,
+  ]),
   ...[1, 2, 4, 8, 32, 64].map((w): [string, string, string] => [`qcow2, refcounts of ${w} bits`, 'qcow2', `refcount_bits=${w}`]),
   ['qcow2 v2', 'qcow2', 'compat=0.10'],
   ['qcow2, lazy refcounts', 'qcow2', 'lazy_refcounts=on'],
@@ -57,7 +62,9 @@ const MADE: [name: string, format: string, options: string, ...flags: string[]][
   ['qcow2, fully preallocated', 'qcow2', 'preallocation=full'],
   ['vdi', 'vdi', 'static=off'],
   ['vdi, fixed', 'vdi', 'static=on'],
-  ...['monolithicSparse', 'monolithicFlat', 'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat', 'streamOptimized'].map((s): [string, string, string] => [`vmdk ${s}`, 'vmdk', `subformat=${s}`]),
+  ...['monolithicSparse', 'monolithicFlat', 'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat', 'streamOptimized'].map(
+    (s): [string, string, string] => [`vmdk ${s}`, 'vmdk', `subformat=${s}`],
+  ),
   ['vmdk with zeroed grains', 'vmdk', 'zeroed_grain=on'],
   ['vhd, dynamic', 'vpc', 'subformat=dynamic,force_size=on'],
   ['vhd, fixed', 'vpc', 'subformat=fixed,force_size=on'],
@@ -73,7 +80,10 @@ describe.skipIf(!hasQemu)(`images by qemu-img${hasQemu ? '' : `: ${NO_QEMU}`}`, 
     expect(same(await read(path), content)).toBe(true);
     expect((await checkDisk(path)).errors).toEqual([]);
     if (name.includes('streamOptimized')) {
-      await expect(openDisk(path, { readOnly: false })).rejects.toMatchObject({ code: 'fileInvalid', fix: expect.stringContaining('Convert') as string });
+      await expect(openDisk(path, { readOnly: false })).rejects.toMatchObject({
+        code: 'fileInvalid',
+        fix: expect.stringContaining('Convert') as string,
+      });
       return;
     }
     // Written over: in the middle of data, across its edges, and in what was empty.
@@ -115,7 +125,9 @@ describe.skipIf(!hasQemu)(`images by qemu-img${hasQemu ? '' : `: ${NO_QEMU}`}`, 
     expect(same(await read(join(dir, 'b.qcow2')), expected)).toBe(true);
     expect((await diskInfo(join(dir, 'b.qcow2'))).parents.map((p) => p.format)).toEqual(['qcow2', 'vmdk']);
     await writeFile(join(dir, 'expected'), expected);
-    expect(await qemuImg('compare', '-F', 'raw', '-f', 'qcow2', join(dir, 'b.qcow2'), join(dir, 'expected'))).toContain('identical');
+    expect(await qemuImg('compare', '-F', 'raw', '-f', 'qcow2', join(dir, 'b.qcow2'), join(dir, 'expected'))).toContain(
+      'identical',
+    );
     expect((await qemuCheck(join(dir, 'b.qcow2'), 'qcow2'))?.corruptions).toBe(0);
   });
 
@@ -230,7 +242,10 @@ describe('what an image may name', () => {
       await expect(openDisk(image, { readOnly: true }), name).rejects.toMatchObject({ code: 'fileInvalid' });
     }
     await over('disk.qcow2');
-    await expect(openDisk(image, { readOnly: true })).rejects.toMatchObject({ code: 'fileInvalid', message: expect.stringContaining('itself') as string });
+    await expect(openDisk(image, { readOnly: true })).rejects.toMatchObject({
+      code: 'fileInvalid',
+      message: expect.stringContaining('itself') as string,
+    });
     await over('missing');
     await expect(openDisk(image, { readOnly: true })).rejects.toMatchObject({ code: 'fileMissing' });
     expect(dirname(image)).toBe(join(dir, 'vm'));

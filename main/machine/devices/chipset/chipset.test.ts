@@ -15,7 +15,13 @@ function setUp() {
   const wires = new IrqWires(24, drive);
   const systemReset = vi.fn();
   const powerOff = vi.fn();
-  const pci = new PciBus({ bus, doorbells: new Doorbells(native), regions: { map: () => undefined }, native, resetControl: new ResetControl(systemReset) });
+  const pci = new PciBus({
+    bus,
+    doorbells: new Doorbells(native),
+    regions: { map: () => undefined },
+    native,
+    resetControl: new ResetControl(systemReset),
+  });
   const piix3 = new Piix3((irq) => wires.connect(irq));
   const pm = new Piix4Pm({ clock, sci: wires.connect(9), powerOff });
   pci.plug(new I440fx(), 0);
@@ -39,7 +45,11 @@ describe('chipset', () => {
     t.piix3.writeConfig(0x62, 1, 5);
     t.piix3.writeConfig(0x62, 1, 2); // reserved: off
     t.piix3.writeConfig(0x62, 1, 0x80);
-    expect(t.drive.mock.calls.slice(1)).toEqual([[11, false], [5, true], [5, false]]);
+    expect(t.drive.mock.calls.slice(1)).toEqual([
+      [11, false],
+      [5, true],
+      [5, false],
+    ]);
   });
 
   it('counts the PM timer on guest time', () => {

@@ -11,11 +11,24 @@ const PAM_RAM = 0x33;
 
 export class I440fx extends PciFunction {
   constructor() {
-    super('i440fx', { vendor: 0x8086, device: 0x1237, revision: 2, classCode: 0x060000, subsystemVendor: 0x1af4, subsystem: 0x1100 });
+    super('i440fx', {
+      vendor: 0x8086,
+      device: 0x1237,
+      revision: 2,
+      classCode: 0x060000,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
+    });
     this.defineRegisters([
       { offset: 0x50, width: 2, name: 'pmccfg', reset: 0, writable: 0xffff },
       // External firmware takes a PAM0 of 0 as the sign that it has yet to copy itself into RAM.
-      ...Array.from({ length: PAM_REGISTERS }, (_, i) => ({ offset: PAM0 + i, width: 1 as const, name: `pam${i}`, reset: 0, writable: 0x77 })),
+      ...Array.from({ length: PAM_REGISTERS }, (_, i) => ({
+        offset: PAM0 + i,
+        width: 1 as const,
+        name: `pam${i}`,
+        reset: 0,
+        writable: 0x77,
+      })),
       { offset: 0x72, width: 1, name: 'smram', reset: 0x02, writable: 0x78 },
     ]);
   }

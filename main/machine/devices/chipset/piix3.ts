@@ -23,7 +23,13 @@ export class Piix3 extends PciFunction implements PirqRouter {
     this.defineRegisters([
       { offset: 0x4c, width: 1, name: 'iort', reset: 0x4d, writable: 0xff },
       { offset: 0x4e, width: 2, name: 'xbcs', reset: 0x0003, writable: 0x0fff },
-      ...[0, 1, 2, 3].map((i) => ({ offset: PIRQRC + i, width: 1 as const, name: `pirqrc${i}`, reset: ROUTE_OFF, writable: 0x8f })),
+      ...[0, 1, 2, 3].map((i) => ({
+        offset: PIRQRC + i,
+        width: 1 as const,
+        name: `pirqrc${i}`,
+        reset: ROUTE_OFF,
+        writable: 0x8f,
+      })),
       { offset: 0x69, width: 1, name: 'tom', reset: 0x02, writable: 0xff },
     ]);
   }

@@ -43,7 +43,14 @@ export class Piix4Pm extends PciFunction implements IoHandler {
   ];
 
   constructor(private readonly deps: { clock: Clock; sci: IrqLine; powerOff: () => void }) {
-    super('piix4-pm', { vendor: 0x8086, device: 0x7113, revision: 3, classCode: 0x068000, subsystemVendor: 0x1af4, subsystem: 0x1100 });
+    super('piix4-pm', {
+      vendor: 0x8086,
+      device: 0x7113,
+      revision: 3,
+      classCode: 0x068000,
+      subsystemVendor: 0x1af4,
+      subsystem: 0x1100,
+    });
     this.defineRegisters([
       { offset: PMBA, width: 4, name: 'pmba', reset: 1, writable: 0xffc0 },
       { offset: PMREGMISC, width: 1, name: 'pmregmisc', reset: 0, writable: 1 },
@@ -105,7 +112,8 @@ export class Piix4Pm extends PciFunction implements IoHandler {
     if (base === block.base) return;
     block.base = base;
     block.ports?.dispose();
-    block.ports = base === 0 ? undefined : this.slot?.overlayPorts(base, count, handler, name, handler === this.smbus ? { maxWidth: 1 } : {});
+    block.ports =
+      base === 0 ? undefined : this.slot?.overlayPorts(base, count, handler, name, handler === this.smbus ? { maxWidth: 1 } : {});
   }
 
   read(offset: number, width: number): number {
@@ -117,7 +125,7 @@ export class Piix4Pm extends PciFunction implements IoHandler {
 
   write(offset: number, width: number, value: number): void {
     // Registers are 16 bits wide; a byte write changes its half only.
-    for (let i = 0; i < width; ) {
+    for (let i = 0; i < width;) {
       const at = (offset + i) & ~1;
       const odd = (offset + i) & 1;
       const bytes = odd || width - i === 1 ? 1 : 2;
@@ -129,7 +137,8 @@ export class Piix4Pm extends PciFunction implements IoHandler {
 
   private readByte(offset: number): number {
     const shift = (offset & 1) * 8;
-    if (offset >= Pm.TIMER && offset < Pm.TIMER + 4) return (this.ticks() / 2 ** (8 * (offset - Pm.TIMER))) & (offset === 0x0b ? 0 : 0xff);
+    if (offset >= Pm.TIMER && offset < Pm.TIMER + 4)
+      return (this.ticks() / 2 ** (8 * (offset - Pm.TIMER))) & (offset === 0x0b ? 0 : 0xff);
     switch (offset & ~1) {
       case Pm.STATUS:
         this.collectTimer();

@@ -69,7 +69,12 @@ describe('flash', () => {
   });
 
   it('keeps its contents through a reset, and never leaves its bounds', () => {
-    const access = fc.tuple(fc.boolean(), fc.nat(BLOCKS * 4096 - 1), fc.constantFrom(1, 2, 4), fc.constantFrom(0x10, 0x20, 0xd0, 0xe8, 0x50, 0x70, 0x90, 0xff, 0x1234));
+    const access = fc.tuple(
+      fc.boolean(),
+      fc.nat(BLOCKS * 4096 - 1),
+      fc.constantFrom(1, 2, 4),
+      fc.constantFrom(0x10, 0x20, 0xd0, 0xe8, 0x50, 0x70, 0x90, 0xff, 0x1234),
+    );
     fc.assert(
       fc.property(fc.array(access, { maxLength: 80 }), (accesses) => {
         const { flash, contents, changed } = build();
@@ -77,7 +82,8 @@ describe('flash', () => {
           if (write) flash.write(offset, width, value);
           else flash.read(offset, width);
         }
-        for (const [offset, bytes] of changed.mock.calls as [number, number][]) expect(offset + bytes).toBeLessThanOrEqual(contents.length);
+        for (const [offset, bytes] of changed.mock.calls as [number, number][])
+          expect(offset + bytes).toBeLessThanOrEqual(contents.length);
         const before = contents.slice();
         flash.reset();
         expect(flash.read(0x800, 1)).toBe(before[0x800]);

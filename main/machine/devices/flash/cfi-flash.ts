@@ -127,6 +127,10 @@ export class CfiFlash implements Device, MmioHandler {
 
   private load(offset: number, width: number): number {
     if (offset + width > this.contents.length) return 0xffffffff;
-    return width === 1 ? this.contents[offset]! : width === 2 ? this.view.getUint16(offset, true) : this.view.getUint32(offset, true);
+    return width === 1
+      ? this.contents[offset]!
+      : width === 2
+        ? this.view.getUint16(offset, true)
+        : this.view.getUint32(offset, true);
   }
 }

@@ -7,7 +7,15 @@
  */
 import type { GuestMemory } from '../../memory/guest-memory';
 import { gpa } from '../../memory/guest-memory';
-import { ascii, bytesItem, type FwCfgContents, type FwCfgFile, type FwCfgItem, FwCfgKey, numberItem } from '../../bus/fw-cfg-items';
+import {
+  ascii,
+  bytesItem,
+  type FwCfgContents,
+  type FwCfgFile,
+  type FwCfgItem,
+  FwCfgKey,
+  numberItem,
+} from '../../bus/fw-cfg-items';
 import type { Device, IoHandler } from '../../bus/types';
 
 export const FW_CFG_PORT = 0x510;

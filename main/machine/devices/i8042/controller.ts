@@ -14,7 +14,14 @@ export const DATA_PORT = 0x60;
 export const COMMAND_PORT = 0x64;
 
 const Status = { OUTPUT_FULL: 1, SYSTEM: 4, COMMAND: 8, NOT_INHIBITED: 0x10, AUX_DATA: 0x20 } as const;
-const Ctr = { KEYBOARD_INTERRUPT: 1, AUX_INTERRUPT: 2, SYSTEM: 4, KEYBOARD_DISABLED: 0x10, AUX_DISABLED: 0x20, TRANSLATE: 0x40 } as const;
+const Ctr = {
+  KEYBOARD_INTERRUPT: 1,
+  AUX_INTERRUPT: 2,
+  SYSTEM: 4,
+  KEYBOARD_DISABLED: 0x10,
+  AUX_DISABLED: 0x20,
+  TRANSLATE: 0x40,
+} as const;
 /** As a BIOS leaves it: translating, keyboard interrupt on, mouse off. */
 const CTR_RESET = Ctr.KEYBOARD_INTERRUPT | Ctr.SYSTEM | Ctr.AUX_DISABLED | Ctr.TRANSLATE;
 const OutputPort = { NO_RESET: 1, A20: 2, KEYBOARD_FULL: 0x10, AUX_FULL: 0x20 } as const;

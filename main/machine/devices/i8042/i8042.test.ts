@@ -206,8 +206,27 @@ describe('scan codes', () => {
     const all = Object.keys(SET2).map((code) => makeSequence(code)!.join());
     expect(new Set(all).size).toBe(all.length);
     const set1 = (code: string) => SET2_TO_SET1[makeSequence(code)!.at(-1)!];
-    const known = { Escape: 1, Digit1: 2, KeyQ: 0x10, Enter: 0x1c, ControlLeft: 0x1d, KeyA: 0x1e, ShiftLeft: 0x2a, KeyZ: 0x2c, Space: 0x39, F1: 0x3b,
-      F10: 0x44, NumLock: 0x45, ScrollLock: 0x46, Home: 0x47, IntlBackslash: 0x56, F11: 0x57, F12: 0x58, MetaLeft: 0x5b, AudioVolumeUp: 0x30 };
+    const known = {
+      Escape: 1,
+      Digit1: 2,
+      KeyQ: 0x10,
+      Enter: 0x1c,
+      ControlLeft: 0x1d,
+      KeyA: 0x1e,
+      ShiftLeft: 0x2a,
+      KeyZ: 0x2c,
+      Space: 0x39,
+      F1: 0x3b,
+      F10: 0x44,
+      NumLock: 0x45,
+      ScrollLock: 0x46,
+      Home: 0x47,
+      IntlBackslash: 0x56,
+      F11: 0x57,
+      F12: 0x58,
+      MetaLeft: 0x5b,
+      AudioVolumeUp: 0x30,
+    };
     for (const [code, value] of Object.entries(known)) expect([code, set1(code)]).toEqual([code, value]);
   });
 });

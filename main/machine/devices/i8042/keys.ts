@@ -83,7 +83,7 @@ const NAMED = /<([^<>\s]{1,40})>/y;
 
 export function parseKeys(text: string): Result<KeyEvent[], string> {
   const events: KeyEvent[] = [];
-  for (let i = 0; i < text.length; ) {
+  for (let i = 0; i < text.length;) {
     NAMED.lastIndex = i;
     const named = NAMED.exec(text);
     if (named) {

@@ -50,7 +50,8 @@ export class PciBus implements Device {
 
   plug(fn: PciFunction, slot: number, func = 0): void {
     const key = slot * FUNCTIONS + func;
-    if (!(slot >= 0 && slot < PCI_SLOTS && func >= 0 && func < FUNCTIONS)) throw new Error(`PCI slot ${slot}.${func} does not exist`);
+    if (!(slot >= 0 && slot < PCI_SLOTS && func >= 0 && func < FUNCTIONS))
+      throw new Error(`PCI slot ${slot}.${func} does not exist`);
     const other = this.functions.get(key);
     if (other) throw new Error(`PCI slot ${slot}.${func} holds ${other.name} already`);
     this.functions.set(key, fn);

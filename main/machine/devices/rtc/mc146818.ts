@@ -187,7 +187,7 @@ export class Rtc implements Device, IoHandler {
   }
 
   private encode(value: number): number {
-    return this.binary ? value & 0xff : (Math.floor(value / 10) << 4) | value % 10;
+    return this.binary ? value & 0xff : (Math.floor(value / 10) << 4) | (value % 10);
   }
 
   private decode(value: number): number {

@@ -36,7 +36,15 @@ describe('RTC', () => {
 
   it('is set as an OS does: SET, DIV, registers, back', () => {
     w(0x0b, 0x82);
-    for (const [register, value] of [[9, 0x30], [8, 0x12], [7, 0x25], [4, 8], [2, 7], [0, 6]] as const) w(register, value);
+    for (const [register, value] of [
+      [9, 0x30],
+      [8, 0x12],
+      [7, 0x25],
+      [4, 8],
+      [2, 7],
+      [0, 6],
+    ] as const)
+      w(register, value);
     clock.advance(5e9);
     expect(time()).toBe('20 30 12 25 4 8 7 6');
     w(0x0b, 0x02);

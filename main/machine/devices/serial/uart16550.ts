@@ -14,7 +14,15 @@ export const FIFO_BYTES = 16;
 
 const Reg = { DATA: 0, IER: 1, IIR_FCR: 2, LCR: 3, MCR: 4, LSR: 5, MSR: 6, SCRATCH: 7 } as const;
 const Ier = { RECEIVED: 1, THR_EMPTY: 2, LINE_STATUS: 4, MODEM_STATUS: 8 } as const;
-const Iir = { NONE: 0x01, MODEM_STATUS: 0x00, THR_EMPTY: 0x02, RECEIVED: 0x04, LINE_STATUS: 0x06, TIMEOUT: 0x0c, FIFO_ENABLED: 0xc0 } as const;
+const Iir = {
+  NONE: 0x01,
+  MODEM_STATUS: 0x00,
+  THR_EMPTY: 0x02,
+  RECEIVED: 0x04,
+  LINE_STATUS: 0x06,
+  TIMEOUT: 0x0c,
+  FIFO_ENABLED: 0xc0,
+} as const;
 const Fcr = { ENABLE: 1, CLEAR_RECEIVE: 2 } as const;
 const LCR_DLAB = 0x80;
 const Mcr = { DTR: 1, RTS: 2, OUT1: 4, OUT2: 8, LOOP: 0x10 } as const;
@@ -154,7 +162,10 @@ export class Uart16550 implements Device, IoHandler {
     let lines: number = MSR_CONNECTED;
     if (value & Mcr.LOOP) {
       lines =
-        (value & Mcr.RTS ? Msr.CTS : 0) | (value & Mcr.DTR ? Msr.DSR : 0) | (value & Mcr.OUT1 ? Msr.RI : 0) | (value & Mcr.OUT2 ? Msr.DCD : 0);
+        (value & Mcr.RTS ? Msr.CTS : 0) |
+        (value & Mcr.DTR ? Msr.DSR : 0) |
+        (value & Mcr.OUT1 ? Msr.RI : 0) |
+        (value & Mcr.OUT2 ? Msr.DCD : 0);
     }
     const changed = (this.msr ^ lines) & 0xf0;
     let delta = (changed >> 4) & ~Msr.RING_ENDED;

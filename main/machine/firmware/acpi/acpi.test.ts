@@ -13,7 +13,12 @@ if (!hasIasl) console.warn('skipped: iasl (Debian package acpica-tools) is not i
 
 describe('AML', () => {
   it('encodes names and integers', () => {
-    expect(aml.name('\\_SB.PCI0').map((n) => n.toString(16)).join(' ')).toBe('5c 2e 5f 53 42 5f 50 43 49 30');
+    expect(
+      aml
+        .name('\\_SB.PCI0')
+        .map((n) => n.toString(16))
+        .join(' '),
+    ).toBe('5c 2e 5f 53 42 5f 50 43 49 30');
     expect(aml.name('A.B.C').slice(0, 2)).toEqual([0x2f, 3]);
     expect(() => aml.name('toolong')).toThrow();
     expect(aml.integer(0x12345)).toEqual([0x0c, 0x45, 0x23, 1, 0]);
@@ -62,7 +67,11 @@ describe('ACPI tables', () => {
       for (const [name, bytes] of image.tables) {
         if (name === 'RSDT' || name === 'XSDT') continue;
         writeFileSync(join(folder, `${name}.dat`), bytes);
-        const output = execFileSync('iasl', ['-d', `${name}.dat`], { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+        const output = execFileSync('iasl', ['-d', `${name}.dat`], {
+          cwd: folder,
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'pipe'],
+        });
         expect(output).not.toMatch(/error|warning|invalid/i);
         const text = readFileSync(join(folder, `${name}.dsl`), 'utf8');
         expect(text).not.toMatch(/error|warning|invalid|unknown/i);

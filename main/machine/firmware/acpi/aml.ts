@@ -68,7 +68,12 @@ export const or = (a: Aml, b: Aml, target: Aml): number[] => [0x7d, ...a, ...b, 
 export const store = (value: Aml, target: Aml): number[] => [0x70, ...value, ...target];
 export const ret = (value: Aml): number[] => [0xa4, ...value];
 export const when = (predicate: Aml, ...then: Aml[]): number[] => [0xa0, ...withLength([...predicate, ...flat(then)])];
-export const createDwordField = (source: Aml, index: number, field: string): number[] => [0x8a, ...source, ...integer(index), ...name(field)];
+export const createDwordField = (source: Aml, index: number, field: string): number[] => [
+  0x8a,
+  ...source,
+  ...integer(index),
+  ...name(field),
+];
 
 /** 'PNP0A03' as the compressed 32-bit ID. §19.3.4. */
 export function eisaId(id: string): number[] {

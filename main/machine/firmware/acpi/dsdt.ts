@@ -115,17 +115,16 @@ export function dsdtBody(config: AcpiConfig): Uint8Array {
           legacy('KBD', 'PNP0303', undefined, aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)),
           legacy('MOU', 'PNP0F13', undefined, aml.irq(12)),
           ...coms,
-          ...(config.floppy ? [legacy('FDC0', 'PNP0700', undefined, aml.io(0x3f2, 4), aml.io(0x3f7, 1), aml.irq(6), aml.dma(2))] : []),
+          ...(config.floppy
+            ? [legacy('FDC0', 'PNP0700', undefined, aml.io(0x3f2, 4), aml.io(0x3f7, 1), aml.irq(6), aml.dma(2))]
+            : []),
           legacy('PMR', 'PNP0C02', 1, aml.io(config.pmBase ?? PM_BASE, PM_PORTS), aml.io(SMBUS_BASE, SMBUS_PORTS)),
         ),
       ),
       aml.fields('PCI0.ISA.PIRQ', ['PRQ0', 8], ['PRQ1', 8], ['PRQ2', 8], ['PRQ3', 8]),
       ...LINKS.map((_, i) => link(i)),
     ),
-    aml.named(
-      '\\_S5',
-      aml.pkg(aml.integer(SLEEP_TYPE_S5), aml.integer(SLEEP_TYPE_S5), aml.integer(0), aml.integer(0)),
-    ),
+    aml.named('\\_S5', aml.pkg(aml.integer(SLEEP_TYPE_S5), aml.integer(SLEEP_TYPE_S5), aml.integer(0), aml.integer(0))),
   ];
   return Uint8Array.from(terms.flatMap((t) => [...t]));
 }

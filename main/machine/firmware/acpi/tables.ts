@@ -71,7 +71,12 @@ function sdt(signature: string, revision: number, body: Uint8Array): Table {
 /** Generic address structure in port space. §5.2.3.2. Access size: the width itself where it is one access. */
 function portAddress(table: Table, offset: number, port: number, bits: number): void {
   const access = bits === 32 ? 3 : bits === 16 ? 2 : 1;
-  table.u8(offset, 1).u8(offset + 1, bits).u8(offset + 2, 0).u8(offset + 3, access).u64(offset + 4, port);
+  table
+    .u8(offset, 1)
+    .u8(offset + 1, bits)
+    .u8(offset + 2, 0)
+    .u8(offset + 3, access)
+    .u64(offset + 4, port);
 }
 
 const FADT_WBINVD = 1 << 0;
@@ -87,7 +92,10 @@ function fadt(facs: number, dsdt: number, pmBase: number): Table {
   const t = new Table(244);
   t.u32(36, facs).u32(40, dsdt);
   t.u16(46, SCI_IRQ); // no SMI command port: ACPI is always enabled
-  t.u32(56, pmBase + Pm.STATUS).u32(64, pmBase + Pm.CONTROL).u32(76, pmBase + Pm.TIMER).u32(80, pmBase + Pm.GPE_STATUS);
+  t.u32(56, pmBase + Pm.STATUS)
+    .u32(64, pmBase + Pm.CONTROL)
+    .u32(76, pmBase + Pm.TIMER)
+    .u32(80, pmBase + Pm.GPE_STATUS);
   t.u8(88, 4).u8(89, 2).u8(91, 4).u8(92, 4);
   t.u16(96, 0xffff).u16(98, 0xffff); // C2 and C3 do not exist
   t.u8(108, RTC_CENTURY_REGISTER);
@@ -108,18 +116,37 @@ const LEVEL_HIGH = 0x0d;
 export const LEVEL_INTERRUPTS: readonly number[] = [5, 9, 10, 11];
 
 function madt(cpus: number): Table {
-  const overrides: [irq: number, gsi: number, flags: number][] = [[0, 2, 0], ...LEVEL_INTERRUPTS.map((n) => [n, n, LEVEL_HIGH] as [number, number, number])];
+  const overrides: [irq: number, gsi: number, flags: number][] = [
+    [0, 2, 0],
+    ...LEVEL_INTERRUPTS.map((n) => [n, n, LEVEL_HIGH] as [number, number, number]),
+  ];
   const t = new Table(8 + cpus * 8 + 12 + overrides.length * 10 + 6);
   t.u32(0, LOCAL_APIC_ADDRESS).u32(4, 1); // the 8259s exist
   let at = 8;
-  for (let i = 0; i < cpus; i++, at += 8) t.u8(at, 0).u8(at + 1, 8).u8(at + 2, i).u8(at + 3, i).u32(at + 4, 1);
-  t.u8(at, 1).u8(at + 1, 12).u8(at + 2, 0).u32(at + 4, IO_APIC_ADDRESS).u32(at + 8, 0);
+  for (let i = 0; i < cpus; i++, at += 8)
+    t.u8(at, 0)
+      .u8(at + 1, 8)
+      .u8(at + 2, i)
+      .u8(at + 3, i)
+      .u32(at + 4, 1);
+  t.u8(at, 1)
+    .u8(at + 1, 12)
+    .u8(at + 2, 0)
+    .u32(at + 4, IO_APIC_ADDRESS)
+    .u32(at + 8, 0);
   at += 12;
   for (const [irq, gsi, flags] of overrides) {
-    t.u8(at, 2).u8(at + 1, 10).u8(at + 3, irq).u32(at + 4, gsi).u16(at + 8, flags);
+    t.u8(at, 2)
+      .u8(at + 1, 10)
+      .u8(at + 3, irq)
+      .u32(at + 4, gsi)
+      .u16(at + 8, flags);
     at += 10;
   }
-  t.u8(at, 4).u8(at + 1, 6).u8(at + 2, 0xff).u8(at + 5, 1); // NMI at LINT1 of every processor
+  t.u8(at, 4)
+    .u8(at + 1, 6)
+    .u8(at + 2, 0xff)
+    .u8(at + 5, 1); // NMI at LINT1 of every processor
   return sdt('APIC', 1, t.bytes);
 }
 
@@ -173,9 +200,18 @@ export function buildAcpi(config: AcpiConfig, at: number): AcpiImage {
   const bytes = new Uint8Array(next - at);
   for (const part of parts) bytes.set(part.bytes, part.address - at);
   const tables = new Map(
-    Object.entries({ DSDT: dsdt, FACP: fadtTable, APIC: madtTable, FACS: facs, RSDT: rsdt, XSDT: xsdt }).map(([k, t]) => [k, t.bytes]),
+    Object.entries({ DSDT: dsdt, FACP: fadtTable, APIC: madtTable, FACS: facs, RSDT: rsdt, XSDT: xsdt }).map(([k, t]) => [
+      k,
+      t.bytes,
+    ]),
   );
-  const headed: [number, Table][] = [[dsdtAt, dsdt], [fadtAt, fadtTable], [madtAt, madtTable], [rsdtAt, rsdt], [xsdtAt, xsdt]];
+  const headed: [number, Table][] = [
+    [dsdtAt, dsdt],
+    [fadtAt, fadtTable],
+    [madtAt, madtTable],
+    [rsdtAt, rsdt],
+    [xsdtAt, xsdt],
+  ];
   const relocations: AcpiImage['relocations'] = {
     pointers: [
       ...[36, 40].map((offset) => ({ at: fadtAt + offset, bytes: 4 as const })),

@@ -199,7 +199,9 @@ export class RegisterFrame {
   describe(): string {
     const m = this.memory;
     const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
-    const registers = (['eax', 'ebx', 'ecx', 'edx', 'esi', 'edi', 'ebp'] as const).map((name) => `${name}=${hex(m.read32(this.at + F[name]), 8)}`);
+    const registers = (['eax', 'ebx', 'ecx', 'edx', 'esi', 'edi', 'ebp'] as const).map(
+      (name) => `${name}=${hex(m.read32(this.at + F[name]), 8)}`,
+    );
     const word = (offset: number): string => hex(m.read16(this.at + offset), 4);
     return `${registers.join(' ')} ds=${word(F.ds)} es=${word(F.es)} at ${word(F.cs)}:${word(F.ip)} flags=${word(F.flags)}`;
   }

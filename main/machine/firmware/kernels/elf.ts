@@ -36,11 +36,13 @@ export function parseElf(file: Uint8Array): Result<ElfImage, ElfFault> {
   const machine = view.getUint16(18, true);
   if (machine !== MACHINE_386 && machine !== MACHINE_X86_64) return err('otherMachine');
   const wide = view.getUint8(4) === CLASS_64;
-  const address = (at: number): number => (wide ? view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32 : view.getUint32(at, true));
+  const address = (at: number): number =>
+    wide ? view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32 : view.getUint32(at, true);
   const table = address(wide ? 32 : 28);
   const entryBytes = view.getUint16(wide ? 54 : 42, true);
   const count = view.getUint16(wide ? 56 : 44, true);
-  if (count === 0 || count > MAX_PROGRAM_HEADERS || entryBytes < (wide ? 56 : 32) || table + count * entryBytes > file.length) return err('damaged');
+  if (count === 0 || count > MAX_PROGRAM_HEADERS || entryBytes < (wide ? 56 : 32) || table + count * entryBytes > file.length)
+    return err('damaged');
   const segments: ElfSegment[] = [];
   const notes: ElfImage['notes'][number][] = [];
   for (let i = 0; i < count; i++) {
@@ -64,7 +66,7 @@ function parseNotes(bytes: Uint8Array): ElfImage['notes'][number][] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const notes: ElfImage['notes'][number][] = [];
   const padded = (n: number): number => (n + 3) & ~3;
-  for (let at = 0; at + 12 <= bytes.length && notes.length < MAX_NOTES; ) {
+  for (let at = 0; at + 12 <= bytes.length && notes.length < MAX_NOTES;) {
     const nameBytes = view.getUint32(at, true);
     const dataBytes = view.getUint32(at + 4, true);
     const dataAt = at + 12 + padded(nameBytes);

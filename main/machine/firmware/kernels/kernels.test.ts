@@ -65,7 +65,12 @@ describe('kernels by protocol', () => {
     expect([u32(info + 4), u32(info + 8)]).toEqual([639, 63 * 1024]);
     expect(text(u32(info + 16))).toBe('root=none');
     const modules = u32(info + 24);
-    expect([u32(info + 20), u32(modules), u32(modules + 4), text(u32(modules + 8))]).toEqual([2, MIB + 8192, MIB + 8192 + 5000, 'first']);
+    expect([u32(info + 20), u32(modules), u32(modules + 4), text(u32(modules + 8))]).toEqual([
+      2,
+      MIB + 8192,
+      MIB + 8192 + 5000,
+      'first',
+    ]);
     expect([u32(info + 44) % 24, u32(u32(info + 48)), u32(u32(info + 48) + 20)]).toEqual([0, 20, 1]);
   });
 
@@ -99,7 +104,12 @@ describe('kernels by protocol', () => {
 
   it('takes any header without throwing, and plans nothing outside RAM or the file', () => {
     const change = fc.tuple(fc.nat(300), fc.nat(255));
-    const base = fc.constantFrom(elf([128, multiboot(3)]), elf([128, [0xe85250d6, 0, 24, -(0xe85250d6 + 24), 0, 8]]), elf(), words(4096, [64, multiboot(0x10000, 0x200040, 0x200000, 0x200800, 0x201000, 0x200100)]));
+    const base = fc.constantFrom(
+      elf([128, multiboot(3)]),
+      elf([128, [0xe85250d6, 0, 24, -(0xe85250d6 + 24), 0, 8]]),
+      elf(),
+      words(4096, [64, multiboot(0x10000, 0x200040, 0x200000, 0x200800, 0x201000, 0x200100)]),
+    );
     fc.assert(
       fc.property(base, fc.array(change, { maxLength: 8 }), (original, changes) => {
         const file = original.slice();

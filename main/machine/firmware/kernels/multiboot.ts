@@ -2,7 +2,17 @@
 import { err, ok, type Result } from '../../../lib/result';
 import { memoryMap } from '../layout';
 import { type ElfSegment, parseElf } from './elf';
-import { entryAt, Information, type KernelFault, type KernelInput, type KernelPlan, LOADER_NAME, lowerKiB, place, upperKiB } from './plan';
+import {
+  entryAt,
+  Information,
+  type KernelFault,
+  type KernelInput,
+  type KernelPlan,
+  LOADER_NAME,
+  lowerKiB,
+  place,
+  upperKiB,
+} from './plan';
 
 const HEADER_MAGIC = 0x1badb002;
 const LOADER_MAGIC = 0x2badb002;
@@ -69,7 +79,13 @@ export function planMultiboot(input: KernelInput, header: number): Result<Kernel
   info.setUint8(109, 2);
   const writes = information.finish();
   if (!writes.ok) return writes;
-  return ok({ protocol: 'multiboot', segments: image.segments, modulesAt, writes: writes.value, entry: entryAt(image.entry, LOADER_MAGIC, infoAt) });
+  return ok({
+    protocol: 'multiboot',
+    segments: image.segments,
+    modulesAt,
+    writes: writes.value,
+    entry: entryAt(image.entry, LOADER_MAGIC, infoAt),
+  });
 }
 
 interface Image {
@@ -84,7 +100,9 @@ function byElf(file: Uint8Array): Image | undefined {
 
 function byAddresses(view: DataView, header: number): Image | undefined {
   if (header + 32 > view.byteLength) return undefined;
-  const [headerAt, loadAt, loadEnd, bssEnd, entry] = [12, 16, 20, 24, 28].map((offset) => view.getUint32(header + offset, true)) as [number, number, number, number, number];
+  const [headerAt, loadAt, loadEnd, bssEnd, entry] = [12, 16, 20, 24, 28].map((offset) =>
+    view.getUint32(header + offset, true),
+  ) as [number, number, number, number, number];
   return imageByAddresses(view.byteLength, header, { headerAt, loadAt, loadEnd, bssEnd }, entry);
 }
 
@@ -98,6 +116,7 @@ export function imageByAddresses(
   const fileOffset = header - (headerAt - loadAt);
   const loaded = loadEnd === 0 ? fileBytes - fileOffset : loadEnd - loadAt;
   const memoryBytes = bssEnd === 0 ? loaded : bssEnd - loadAt;
-  if (headerAt < loadAt || fileOffset < 0 || loaded <= 0 || fileOffset + loaded > fileBytes || memoryBytes < loaded) return undefined;
+  if (headerAt < loadAt || fileOffset < 0 || loaded <= 0 || fileOffset + loaded > fileBytes || memoryBytes < loaded)
+    return undefined;
   return { segments: [{ fileOffset, fileBytes: loaded, at: loadAt, memoryBytes }], entry };
 }

@@ -3,17 +3,48 @@ import { err, ok, type Result } from '../../../lib/result';
 import { memoryMap } from '../layout';
 import { parseElf } from './elf';
 import { imageByAddresses } from './multiboot';
-import { entryAt, Information, type KernelFault, type KernelInput, type KernelPlan, LOADER_NAME, lowerKiB, place, upperKiB, zeroTerminated } from './plan';
+import {
+  entryAt,
+  Information,
+  type KernelFault,
+  type KernelInput,
+  type KernelPlan,
+  LOADER_NAME,
+  lowerKiB,
+  place,
+  upperKiB,
+  zeroTerminated,
+} from './plan';
 
 const HEADER_MAGIC = 0xe85250d6;
 const LOADER_MAGIC = 0x36d76289;
 const SEARCH_BYTES = 32768;
 const ARCHITECTURE_386 = 0;
-const HeaderTag = { END: 0, INFORMATION: 1, ADDRESSES: 2, ENTRY: 3, CONSOLE: 4, FRAMEBUFFER: 5, MODULE_ALIGN: 6, EFI_SERVICES: 7, RELOCATABLE: 10 } as const;
+const HeaderTag = {
+  END: 0,
+  INFORMATION: 1,
+  ADDRESSES: 2,
+  ENTRY: 3,
+  CONSOLE: 4,
+  FRAMEBUFFER: 5,
+  MODULE_ALIGN: 6,
+  EFI_SERVICES: 7,
+  RELOCATABLE: 10,
+} as const;
 const OPTIONAL = 1;
 /** Only meaningful where EFI loads the kernel, or asking for what is done anyway. */
 const KNOWN: ReadonlySet<number> = new Set(Object.values(HeaderTag));
-const Tag = { END: 0, COMMAND_LINE: 1, LOADER_NAME: 2, MODULE: 3, MEMORY: 4, MEMORY_MAP: 6, FRAMEBUFFER: 8, OLD_RSDP: 14, NEW_RSDP: 15 } as const;
+const Tag = {
+  END: 0,
+  COMMAND_LINE: 1,
+  LOADER_NAME: 2,
+  MODULE: 3,
+  MEMORY: 4,
+  MEMORY_MAP: 6,
+  FRAMEBUFFER: 8,
+  OLD_RSDP: 14,
+  NEW_RSDP: 15,
+} as const;
 
 export function findMultiboot2(file: Uint8Array): number | undefined {
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -34,15 +65,17 @@ function parseHeader(view: DataView, at: number): Result<Header, KernelFault> {
   const end = at + view.getUint32(at + 8, true);
   if (end > view.byteLength) return err({ kind: 'damaged' });
   const header: Header = {};
-  for (let tag = at + 16; tag + 8 <= end; ) {
+  for (let tag = at + 16; tag + 8 <= end;) {
     const type = view.getUint16(tag, true);
     const bytes = view.getUint32(tag + 4, true);
     if (type === HeaderTag.END) break;
     if (bytes < 8 || tag + bytes > end) return err({ kind: 'damaged' });
     const u32 = (offset: number): number => view.getUint32(tag + offset, true);
-    if (type === HeaderTag.ADDRESSES && bytes >= 24) header.addresses = { headerAt: u32(8), loadAt: u32(12), loadEnd: u32(16), bssEnd: u32(20) };
+    if (type === HeaderTag.ADDRESSES && bytes >= 24)
+      header.addresses = { headerAt: u32(8), loadAt: u32(12), loadEnd: u32(16), bssEnd: u32(20) };
     else if (type === HeaderTag.ENTRY && bytes >= 12) header.entry = u32(8);
-    else if (!KNOWN.has(type) && !(view.getUint16(tag + 2, true) & OPTIONAL)) return err({ kind: 'unsupported', feature: `header tag ${type}` });
+    else if (!KNOWN.has(type) && !(view.getUint16(tag + 2, true) & OPTIONAL))
+      return err({ kind: 'unsupported', feature: `header tag ${type}` });
     tag += Math.ceil(bytes / 8) * 8;
   }
   return ok(header);
@@ -55,7 +88,11 @@ export function planMultiboot2(input: KernelInput, at: number): Result<KernelPla
   if (!header.ok) return header;
   const { addresses, entry } = header.value;
   const elf = addresses ? undefined : parseElf(file);
-  const image = addresses ? imageByAddresses(file.length, at, addresses, entry ?? addresses.loadAt) : elf?.ok ? elf.value : undefined;
+  const image = addresses
+    ? imageByAddresses(file.length, at, addresses, entry ?? addresses.loadAt)
+    : elf?.ok
+      ? elf.value
+      : undefined;
   if (!image) return err({ kind: 'damaged' });
   const placed = place(image.segments, input);
   if (!placed.ok) return placed;
@@ -65,7 +102,13 @@ export function planMultiboot2(input: KernelInput, at: number): Result<KernelPla
   const infoAt = information.add(concatenate(tags(input, modulesAt)));
   const writes = information.finish();
   if (!writes.ok) return writes;
-  return ok({ protocol: 'multiboot2', segments: image.segments, modulesAt, writes: writes.value, entry: entryAt(entry ?? image.entry, LOADER_MAGIC, infoAt) });
+  return ok({
+    protocol: 'multiboot2',
+    segments: image.segments,
+    modulesAt,
+    writes: writes.value,
+    entry: entryAt(entry ?? image.entry, LOADER_MAGIC, infoAt),
+  });
 }
 
 function tags(input: KernelInput, modulesAt: readonly number[]): Uint8Array[] {

@@ -22,7 +22,12 @@ export interface KernelPlan {
   readonly modulesAt: readonly number[];
   readonly writes: readonly { readonly at: number; readonly bytes: Uint8Array }[];
   /** 32-bit protected mode, flat segments, paging off. */
-  readonly entry: { readonly eip: number; readonly eax: number; readonly ebx: number; readonly gdt: { readonly base: number; readonly limit: number } };
+  readonly entry: {
+    readonly eip: number;
+    readonly eax: number;
+    readonly ebx: number;
+    readonly gdt: { readonly base: number; readonly limit: number };
+  };
 }
 
 export type KernelFault =
@@ -39,7 +44,10 @@ const INFORMATION_END = 0x80000;
 const PAGE = 4096;
 
 /** Segments and modules inside RAM, and the boot information clear of them. */
-export function place(segments: readonly ElfSegment[], input: KernelInput): Result<{ modulesAt: number[]; end: number }, KernelFault> {
+export function place(
+  segments: readonly ElfSegment[],
+  input: KernelInput,
+): Result<{ modulesAt: number[]; end: number }, KernelFault> {
   const { low } = input.ram;
   const end = Math.max(...segments.map((s) => s.at + s.memoryBytes));
   const inHole = (s: ElfSegment): boolean => s.at < 0x100000 && s.at + s.memoryBytes > INFORMATION_AT;
@@ -60,7 +68,12 @@ export function gdt(): { at: number; bytes: Uint8Array } {
   view.setBigUint64(0x18, 0x00cf93000000ffffn, true);
   return { at: GDT_AT, bytes: new Uint8Array(view.buffer) };
 }
-export const entryAt = (eip: number, eax: number, ebx: number): KernelPlan['entry'] => ({ eip, eax, ebx, gdt: { base: GDT_AT, limit: 31 } });
+export const entryAt = (eip: number, eax: number, ebx: number): KernelPlan['entry'] => ({
+  eip,
+  eax,
+  ebx,
+  gdt: { base: GDT_AT, limit: 31 },
+});
 
 /** KiB from 0 and from 1 MiB, up to the first gap. */
 export const lowerKiB = (input: KernelInput): number => memoryMap(input.ram)[0]!.bytes / 1024;
@@ -88,4 +101,5 @@ export class Information {
 }
 
 /** Command lines are bytes to a kernel; characters beyond Latin-1 become question marks. */
-export const zeroTerminated = (value: string): Uint8Array => Uint8Array.from(`${value}\0`, (c) => (c.charCodeAt(0) < 256 ? c.charCodeAt(0) : 0x3f));
+export const zeroTerminated = (value: string): Uint8Array =>
+  Uint8Array.from(`${value}\0`, (c) => (c.charCodeAt(0) < 256 ? c.charCodeAt(0) : 0x3f));

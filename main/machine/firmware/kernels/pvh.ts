@@ -13,7 +13,9 @@ const START_INFO_BYTES = 56;
 
 export function findPvhEntry(file: Uint8Array): number | undefined {
   const elf = parseElf(file);
-  const note = elf.ok ? elf.value.notes.find(({ owner, type, data }) => owner === NOTE_OWNER && type === NOTE_ENTRY && data.length >= 4) : undefined;
+  const note = elf.ok
+    ? elf.value.notes.find(({ owner, type, data }) => owner === NOTE_OWNER && type === NOTE_ENTRY && data.length >= 4)
+    : undefined;
   return note && new DataView(note.data.buffer, note.data.byteOffset).getUint32(0, true);
 }
 

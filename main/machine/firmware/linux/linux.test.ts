@@ -56,7 +56,12 @@ describe('direct boot of Linux', () => {
       const at = 0x2d0 + 20 * i;
       return [Number(params.getBigUint64(at, true)), Number(params.getBigUint64(at + 8, true)), params.getUint32(at + 16, true)];
     });
-    expect(map).toEqual([[0, 0x9fc00, 1], [0x9fc00, 0x400, 2], [0xc0000, 0x40000, 2], [MIB, 255 * MIB, 1]]);
+    expect(map).toEqual([
+      [0, 0x9fc00, 1],
+      [0x9fc00, 0x400, 2],
+      [0xc0000, 0x40000, 2],
+      [MIB, 255 * MIB, 1],
+    ]);
   });
 
   it('maps 4 GiB one to one for the 64-bit entry', () => {
@@ -100,15 +105,18 @@ describe('direct boot of Linux', () => {
   it('takes any header without throwing, and never places anything outside RAM', () => {
     const low = 128 * MIB;
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.integer({ min: 0x1f1, max: HEADER_PROBE_BYTES - 1 }), fc.nat(255)), { maxLength: 12 }), (bytes) => {
-        const head = kernelHead((v) => bytes.forEach(([at, value]) => v.setUint8(at, value)));
-        const result = planLinuxBoot(input({ kernelHead: head, ram: { low, high: 0 } }));
-        if (!result.ok) return;
-        const { kernelAt, initrdAt, header } = result.value;
-        expect(kernelAt).toBeGreaterThanOrEqual(MIB);
-        expect(kernelAt + 28 * 512 + 8 * MIB - header.setupBytes).toBeLessThanOrEqual(low);
-        expect(initrdAt + 5 * MIB + 123).toBeLessThanOrEqual(low);
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.integer({ min: 0x1f1, max: HEADER_PROBE_BYTES - 1 }), fc.nat(255)), { maxLength: 12 }),
+        (bytes) => {
+          const head = kernelHead((v) => bytes.forEach(([at, value]) => v.setUint8(at, value)));
+          const result = planLinuxBoot(input({ kernelHead: head, ram: { low, high: 0 } }));
+          if (!result.ok) return;
+          const { kernelAt, initrdAt, header } = result.value;
+          expect(kernelAt).toBeGreaterThanOrEqual(MIB);
+          expect(kernelAt + 28 * 512 + 8 * MIB - header.setupBytes).toBeLessThanOrEqual(low);
+          expect(initrdAt + 5 * MIB + 123).toBeLessThanOrEqual(low);
+        },
+      ),
     );
   });
 });

@@ -77,7 +77,8 @@ export function planLinuxBoot(input: LinuxBootInput): Result<LinuxBootPlan, Linu
 
   const top = Math.min(input.ram.low, header.initrdLimit + 1);
   const initrdAt = input.initrdBytes === 0 ? 0 : alignDown(top - input.initrdBytes, PAGE);
-  if (input.initrdBytes > 0 && initrdAt < kernelAt + needed) return err({ kind: 'initrdTooBig', room: Math.max(0, top - kernelAt - needed) });
+  if (input.initrdBytes > 0 && initrdAt < kernelAt + needed)
+    return err({ kind: 'initrdTooBig', room: Math.max(0, top - kernelAt - needed) });
 
   const zeroTerminated = new Uint8Array(commandLine.length + 1);
   zeroTerminated.set(commandLine);
