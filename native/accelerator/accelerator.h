@@ -12,6 +12,7 @@
 #include "memory/physical_memory.h"
 #include "x86/debug.h"
 #include "x86/state.h"
+#include "x86/cpu.h"
 
 namespace lodge {
 
@@ -52,6 +53,7 @@ struct VcpuStats {
   uint64_t instructions = 0;
   bool halted = false;
   uint64_t exits = 0;
+  x86::TierStats tier = {};
 };
 
 enum class DoorbellKind : uint8_t { Mmio, Port };

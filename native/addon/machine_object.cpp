@@ -420,6 +420,17 @@ Napi::Value MachineObject::stats(Info info) {
       Napi::Object item = Napi::Object::New(env);
       item.Set("cpuSeconds", Napi::Number::New(env, from.cpuSeconds));
       item.Set("instructions", Napi::Number::New(env, static_cast<double>(from.instructions)));
+      Napi::Object tier = Napi::Object::New(env);
+      const auto put = [&](const char* name, uint64_t value) { tier.Set(name, Napi::Number::New(env, static_cast<double>(value))); };
+      put("units", from.tier.units);
+      put("codeBytes", from.tier.codeBytes);
+      put("invalidations", from.tier.invalidations);
+      put("flushes", from.tier.flushes);
+      put("steps", from.tier.steps);
+      put("refills", from.tier.refills);
+      put("lookups", from.tier.lookups);
+      put("interpreted", from.tier.interpreted);
+      item.Set("tier", tier);
       item.Set("halted", Napi::Boolean::New(env, from.halted));
       item.Set("exits", Napi::Number::New(env, static_cast<double>(from.exits)));
       vcpus.Set(index++, item);

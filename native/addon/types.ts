@@ -212,12 +212,33 @@ export type NativeEvent =
   /** A vCPU cannot go on; all vCPUs are parked. Triple fault: `state` is the state at the fault. */
   | { type: 'stopped'; vcpu: number; reason: 'tripleFault' | 'internalError'; message: string; state: CpuState };
 
+export interface TierStats {
+  /** Translations made. */
+  units: number;
+  /** Of translated code in the cache now. */
+  codeBytes: number;
+  /** Translations dropped because their bytes changed. */
+  invalidations: number;
+  /** Of the whole cache, when it was full. */
+  flushes: number;
+  /** Times the interpreter ran instructions for translated code. */
+  steps: number;
+  /** TLB misses that an earlier page walk served. */
+  refills: number;
+  /** Jumps whose target had to be looked up. */
+  lookups: number;
+  /** Blocks left to the interpreter. */
+  interpreted: number;
+}
+
 export interface MachineStats {
   vcpus: {
     /** CPU time of the thread, seconds. */
     cpuSeconds: number;
-    /** Guest instructions retired, where the tier counts them. */
+    /** Guest instructions retired, where the tier counts them: translated code counts none. */
     instructions: number;
+    /** The translator's work since the machine was made; all zero with another tier. */
+    tier: TierStats;
     halted: boolean;
     exits: number;
   }[];

@@ -24,6 +24,7 @@ using namespace x86;
   e.info = w.info;
   t.page[index] = page;
   t.used = true;
+  ++c->frame.refills;
   return 1;
 }
 

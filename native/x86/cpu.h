@@ -84,6 +84,18 @@ struct CpuConfig {
   const CpuModel* model = nullptr;  ///< null: the default
 };
 
+/** What a translating tier has done since the vCPU was made; all zero without one. */
+struct TierStats {
+  uint64_t units = 0;          ///< translations made
+  uint64_t codeBytes = 0;      ///< in the code cache now
+  uint64_t invalidations = 0;  ///< translations dropped because their bytes changed
+  uint64_t flushes = 0;        ///< of the whole cache
+  uint64_t steps = 0;          ///< times the interpreter ran instructions for translated code
+  uint64_t refills = 0;        ///< TLB misses served by an earlier page walk
+  uint64_t lookups = 0;        ///< jumps that the table of targets did not know
+  uint64_t interpreted = 0;    ///< blocks left to the interpreter
+};
+
 class Cpu {
  public:
   virtual ~Cpu() = default;
@@ -118,7 +130,9 @@ class Cpu {
   virtual uint32_t requests() const noexcept = 0;
   virtual void clearRequest(uint32_t requests) noexcept = 0;
   std::atomic<uint8_t> startupVector{0};
+  /** Those that the interpreter counted: translated code counts none. */
   virtual uint64_t instructions() const noexcept = 0;
+  virtual TierStats tierStats() const noexcept { return {}; }
 };
 
 /** The reference interpreter. Registers itself as CodeObserver of `memory`. */

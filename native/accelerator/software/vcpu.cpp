@@ -70,7 +70,8 @@ void Vcpu::request(uint32_t requests) noexcept {
 }
 
 VcpuStats Vcpu::stats() noexcept {
-  return {cpuSeconds(), cpu_->instructions(), asleep_.load(std::memory_order_relaxed), exits_.load(std::memory_order_relaxed)};
+  return {cpuSeconds(), cpu_->instructions(), asleep_.load(std::memory_order_relaxed), exits_.load(std::memory_order_relaxed),
+          cpu_->tierStats()};
 }
 
 // ---- ports and MMIO ----------------------------------------------------------------------------------------------------------

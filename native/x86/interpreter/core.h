@@ -146,6 +146,7 @@ class SecondTier {
   virtual void flush() noexcept = 0;
   /** State that is kept in host registers goes back into the Core. */
   virtual void settle() noexcept = 0;
+  virtual TierStats stats() const noexcept = 0;  ///< any thread
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
@@ -163,6 +164,7 @@ struct TierFrame {
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
+  uint64_t refills = 0;     ///< TLB misses served without leaving
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 

@@ -419,6 +419,7 @@ class Interpreter final : public Cpu, private CodeObserver {
   void request(uint32_t bits) noexcept override { core_.requests.fetch_or(bits, std::memory_order_acq_rel); }
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }
   void clearRequest(uint32_t bits) noexcept override { core_.requests.fetch_and(~bits, std::memory_order_acq_rel); }
+  TierStats tierStats() const noexcept override { return tier_ ? tier_->stats() : TierStats{}; }
   uint64_t instructions() const noexcept override { return __atomic_load_n(&core_.icount, __ATOMIC_RELAXED); }
 
  private:
