@@ -4,7 +4,7 @@ import { inBootOrder, parseBoot } from './boot-order';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
 import { parseGdb, parseSize } from './program';
-import { errorText, exitOf, parseDisk, parseMedium } from './run';
+import { errorText, exitOf, parseDisk, parseMedium, parseSerial } from './run';
 import { pick, unescape } from './verbs';
 
 describe('EscapeFilter', () => {
@@ -33,6 +33,9 @@ it('runStdio knows the streams before the line is parsed', () => {
   expect(runStdio(['run', '--kernel', 'k'], false)).toEqual({ stdin: 'inherit', stdout: 'inherit' });
   expect(runStdio(['run', '--serial=none'], true)).toEqual({ stdin: 'ignore', stdout: 'ignore' });
   expect(runStdio(['run', '--serial', 'log'], true)).toEqual({ stdin: 'ignore', stdout: 'ignore' });
+  expect(runStdio(['run', '--serial', 'stdio', '--serial=log'], true)).toEqual({ stdin: 'pipe', stdout: 'inherit' });
+  expect(runStdio(['run', '--serial', 'log', '--serial', 'stdio'], false)).toEqual({ stdin: 'inherit', stdout: 'inherit' });
+  expect(runStdio(['run', '--serial', 'log', '--serial=none'], true)).toEqual({ stdin: 'ignore', stdout: 'ignore' });
   expect(runStdio(['run', '--help'], true)).toBeUndefined();
   expect(runStdio(['list'], true)).toBeUndefined();
 });
@@ -51,6 +54,15 @@ it('parseDisk takes options from the end, and leaves commas in names alone', () 
   });
   expect(parseMedium('disc', '/d.iso', 0)).toMatchObject({ id: 'disc0', kind: 'disc', bus: 'ide', readOnly: true });
   expect(() => parseDisk('/a,bus=', 0)).toThrow(/no disk bus/);
+});
+
+it('parseSerial: COM1 first, the terminal once', () => {
+  expect(parseSerial([])).toEqual([{ kind: 'stdio' }]);
+  expect(parseSerial(['none'])).toEqual([{ kind: 'none' }]);
+  expect(parseSerial(['/a.log', 'stdio'])).toEqual([{ kind: 'file', path: '/a.log' }, { kind: 'stdio' }]);
+  expect(() => parseSerial(['stdio', 'stdio'])).toThrow(/terminal/);
+  expect(() => parseSerial(['/a', 'none', '/b'])).toThrow(/2 serial ports/);
+  expect(() => parseSerial(['/tmp/../a.log', '/a.log'])).toThrow(/same file/);
 });
 
 describe('--boot', () => {

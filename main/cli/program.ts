@@ -3,14 +3,14 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, type Boot, type DiskBus, type DiskFormat, type DiskKind,
-  type VmConfig,
+  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween,
+  type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { inBootOrder, parseBoot, type BootWish } from './boot-order';
 import type { MachineSpec } from '../process/protocol';
 import { addDiskVerbs } from './disk';
-import { errorText, parseDisk, parseMedium, run } from './run';
+import { errorText, parseDisk, parseMedium, parseSerial, run } from './run';
 
 interface Context {
   readonly layout: AppLayout;
@@ -50,6 +50,7 @@ interface MachineFlags {
   module: string[];
   memory: number;
   cpus: number;
+  cpuCap?: number;
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
@@ -58,7 +59,21 @@ interface MachineFlags {
   floppy: string[];
   accelerator: VmConfig['accelerator'];
   tier: VmConfig['tier'];
+  cpu: CpuModel;
   video: NonNullable<VmConfig['video']>;
+}
+
+interface ProfileFlags extends MachineFlags {
+  data?: string;
+  run?: boolean;
+  builtin?: boolean;
+  serial: string;
+  delay?: number;
+  seconds: number;
+  hertz: number;
+  symbols: string[];
+  top: number;
+  folded?: boolean;
 }
 
 /** The options that `run` and `create` share. */
@@ -70,6 +85,7 @@ const machineOptions = (command: Command): Command =>
     .option('--module <file[=command line]>', 'a further file for a multiboot or PVH kernel; may be repeated', collect, [])
     .option('--memory <MiB>', 'memory', integer(MEMORY_MIN_MIB, MEMORY_MAX_MIB), 512)
     .option('--cpus <n>', 'processors', integer(1, CPUS_MAX), 1)
+    .option('--cpu-cap <percent>', 'of a host processor that each of them may use', integer(1, 100))
     .option('--disk <file[,bus=virtio|ide|ahci][,format=…][,readonly]>', 'disk image; may be repeated', collect, [])
     .option('--cdrom <file>', 'ISO image in a disc drive; may be repeated', collect, [])
     .option('--floppy <file[,readonly]>', 'image in a floppy drive; twice at most', collect, [])
@@ -82,6 +98,7 @@ const machineOptions = (command: Command): Command =>
         .choices(['auto', 'interpreter', 'translator'])
         .default('auto'),
     )
+    .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
 function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
@@ -148,12 +165,14 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     os: builtin || flags.kernel === undefined ? 'other' : 'linux',
     notes: '',
     cpus: flags.cpus,
+    ...(flags.cpuCap !== undefined && { cpuCap: flags.cpuCap }),
     memoryMiB: flags.memory,
     boot,
     disks: flags.boot ? inBootOrder(disks, flags.boot) : disks,
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
+    ...(flags.cpu !== 'host' && { cpuModel: flags.cpu }),
     ...(flags.video !== 'vga' && { video: flags.video }),
   };
 }
@@ -206,7 +225,7 @@ function program(context: Context): Command {
   )
     .option('--builtin', 'the guest that comes with Lodge')
     .option('--name <name>', 'lets screenshot, text, keys and stop reach it from another shell')
-    .option('--serial <stdio|none|file>', 'where the first serial port goes', 'stdio')
+    .option('--serial <stdio|none|file>', 'where the first serial port goes (default: stdio); given again, the second', collect, [])
     .addOption(new Option('--display <kind>', 'show a window (the app does that)').choices(['none']).default('none'))
     .option('--screenshot <file.png>', 'save the last picture')
     .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
@@ -218,7 +237,7 @@ function program(context: Context): Command {
           data?: string;
           builtin?: boolean;
           name?: string;
-          serial: string;
+          serial: string[];
           screenshot?: string;
           timeout?: number;
           debugExit?: boolean;
@@ -234,12 +253,11 @@ function program(context: Context): Command {
             fix: 'Give --kernel FILE, --disk FILE, --cdrom FILE or --builtin.',
           });
         }
-        const { serial } = flags;
         context.exitCode = await run(
           {
             config: configOf(flags, flags.name ?? 'run', flags.builtin === true),
             name: flags.name,
-            serial: serial === 'stdio' || serial === 'none' ? { kind: serial } : { kind: 'file', path: resolve(serial) },
+            serial: parseSerial(flags.serial),
             debugExit: flags.debugExit === true,
             ...(flags.gdb && { gdb: flags.gdb }),
             openMenu: flags.boot?.menu === true,
@@ -393,6 +411,77 @@ function program(context: Context): Command {
     print({ lines }, lines?.map((line) => line.trimEnd()).join('\n') ?? '');
   });
 
+  verb('stats <vm>', 'how busy a machine is: rates over a second, or, as JSON, counters since its start')
+    .option('--watch', 'again every second')
+    .action(async (vm: string, flags: { data?: string; watch?: boolean }) => {
+      const { withMachine } = await import('./verbs');
+      const { ratesText } = await import('./stats');
+      const second = (): Promise<void> => new Promise((done) => setTimeout(done, 1000));
+      await withMachine(dataPaths({ dataDir: flags.data }), vm, async (client, id) => {
+        let before = await client.call('vm.stats', { id });
+        for (;;) {
+          // One line a reading: each is a document of its own.
+          if (context.json) process.stdout.write(JSON.stringify(before) + '\n');
+          if (context.json && !flags.watch) return;
+          await second();
+          const now = await client.call('vm.stats', { id });
+          const rates = ratesBetween(before, now);
+          if (!context.json && rates) process.stdout.write(`${ratesText(rates, now)}\n${flags.watch ? '\n' : ''}`);
+          if (!flags.watch) return;
+          before = now;
+        }
+      });
+    });
+
+  machineOptions(verb('profile [vm]', 'where a guest’s time goes: samples of its processors, by function'))
+    .option('--run', 'start a machine for it, as `lodge run` does, with its options')
+    .option('--builtin', 'with --run: the guest that comes with Lodge')
+    .option('--serial <none|file>', 'with --run: where the first serial port goes', 'none')
+    .option('--delay <seconds>', 'with --run: let it run so long first', seconds)
+    .option('--seconds <n>', `how long, ${PROFILE_SECONDS_MAX} at most`, seconds, 10)
+    .option('--hertz <n>', 'samples a second', integer(50, 10_000), PROFILE_HERTZ)
+    .option('--symbols <file>', 'System.map, a copy of /proc/kallsyms, or an ELF file; may be repeated', collect, [])
+    .option('--top <n>', 'lines of the table', integer(1, 10_000), 30)
+    .option('--folded', 'print stacks for flame graphs instead')
+    .action(async (vm: string | undefined, flags: ProfileFlags) => {
+      const { readSymbols, reportOf, reportText, foldedText } = await import('./profile');
+      const usage = (message: string, fix: string): LodgeError => new LodgeError({ code: 'invalidInput', message, fix });
+      if (vm === undefined && !flags.run) throw usage('There is nothing to profile.', 'Name a running machine, or give --run and what to run.');
+      if (vm !== undefined && flags.run) throw usage('--run starts a machine of its own.', 'Leave out the name, or --run.');
+      if (flags.serial === 'stdio') throw usage('Standard output is for the profile.', 'Send the serial port to a file.');
+      const symbols = await readSymbols(flags.symbols.map((path) => resolve(path)));
+      const { seconds: length, hertz } = flags;
+      const tell = (profile: Profile): void => {
+        const report = reportOf(profile, symbols);
+        for (const warning of report.warnings) process.stderr.write(`lodge: ${warning}\n`);
+        print(report, flags.folded ? foldedText(report) : reportText(report, flags.top));
+      };
+      if (vm !== undefined) {
+        const { withMachine } = await import('./verbs');
+        tell(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.profile', { id, seconds: length, hertz })));
+        return;
+      }
+      if (!child) throw new Error('the VM process was not forked');
+      context.exitCode = await run(
+        {
+          config: configOf(flags, 'profile', flags.builtin === true),
+          name: undefined,
+          serial: parseSerial([flags.serial]),
+          openMenu: false,
+          debugExit: false,
+          screenshot: undefined,
+          timeoutSeconds: undefined,
+          whileRunning: async (machines, id) => {
+            if (flags.delay !== undefined) await new Promise((done) => setTimeout(done, flags.delay! * 1000));
+            tell(await machines.profile(id, length, hertz));
+          },
+        },
+        child,
+        layout,
+        dataPaths({ dataDir: flags.data }),
+      );
+    });
+
   verb('keys <vm> <keys>', "type: text, '\\n' for Enter, named keys as <ctrl+alt+delete>").action(
     async (vm: string, keys: string, flags: { data?: string }) => {
       const { withMachine, unescape } = await import('./verbs');
@@ -409,7 +498,10 @@ function program(context: Context): Command {
       const { withMachine } = await import('./verbs');
       const motion = integer(-10_000, 10_000);
       const event = { type: 'mouse' as const, dx: motion(dx), dy: motion(dy), buttons: flags.buttons, wheel: 0 };
-      print(await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })), '');
+      print(
+        await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) => client.call('vm.pointer', { id, event })),
+        '',
+      );
     });
 
   verb('serial <vm> <text>', "write to a serial port's input; '\\n' is a line feed")

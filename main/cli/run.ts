@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { diskBusSchema, diskSchema, LodgeError, type Disk, type ErrorCode, type StopReason, type VmConfig } from '../../preload/contract';
+import { diskBusSchema, diskSchema, LodgeError, vmConfigSchema, type Disk, type ErrorCode, type StopReason, type VmConfig, type VmId } from '../../preload/contract';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { forkedSpawner } from '../process/node-spawner';
 import type { MachineSpec } from '../process/protocol';
@@ -15,13 +15,16 @@ export interface RunOptions {
   readonly config: VmConfig;
   /** Listen for other shells under this name. */
   readonly name: string | undefined;
-  readonly serial: MachineSpec['serial'][number];
+  /** COM1 first. */
+  readonly serial: MachineSpec['serial'];
   readonly debugExit: boolean;
   readonly gdb?: MachineSpec['gdb'];
   /** The boot menu comes by itself. */
   readonly openMenu: boolean;
   readonly screenshot: string | undefined;
   readonly timeoutSeconds: number | undefined;
+  /** Once it runs; when this is done, so is the run. */
+  readonly whileRunning?: (machines: Machines, id: VmId) => Promise<void>;
 }
 
 export const EXIT_TIMEOUT = 124;
@@ -65,7 +68,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
     ...(trace && { onStderr: (text: string) => void process.stderr.write(text) }),
   });
   const vm = machines.addEphemeral(config, {
-    serial: [options.serial],
+    serial: options.serial,
     debugExit: options.debugExit,
     ...(options.gdb && { gdb: options.gdb }),
     menuSeconds: 0,
@@ -104,8 +107,14 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
   // A machine that was to be reachable must not run unreachable.
   control?.catch((e: unknown) => end({ code: 1, message: errorText(LodgeError.from(e)) }));
   // A start that fails ends the machine, and its stop reason says why; a child that was not needed goes.
-  await machines.start(id).catch(() => child.kill('SIGKILL'));
+  const started = await machines.start(id).catch(() => void child.kill('SIGKILL'));
+  const work = started && options.whileRunning?.(machines, id);
+  work?.then(
+    () => end({ code: 0 }),
+    (e: unknown) => end({ code: 1, message: errorText(LodgeError.from(e)) }),
+  );
   const { reason, screen } = await ended;
+  await work?.catch(() => {});
   clearTimeout(timer);
   restoreTerminal?.();
   await control?.then((server) => server.close()).catch(() => {});
@@ -170,6 +179,21 @@ function attachTerminal(guest: Writable, leave: () => void): () => void {
   process.once('exit', () => stdin.setRawMode(false));
   process.stderr.write('lodge: Ctrl-] or Ctrl-A X leaves the machine\r\n');
   return restore;
+}
+
+const SERIAL_PORTS_MAX = vmConfigSchema.shape.serialPorts.maxValue ?? 0;
+
+/** What --serial was given, COM1 first; without any, COM1 is on the terminal. */
+export function parseSerial(given: readonly string[]): MachineSpec['serial'] {
+  const invalid = (message: string, fix: string): LodgeError => new LodgeError({ code: 'invalidInput', message, fix });
+  if (given.length > SERIAL_PORTS_MAX)
+    throw invalid(`A machine has ${SERIAL_PORTS_MAX} serial ports.`, `Give --serial ${SERIAL_PORTS_MAX} times at most.`);
+  if (given.filter((text) => text === 'stdio').length > 1)
+    throw invalid('Only one serial port can be on the terminal.', 'Send the other to a file, or to none.');
+  const ports = given.map((text) => (text === 'stdio' || text === 'none' ? { kind: text as 'stdio' | 'none' } : { kind: 'file' as const, path: resolve(text) }));
+  const files = ports.flatMap((port) => (port.kind === 'file' ? [port.path] : []));
+  if (new Set(files).size < files.length) throw invalid('Both serial ports would go to the same file.', 'Give each a file of its own.');
+  return ports.length > 0 ? ports : [{ kind: 'stdio' }];
 }
 
 const FORMATS: readonly string[] = diskSchema.shape.format.options;

@@ -5,16 +5,22 @@
 import { z } from 'zod';
 import {
   acceleratorChoiceSchema,
+  cpuModelSchema,
   diskSchema,
   engineInfoSchema,
   gdbPortSchema,
   pointerInputSchema,
   lodgeErrorSchema,
+  profileRequestSchema,
+  profileSchema,
   stopReasonSchema,
   tierChoiceSchema,
   videoSchema,
+  vmCountersSchema,
   boundedTextSchema,
 } from '../../preload/contract';
+
+const cpuCapSchema = z.int().min(1).max(100);
 
 /** What the VM process needs to build the machine: resolved paths, nothing from the inventory. */
 export const machineSpecSchema = z.object({
@@ -23,6 +29,7 @@ export const machineSpecSchema = z.object({
   memoryBytes: z.int().min(1 << 20),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  cpuModel: cpuModelSchema.optional(),
   boot: z.discriminatedUnion('kind', [
     z.object({
       kind: z.literal('linux'),
@@ -64,6 +71,8 @@ export const machineSpecSchema = z.object({
   bootFirst: z.string().optional(),
   /** isa-debug-exit at port 0xf4. */
   debugExit: z.boolean(),
+  /** Percent of a host processor a virtual one may use. */
+  cpuCap: cpuCapSchema.optional(),
   /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */
   gdb: z.object({ port: gdbPortSchema, wait: z.boolean() }).optional(),
   /** Addon file; the VM process never guesses. */
@@ -86,6 +95,9 @@ export const toVmSchema = z.discriminatedUnion('type', [
       /** PNG of the screen, base64; with `maxWidth`, scaled down to a thumbnail. null: the screen is off. */
       z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
       z.object({ name: z.literal('text') }),
+      z.object({ name: z.literal('cpuCap'), percent: cpuCapSchema }),
+      z.object({ name: z.literal('counters') }),
+      profileRequestSchema.required().extend({ name: z.literal('profile') }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
       /** Answers whether the guest takes absolute positions. */
       z.object({ name: z.literal('pointer'), event: pointerInputSchema }),
@@ -159,4 +171,6 @@ export const vmReplySchemas = {
   /** null: the guest is in a graphics mode. */
   text: z.array(z.string().max(1024)).max(512).nullable(),
   pointer: z.boolean(),
+  counters: vmCountersSchema,
+  profile: profileSchema,
 } as const;

@@ -202,7 +202,7 @@ export class Supervisor {
     clearTimeout(pending.timer);
     if (!result.ok) return pending.reject(new LodgeError(result.error));
     const name = pending.call.name;
-    if (name === 'screenshot' || name === 'text') {
+    if (isAnswered(name)) {
       const value = vmReplySchemas[name].safeParse(result.value);
       if (value.success) return pending.resolve(value.data);
       this.violation(`reply to ${name}: ${z.prettifyError(value.error)}`);
@@ -272,6 +272,8 @@ export class Supervisor {
       : new LodgeError({ code: 'invalidState', message: 'The machine is still starting.', fix: 'Wait a moment and try again.' });
   }
 }
+
+const isAnswered = (name: VmCall['name']): name is keyof typeof vmReplySchemas => Object.hasOwn(vmReplySchemas, name);
 
 function crashMessage({ code, signal }: ProcessExit): string {
   if (signal === 'SIGKILL')

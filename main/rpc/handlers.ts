@@ -96,6 +96,8 @@ function machineHandlers(machines: Machines) {
     'vm.powerOff': ({ id }) => machines.powerOff(id),
     'vm.screenshot': ({ id, thumbnail }) => machines.screenshot(id, thumbnail ?? false),
     'vm.text': ({ id }) => machines.text(id),
+    'vm.stats': ({ id }) => machines.stats(id),
+    'vm.profile': ({ id, seconds, hertz }) => machines.profile(id, seconds, hertz),
     'vm.keys': ({ id, keys }) => machines.keys(id, keys),
     'vm.pointer': ({ id, event }) => machines.pointer(id, event),
     'vm.serialWrite': ({ id, port, data }) => machines.serialWrite(id, port, data),

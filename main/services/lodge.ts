@@ -100,7 +100,17 @@ export class Lodge {
     await machines.loadInventory();
     for (const notice of [...notices, ...inventory.notices]) log.warn({}, notice);
     for (const broken of inventory.broken()) log.warn({ folder: broken.folder }, broken.message);
-    return new Lodge(hub, host, machines, new Disks({ hub, lockDir: paths.lockDir }), options.inspectImage, log, inventory, preferences, notices);
+    return new Lodge(
+      hub,
+      host,
+      machines,
+      new Disks({ hub, lockDir: paths.lockDir }),
+      options.inspectImage,
+      log,
+      inventory,
+      preferences,
+      notices,
+    );
   }
 
   get preferences(): Preferences {

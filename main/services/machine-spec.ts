@@ -58,6 +58,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     memoryBytes: config.memoryMiB * (1 << 20),
     accelerator: config.accelerator,
     tier: config.tier,
+    ...(config.cpuModel && { cpuModel: config.cpuModel }),
     boot: bootSpec(boot, layout, run),
     menuSeconds: run.menuSeconds ?? MENU_SECONDS,
     ...(run.openMenu && { openMenu: true }),
@@ -66,6 +67,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
     ...gdbSpec(config, run),
+    ...(config.cpuCap !== undefined && { cpuCap: config.cpuCap }),
     ...(config.video && { video: config.video }),
     addonPath: layout.addon,
     ...(run.lastScreen !== null && { lastScreen: run.lastScreen ?? { maxWidth: THUMBNAIL_WIDTH } }),
@@ -80,7 +82,8 @@ function gdbSpec(config: VmConfig, run: RunOptions): Pick<MachineSpec, 'gdb'> {
 function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {
   // Our own guest follows the Linux boot protocol.
   if (boot.kind === 'builtin') return { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' };
-  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined) return boot;
+  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined)
+    return boot;
   return { ...boot, variables: run.variables };
 }
 

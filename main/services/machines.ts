@@ -7,13 +7,16 @@ import { join } from 'node:path';
 import {
   CONFIG_SCHEMA_VERSION,
   LodgeError,
+  PROFILE_HERTZ,
   type BrokenVm,
   type Disk,
   type NewDisk,
   type PointerInput,
+  type Profile,
   type StopReason,
   type Vm,
   type VmConfig,
+  type VmCounters,
   type VmDefinition,
   type VmId,
   type VmState,
@@ -25,7 +28,6 @@ import { silentLogger, type Logger } from '../lib/log';
 import type { AppLayout, DataPaths } from '../lib/paths';
 import { admit } from '../memory-manager/admission';
 import type { Spawner } from '../process/channel';
-import type { VmCall } from '../process/protocol';
 import { Supervisor, type Deadlines } from '../process/supervisor';
 import { createDisk } from '../storage';
 import { checkDiskIds, checkPaths, freeDiskId, withDisk } from './config-checks';
@@ -75,8 +77,11 @@ interface Machine {
 const MIB = 1 << 20;
 /** The VM process sends once a second; one that floods does not flood the clients. */
 const STATS_INTERVAL_MS = 500;
+/** A profile's answer may be late by this. */
+const PROFILE_GRACE_MS = 30_000;
 const MAX_NOTICES_PER_RUN = 50;
-const NAME_AND_NOTES: readonly (keyof VmConfig)[] = ['name', 'notes', 'os'];
+/** What may change while the machine runs. */
+const LIVE: readonly (keyof VmConfig)[] = ['name', 'notes', 'os', 'cpuCap'];
 
 export class Machines {
   private readonly machines = new Map<VmId, Machine>();
@@ -159,7 +164,7 @@ export class Machines {
       (key) => change[key] !== undefined && !same(change[key], vm.definition[key]),
     );
     if (touched.length === 0) return view(vm);
-    if (vm.state !== 'stopped' && touched.some((key) => !NAME_AND_NOTES.includes(key))) {
+    if (vm.state !== 'stopped' && touched.some((key) => !LIVE.includes(key))) {
       throw new LodgeError({
         code: 'invalidState',
         message: `The hardware of “${vm.definition.name}” cannot be changed while it runs.`,
@@ -170,6 +175,9 @@ export class Machines {
     if (change.disks !== undefined) checkDiskIds(change.disks);
     checkPaths(change);
     vm.definition = (await this.requireInventory().update(id, change)).definition;
+    if (touched.includes('cpuCap') && (vm.state === 'running' || vm.state === 'paused')) {
+      await this.requireLive(vm, 'have its processors capped').request({ name: 'cpuCap', percent: vm.definition.cpuCap ?? 100 });
+    }
     this.changed(vm);
     return view(vm);
   }
@@ -369,6 +377,15 @@ export class Machines {
 
   async text(id: VmId): Promise<{ lines: string[] | null }> {
     return { lines: (await this.requireLive(this.require(id), 'be read').request({ name: 'text' })) as string[] | null };
+  }
+
+  async stats(id: VmId): Promise<VmCounters> {
+    return (await this.requireLive(this.require(id), 'be measured').request({ name: 'counters' })) as VmCounters;
+  }
+
+  async profile(id: VmId, seconds: number, hertz = PROFILE_HERTZ): Promise<Profile> {
+    const process = this.requireLive(this.require(id), 'be profiled');
+    return (await process.request({ name: 'profile', seconds, hertz }, seconds * 1000 + PROFILE_GRACE_MS)) as Profile;
   }
 
   async keys(id: VmId, keys: string): Promise<void> {
@@ -582,7 +599,7 @@ export class Machines {
     return vm;
   }
 
-  private requireLive(vm: Machine, what: string): { request(call: VmCall): Promise<unknown> } {
+  private requireLive(vm: Machine, what: string): Pick<Supervisor, 'request'> {
     if (!vm.process || vm.state === 'starting' || vm.state === 'stopped') {
       throw new LodgeError({
         code: 'invalidState',

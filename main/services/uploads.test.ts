@@ -75,5 +75,11 @@ it('removes what a killed server left of an upload, and nothing else', async () 
   }
   await mkdir(join(folder, '.folder.part-0123abcd'));
   await removeAbandonedParts(dir);
-  expect((await media()).sort()).toEqual(['.folder.part-0123abcd', '.mine', '.new.iso.part-0123abcd', '.old.iso.part-nothex', 'old.iso']);
+  expect((await media()).sort()).toEqual([
+    '.folder.part-0123abcd',
+    '.mine',
+    '.new.iso.part-0123abcd',
+    '.old.iso.part-nothex',
+    'old.iso',
+  ]);
 });

@@ -43,6 +43,7 @@ export class DisplayHub {
   private readonly subscription: Disposable;
   private timer: Disposable | undefined;
   private frame = 0;
+  private pictures = 0;
   private still = 0;
   private changedSinceThumbnail = true;
   private lastTold = 0;
@@ -89,6 +90,11 @@ export class DisplayHub {
         this.schedule(0);
       },
     };
+  }
+
+  /** Pictures seen so far that differed from the one before. */
+  get frames(): number {
+    return this.pictures;
   }
 
   get watching(): number {
@@ -155,6 +161,7 @@ export class DisplayHub {
     const rects = this.source.takeDirty();
     this.still = rects.length > 0 ? 0 : this.still + 1;
     if (rects.length > 0) {
+      this.pictures++;
       this.changedSinceThumbnail = true;
       for (const watcher of this.watchers) for (const rect of rects) watcher.dirty.add(rect);
     }

@@ -6,6 +6,7 @@ import { randomFillSync } from 'node:crypto';
 import { basename } from 'node:path';
 import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
+import type { Profile, VmCounters } from '../../preload/contract/performance';
 import type { PointerInput } from '../../preload/contract/viewer';
 import type { EngineInfo, StopReason } from '../../preload/contract/vm';
 import type { PointerSink } from '../backend/input';
@@ -24,6 +25,7 @@ import { GdbServer } from './gdb/server';
 import type { DebugTarget } from './gdb/session';
 import { GuestClock } from './guest-clock';
 import { KeyTyper } from './key-typer';
+import { Profiler } from './profiler';
 import { RunLoop } from './run-loop';
 import { FileBackend, NullBackend, StdioBackend, TerminalBackend } from './serial/backends';
 import type { CharPipe } from './serial/char-pipe';
@@ -69,6 +71,8 @@ const hostTimers: Timers = {
 const PARK_DEADLINE_MS = 5000;
 /** The same disk's errors are told no more often. */
 const NOTICE_PERIOD_MS = 10_000;
+/** Where SYSCALL leads (SDM vol. 4). */
+const MSR_LSTAR = 0xc0000082;
 const textEncoder = new TextEncoder();
 
 export class Machine {
@@ -78,6 +82,7 @@ export class Machine {
   private readonly loop: RunLoop;
   private readonly display: DisplayHub;
   private readonly typer: KeyTyper;
+  private readonly profiler: Profiler;
   private readonly lastNotice = new Map<string, number>();
   private parked: (() => void)[] = [];
   private state: 'off' | 'running' | 'paused' | 'ended' = 'off';
@@ -104,7 +109,7 @@ export class Machine {
     let machine: Machine | undefined;
     try {
       const onWake = (): void => machine?.loop.wake();
-      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpus: spec.cpus, exitBuffer, onWake }));
+      native = createNative(() => addon.createMachine({ accelerator: choice.accelerator, tier: choice.tier, cpuModel: spec.cpuModel ?? '', cpus: spec.cpus, exitBuffer, onWake }));
       for (const port of spec.serial) serial.push(openSerial(port, hooks));
       for (const disk of spec.disks) {
         disks.push(await openDisk(disk, native));
@@ -166,6 +171,12 @@ export class Machine {
     this.display = new DisplayHub(this.board.display, hostTimers, () => hooks.onScreenChanged());
     const { keyboard } = this.board.keyboardController;
     this.typer = new KeyTyper({ clock: this.clock, keyboard });
+    this.profiler = new Profiler({
+      native,
+      timers: hostTimers,
+      now: () => performance.now(),
+      baseTier: parts.engine.accelerator === 'kvm' ? 'hardware' : 'interpreter',
+    });
     this.viewers = new ViewerHub({
       display: this.display,
       terminals: serial.map((port) => (port instanceof TerminalBackend ? port : undefined)),
@@ -186,6 +197,7 @@ export class Machine {
   async start(): Promise<boolean> {
     const { native, spec } = this.parts;
     native.start();
+    if (spec.cpuCap !== undefined) native.setCpuCap(spec.cpuCap);
     await this.boot();
     if (spec.gdb) this.gdb = await GdbServer.listen(spec.gdb.port, this.debugTarget());
     if (this.state !== 'off') {
@@ -232,6 +244,11 @@ export class Machine {
       await this.boot();
       if (this.state === 'running') this.letRun();
     });
+  }
+
+  /** Percent of a host processor each of the guest's may use, from now on. */
+  setCpuCap(percent: number): void {
+    if (this.state !== 'ended') this.parts.native.setCpuCap(percent);
   }
 
   powerButton(): void {
@@ -326,6 +343,40 @@ export class Machine {
     };
   }
 
+  performance(): VmCounters {
+    return {
+      atSeconds: performance.now() / 1000,
+      uptimeSeconds: this.clock.now() / 1e9,
+      cpuSeconds: cpuSeconds(),
+      residentBytes: process.memoryUsage.rss(),
+      vcpus: this.parts.native.stats().vcpus,
+      disk: this.board.storage.counters,
+      display: { frames: this.display.frames },
+    };
+  }
+
+  async profile(seconds: number, hertz: number): Promise<Profile> {
+    if (this.state !== 'running' && this.state !== 'paused') throw wrongState('profile', this.state);
+    const profile = await this.profiler.run(seconds, hertz);
+    const syscallEntry = await this.syscallEntry();
+    return { ...profile, ...(syscallEntry !== undefined && { syscallEntry }) };
+  }
+
+  /** MSR LSTAR of the first processor; undefined when the guest has not set it, or the machine is ending. */
+  private async syscallEntry(): Promise<string | undefined> {
+    let entry = 0n;
+    await this.serialize(async () => {
+      if (this.state !== 'running' && this.state !== 'paused') return;
+      const parks = this.state === 'running';
+      if (parks) await this.park();
+      entry = this.parts.native.getCpuState(0).msrs[String(MSR_LSTAR)] ?? 0n;
+      if (parks) this.parts.native.resume();
+    }).catch((error: unknown) => {
+      if (this.state !== 'ended') throw error;
+    });
+    return entry === 0n ? undefined : `0x${entry.toString(16)}`;
+  }
+
   /** Ends the machine; the first reason counts. Safe from within an exit. */
   end(reason: StopReason): void {
     if (this.state === 'ended') return;
@@ -335,6 +386,7 @@ export class Machine {
     this.gdb?.close();
     this.clock.pause();
     this.typer.dispose();
+    this.profiler.end();
     // Whoever waits for a transition learns that the machine is gone.
     for (const wake of this.parked.splice(0)) wake();
     // Not from within the engine's call into JS.

@@ -128,8 +128,14 @@ export class Session {
         return machine.powerButton();
       case 'screenshot':
         return machine.screenshot(call.maxWidth);
+      case 'cpuCap':
+        return machine.setCpuCap(call.percent);
       case 'text':
         return machine.text();
+      case 'counters':
+        return machine.performance();
+      case 'profile':
+        return machine.profile(call.seconds, call.hertz);
       case 'keys':
         return machine.typeKeys(call.keys);
       case 'pointer':

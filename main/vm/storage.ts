@@ -44,6 +44,9 @@ export interface StorageDeps {
 const IDE_PLACES = { disk: [0, 1, 3, 2], disc: [2, 3, 1, 0] } as const;
 const IDE_NAMES = ['primary master', 'primary slave', 'secondary master', 'secondary slave'] as const;
 
+/** What all drives moved, in bytes and in requests. */
+type Transfers = Pick<DriveCounters, 'readBytes' | 'writtenBytes' | 'reads' | 'writes'>;
+
 /** Stands for the controller until its own place is known. */
 const AHCI_PATH = 'ahci:';
 
@@ -135,12 +138,10 @@ export class Storage {
     ]);
   }
 
-  get counters(): Pick<DriveCounters, 'readBytes' | 'writtenBytes'> {
+  get counters(): Transfers {
     const all = [...this.virtio, ...this.ata, ...(this.floppy ? [this.floppy] : [])].map((drive) => drive.counters);
-    return {
-      readBytes: all.reduce((sum, c) => sum + c.readBytes, 0),
-      writtenBytes: all.reduce((sum, c) => sum + c.writtenBytes, 0),
-    };
+    const sum = (name: keyof Transfers): number => all.reduce((total, counters) => total + counters[name], 0);
+    return { readBytes: sum('readBytes'), writtenBytes: sum('writtenBytes'), reads: sum('reads'), writes: sum('writes') };
   }
 
   /** For firmware: its drives of one kind, in the order it numbers them. */

@@ -5,14 +5,17 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "accelerator/sampling.h"
 #include "memory/physical_memory.h"
+#include "x86/counters.h"
 #include "x86/debug.h"
+#include "x86/cpuid.h"
 #include "x86/state.h"
-#include "x86/cpu.h"
 
 namespace lodge {
 
@@ -48,12 +51,19 @@ struct Event {
   std::shared_ptr<const CpuSnapshot> snapshot;
 };
 
+/** Since the vCPU was made. */
 struct VcpuStats {
   double cpuSeconds = 0;
-  uint64_t instructions = 0;
+  uint64_t exits[4] = {};  ///< that waited for the owner, by ExitKind - 1
+  uint64_t doorbells = 0;  ///< that did not
+  // What the accelerator cannot tell is absent.
   bool halted = false;
-  uint64_t exits = 0;
-  x86::TierStats tier = {};
+  std::optional<double> haltedSeconds;
+  std::optional<uint64_t> instructions;
+  const x86::CpuCounters* cpu = nullptr;  ///< alive as long as the machine
+  const x86::TierCounters* translator = nullptr;
+
+  uint64_t allExits() const { return exits[0] + exits[1] + exits[2] + exits[3]; }
 };
 
 enum class DoorbellKind : uint8_t { Mmio, Port };
@@ -63,6 +73,7 @@ enum class Go : uint8_t { Run, Step, Hold };
 
 struct MachineConfig {
   unsigned cpus = 1;
+  const x86::CpuModel* cpuModel = nullptr;  ///< null: the default
   /** `cpus` exit records, alive as long as the machine. */
   uint8_t* exitRecords = nullptr;
   /** Any thread: the owner should call serve() soon. Not called again before it has. */
@@ -111,6 +122,11 @@ class Machine {
   virtual int serve(int completed, unsigned spinMicros) = 0;
   virtual std::vector<Event> takeEvents() = 0;
   virtual std::vector<VcpuStats> stats() = 0;
+
+  /** From a machine that was started: see sampling.h. Samples have to be taken every few seconds, or are lost. */
+  virtual Error startSampling(unsigned hertz) = 0;
+  virtual void stopSampling() = 0;
+  virtual Samples takeSamples() = 0;
 
  protected:
   std::shared_ptr<PhysicalMemory> memory_ = std::make_shared<PhysicalMemory>();

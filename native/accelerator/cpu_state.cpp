@@ -57,7 +57,6 @@ bool unpackFxsave(const FxsaveImage& image, x86::State& state) {
     std::memcpy(r.bytes, &image[32 + i * 16], 10);
   }
   for (unsigned i = 0; i < 16; ++i) {
-    std::memset(state.vec[i].bytes, 0, sizeof state.vec[i].bytes);
     std::memcpy(state.vec[i].bytes, &image[160 + i * 16], 16);
   }
   return true;
@@ -71,6 +70,7 @@ std::string impossible(const x86::State& state) {
   if (state.cr0 & pg && !(state.cr0 & pe)) return "CR0 has paging without protection.";
   if (state.cr0 & nw && !(state.cr0 & cd)) return "CR0 has NW without CD.";
   if (state.cr4 >> 32) return "CR4 has reserved bits set.";
+  if ((state.xcr0 & ~7ull) || !(state.xcr0 & 1) || (state.xcr0 & 6) == 4) return "XCR0 has a combination of bits that no processor takes.";
   if (state.cr8 > 15) return "CR8 is larger than 15.";
   if (state.efer & ~(sce | lme | lma | nxe | svme | ffxsr)) return "EFER has reserved bits set.";
   const bool longMode = state.efer & lma;

@@ -8,6 +8,7 @@
 
 #include "accelerator/clock.h"
 #include "accelerator/cpu_state.h"
+#include "accelerator/futex.h"
 
 namespace lodge {
 namespace {
@@ -152,6 +153,7 @@ void ThreadedMachine::destroy() {
     parkChanged_.notify_all();
     runStateChanged();
   }
+  stopSampling();  // its thread speaks to the vCPUs'
   for (auto& vcpu : vcpus_) vcpu->join();
   joinHelpers();
 }
@@ -314,6 +316,57 @@ std::vector<VcpuStats> ThreadedMachine::stats() {
   std::vector<VcpuStats> all;
   for (auto& vcpu : vcpus_) all.push_back(vcpu->stats());
   return all;
+}
+
+// ---- sampling ------------------------------------------------------------------------------------------------------------------
+
+Error ThreadedMachine::startSampling(unsigned hertz) {
+  if (destroyed_) return kDestroyed;
+  if (!started_) return "Only a machine that was started can be profiled.";
+  if (sampling_) return "The machine is being profiled already.";
+  if (hertz < kSampleRateMin || hertz > kSampleRateMax) {
+    return "Samples are taken " + std::to_string(kSampleRateMin) + " to " + std::to_string(kSampleRateMax) + " times a second.";
+  }
+  for (auto& vcpu : vcpus_) vcpu->samples.prepare();
+  samplePeriodNs_ = 1'000'000'000 / hertz;
+  samplerEnds_.store(0, std::memory_order_relaxed);
+  const auto main = [](void* self) -> void* {
+    static_cast<ThreadedMachine*>(self)->sampleLoop();
+    return nullptr;
+  };
+  sampling_ = startMachineThread(sampler_, main, this);
+  if (!sampling_) return "The host has no thread left to take samples.";
+  pthread_setname_np(sampler_, "sampler");
+  return {};
+}
+
+void ThreadedMachine::stopSampling() {
+  if (!sampling_) return;
+  sampling_ = false;
+  samplerEnds_.store(1, std::memory_order_seq_cst);
+  futexWake(samplerEnds_);
+  pthread_join(sampler_, nullptr);
+}
+
+Samples ThreadedMachine::takeSamples() {
+  Samples out;
+  for (auto& vcpu : vcpus_) vcpu->samples.take(vcpu->index(), out);
+  return out;
+}
+
+void ThreadedMachine::sampleLoop() noexcept {
+  uint64_t due = monotonicNs() + samplePeriodNs_;
+  while (samplerEnds_.load(std::memory_order_seq_cst) == 0) {
+    const uint64_t now = monotonicNs();
+    if (now < due) {
+      futexWait(samplerEnds_, 0, due);
+      continue;
+    }
+    // A busy host wakes this thread late: the ticks it missed count all the same.
+    const uint64_t ticks = (now - due) / samplePeriodNs_ + 1;
+    due += ticks * samplePeriodNs_;
+    for (auto& vcpu : vcpus_) vcpu->sampleTick(static_cast<uint32_t>(ticks));
+  }
 }
 
 }  // namespace lodge

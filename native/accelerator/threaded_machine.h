@@ -1,7 +1,7 @@
 // The life cycle of a machine whose processors are threads, whatever executes the guest: who runs, how everybody is parked, how the
 // world is stopped for a change of the physical map, and how it all ends.
 //
-// Threads: the owner (JS), the vCPUs, and what a derived machine adds. runLock_ is held around who runs, pause and stop, and around
+// Threads: the owner (JS), the vCPUs, the one that ticks while the guest is profiled, and what a derived machine adds. runLock_ is held around who runs, pause and stop, and around
 // the hooks that say so; inside it the derived machine's own locks and ExitChannel's event lock may be taken, never the other way
 // round. The owner never waits for a vCPU with runLock_ held. The physical map and the doorbells change only with the world stopped:
 // every vCPU idle, parked, or waiting for the owner's answer, so they need no lock.
@@ -40,6 +40,9 @@ class ThreadedMachine : public Machine {
   int serve(int completed, unsigned spinMicros) final { return destroyed_ ? kServeIdle : exits_.serve(completed, spinMicros); }
   std::vector<Event> takeEvents() final { return exits_.takeEvents(); }
   std::vector<VcpuStats> stats() final;
+  Error startSampling(unsigned hertz) final;
+  void stopSampling() final;
+  Samples takeSamples() final;
 
   // The vCPUs, each on its own thread.
   /** Before the guest runs: parks while the machine is paused or stopped; false when the thread has to end. */
@@ -90,6 +93,7 @@ class ThreadedMachine : public Machine {
   bool held(const VcpuThread& vcpu) const { return (held_ | waiting_) >> vcpu.index() & 1; }
   void govern() noexcept;
   void requestStop(uint32_t flag);
+  void sampleLoop() noexcept;
   void reportIfSettled();
   void stopWith(VcpuThread& vcpu, Event event) noexcept;
   template <class Change>
@@ -111,6 +115,11 @@ class ThreadedMachine : public Machine {
   pthread_t governorThread_{};
   bool governing_ = false, governorEnds_ = false;
   std::condition_variable governorChanged_;
+
+  pthread_t sampler_{};
+  bool sampling_ = false;
+  uint64_t samplePeriodNs_ = 0;
+  std::atomic<uint32_t> samplerEnds_{0};  // futex word
 };
 
 }  // namespace lodge

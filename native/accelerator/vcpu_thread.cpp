@@ -43,6 +43,14 @@ void VcpuThread::join() {
   pthread_join(thread_, nullptr);
 }
 
+VcpuStats VcpuThread::commonStats() const noexcept {
+  VcpuStats out;
+  out.cpuSeconds = cpuSeconds();
+  for (unsigned kind = 0; kind < 4; ++kind) out.exits[kind] = exits_[kind].value();
+  out.doorbells = doorbells_.value();
+  return out;
+}
+
 uint64_t VcpuThread::cpuNanoseconds() const noexcept {
   clockid_t clock;
   timespec spent;

@@ -49,11 +49,19 @@ class VcpuThread {
   /** Nanoseconds it was kept from running by the cap. */
   std::atomic<uint64_t> withheld{0};
 
+  /** The sampling thread: so many periods have passed. */
+  virtual void sampleTick(uint32_t ticks) noexcept = 0;
+  SampleBuffer samples;
+
  protected:
   virtual void run() noexcept = 0;
   bool started() const noexcept { return started_; }
   pthread_t thread() const noexcept { return thread_; }
   double cpuSeconds() const noexcept { return static_cast<double>(cpuNanoseconds()) / 1e9; }
+  /** What every kind of vCPU knows of itself. */
+  VcpuStats commonStats() const noexcept;
+
+  x86::Counter exits_[4], doorbells_;  ///< written on the vCPU's thread
 
  private:
   const unsigned index_;

@@ -18,7 +18,7 @@ struct Field {
   uint64_t State::*member;
 };
 constexpr Field kFields[] = {{"rip", &State::rip}, {"rflags", &State::rflags}, {"cr0", &State::cr0},   {"cr2", &State::cr2},
-                             {"cr3", &State::cr3}, {"cr4", &State::cr4},       {"cr8", &State::cr8},   {"efer", &State::efer}};
+                             {"cr3", &State::cr3}, {"cr4", &State::cr4},       {"cr8", &State::cr8},   {"efer", &State::efer}, {"xcr0", &State::xcr0}};
 /** dr0–dr3, dr6, dr7 */
 constexpr unsigned kDebugRegisters[] = {0, 1, 2, 3, 6, 7};
 
@@ -76,6 +76,11 @@ Napi::Object toJs(Napi::Env env, const CpuSnapshot& snapshot) {
   std::memcpy(fxsave.Data(), image.data(), image.size());
   out.Set("fxsave", fxsave);
 
+  constexpr size_t kHalf = 16;
+  Napi::Uint8Array high = Napi::Uint8Array::New(env, 16 * kHalf);
+  for (size_t i = 0; i < 16; ++i) std::memcpy(high.Data() + kHalf * i, state.vec[i].bytes + kHalf, kHalf);
+  out.Set("ymmHigh", high);
+
   Napi::Object msrs = Napi::Object::New(env);
   for (const auto& [msr, value] : snapshot.msrs) msrs.Set(std::to_string(msr), Napi::BigInt::New(env, value));
   out.Set("msrs", msrs);
@@ -112,6 +117,10 @@ CpuSnapshot fromJs(Napi::Value value) {
   if (fxsave.size != image.size()) fail(env, "fxsave must have 512 bytes.");
   std::memcpy(image.data(), fxsave.data, image.size());
   if (!unpackFxsave(image, state)) fail(env, "fxsave has reserved MXCSR bits set.");
+
+  const Bytes high = bytes(from.Get("ymmHigh"), "ymmHigh");
+  if (high.size != 256) fail(env, "ymmHigh must have 256 bytes.");
+  for (size_t i = 0; i < 16; ++i) std::memcpy(state.vec[i].bytes + 16, static_cast<const uint8_t*>(high.data) + 16 * i, 16);
 
   const Napi::Object msrs = object(from.Get("msrs"), "msrs");
   const Napi::Array names = msrs.GetPropertyNames();

@@ -18,6 +18,8 @@ void check(Napi::Env env, const Error& error) {
 constexpr const char* kDebugCauses[] = {"breakpoint", "watchpoint", "step"};
 /** Each access to a watched page is slow: more is not a watchpoint. */
 constexpr uint32_t kMaxWatchBytes = 1 << 16;
+/** By ExitKind - 1. */
+constexpr const char* kExitNames[] = {"portIn", "portOut", "mmioRead", "mmioWrite"};
 constexpr const char* kGoNames[] = {"run", "step", "hold"};
 
 const Accelerator* findAccelerator(const std::string& kind) {
@@ -38,7 +40,8 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(fileRead),    METHOD(fileWrite),    METHOD(fileZero),       METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
-                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap)});
+                      METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap),
+                      METHOD(startSampling), METHOD(stopSampling), METHOD(takeSamples)});
 #undef METHOD
 }
 
@@ -62,6 +65,11 @@ MachineObject::MachineObject(Info info) : Napi::ObjectWrap<MachineObject>(info) 
 
   MachineConfig config;
   config.cpus = cpus_;
+  if (const Napi::Value model = options.Get("cpuModel"); !model.IsUndefined()) {
+    const std::string name = text(model, "cpuModel");
+    config.cpuModel = x86::findCpuModel(name);
+    if (config.cpuModel == nullptr) fail(env, "There is no processor model called " + name + ".");
+  }
   config.exitRecords = static_cast<uint8_t*>(records.Data());
   config.wake = [this] { wake_.NonBlockingCall(); };
   Error error;
@@ -413,31 +421,68 @@ Napi::Value MachineObject::takeEvents(Info info) {
 
 Napi::Value MachineObject::stats(Info info) {
   const Napi::Env env = info.Env();
+  const auto number = [env](uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); };
   Napi::Array vcpus = Napi::Array::New(env);
   if (machine_ != nullptr) {
     uint32_t index = 0;
     for (const VcpuStats& from : machine_->stats()) {
-      Napi::Object item = Napi::Object::New(env);
+      Napi::Object item = Napi::Object::New(env), exits = Napi::Object::New(env);
+      for (unsigned kind = 0; kind < std::size(kExitNames); ++kind) exits.Set(kExitNames[kind], number(from.exits[kind]));
       item.Set("cpuSeconds", Napi::Number::New(env, from.cpuSeconds));
-      item.Set("instructions", Napi::Number::New(env, static_cast<double>(from.instructions)));
-      Napi::Object tier = Napi::Object::New(env);
-      const auto put = [&](const char* name, uint64_t value) { tier.Set(name, Napi::Number::New(env, static_cast<double>(value))); };
-      put("units", from.tier.units);
-      put("codeBytes", from.tier.codeBytes);
-      put("invalidations", from.tier.invalidations);
-      put("flushes", from.tier.flushes);
-      put("steps", from.tier.steps);
-      put("refills", from.tier.refills);
-      put("lookups", from.tier.lookups);
-      put("interpreted", from.tier.interpreted);
-      item.Set("tier", tier);
       item.Set("halted", Napi::Boolean::New(env, from.halted));
-      item.Set("exits", Napi::Number::New(env, static_cast<double>(from.exits)));
+      item.Set("exits", exits);
+      item.Set("doorbells", number(from.doorbells));
+      if (from.haltedSeconds) item.Set("haltedSeconds", Napi::Number::New(env, *from.haltedSeconds));
+      if (from.instructions) item.Set("instructions", number(*from.instructions));
+      if (from.cpu != nullptr) {
+        Napi::Object counters = Napi::Object::New(env);
+#define LODGE_COUNTER(name) counters.Set(#name, number(from.cpu->name.value()));
+        LODGE_CPU_COUNTERS(LODGE_COUNTER)
+#undef LODGE_COUNTER
+        item.Set("counters", counters);
+      }
+      if (from.translator != nullptr) {
+        Napi::Object counters = Napi::Object::New(env);
+#define LODGE_COUNTER(name) counters.Set(#name, number(from.translator->name.value()));
+        LODGE_TIER_COUNTERS(LODGE_COUNTER)
+#undef LODGE_COUNTER
+        item.Set("translator", counters);
+      }
       vcpus.Set(index++, item);
     }
   }
   Napi::Object out = Napi::Object::New(env);
   out.Set("vcpus", vcpus);
+  return out;
+}
+
+void MachineObject::startSampling(Info info) {
+  check(info.Env(), machine(info).startSampling(static_cast<unsigned>(integer(info[0], "hertz", kSampleRateMax))));
+}
+
+void MachineObject::stopSampling(Info) {
+  if (machine_ != nullptr) machine_->stopSampling();
+}
+
+/** addon/types.ts says how samples are laid out. */
+Napi::Value MachineObject::takeSamples(Info info) {
+  const Napi::Env env = info.Env();
+  const Samples samples = machine(info).takeSamples();
+  Napi::BigUint64Array addresses = Napi::BigUint64Array::New(env, samples.taken.size());
+  Napi::Uint32Array what = Napi::Uint32Array::New(env, samples.taken.size());
+  for (size_t i = 0; i < samples.taken.size(); ++i) {
+    const Sample& s = samples.taken[i];
+    addresses[i] = s.place.linear;
+    what[i] = (s.place.user ? 1u : 0u) | (s.device ? 2u : 0u) | (s.place.translated ? 4u : 0u) | uint32_t{s.vcpu} << 8 |
+              uint32_t{s.ticks} << 16;
+  }
+  Napi::Array halted = Napi::Array::New(env);
+  for (uint32_t i = 0; i < samples.halted.size(); ++i) halted.Set(i, Napi::Number::New(env, static_cast<double>(samples.halted[i])));
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("addresses", addresses);
+  out.Set("what", what);
+  out.Set("halted", halted);
+  out.Set("lost", Napi::Number::New(env, static_cast<double>(samples.lost)));
   return out;
 }
 

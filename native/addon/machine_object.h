@@ -53,6 +53,9 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);
+  void startSampling(Info info);
+  void stopSampling(Info info);
+  Napi::Value takeSamples(Info info);
 
   /** Throws when the machine was destroyed. */
   Machine& machine(Info info) const;

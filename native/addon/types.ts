@@ -16,7 +16,7 @@ export interface NativeAddon {
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 6;
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator';
@@ -43,6 +43,8 @@ export interface MachineOptions {
   accelerator: AcceleratorKind;
   /** Ignored by kvm. 'auto' is the fastest tier this build has. */
   tier: 'auto' | Tier;
+  /** Processor model (see `CpuModel.name`); '' or absent: what this computer's processor has. */
+  cpuModel?: string;
   cpus: number;
   /**
    * Exit records, allocated by JS and written by the vCPU threads: EXIT_STRIDE bytes a vCPU. See `Exit`.
@@ -179,6 +181,29 @@ export interface NativeMachine {
   serve(completed: number, spinMicros: number): number;
   takeEvents(): NativeEvent[];
   stats(): MachineStats;
+
+  /**
+   * Begins to note where the vCPUs are, `hertz` (50–10 000) times a second. Has to be read every few seconds, or samples are lost.
+   * A vCPU that halts or waits costs nothing, one that runs a few hundred nanoseconds a sample.
+   */
+  startSampling(hertz: number): void;
+  stopSampling(): void;
+  /** What was noted since the last call. */
+  takeSamples(): SampleBatch;
+}
+
+/** Bits of SampleBatch.what. `TICKS` (16 bits from its shift): sampling periods that the sample stands for. */
+export const SampleWhat = { USER: 1, DEVICE: 2, TRANSLATED: 4, VCPU_SHIFT: 8, VCPU_MASK: 0xff, TICKS_SHIFT: 16 } as const;
+
+export interface SampleBatch {
+  /** Linear address of the block of instructions, one a sample. */
+  addresses: BigUint64Array;
+  /** SampleWhat, one a sample: at privilege level 3; waiting for a device's answer; in translated code; which vCPU. */
+  what: Uint32Array;
+  /** Sampling periods that each vCPU spent halted. */
+  halted: number[];
+  /** Sampling periods whose samples found no room. */
+  lost: number;
 }
 
 export type Go = 'run' | 'step' | 'hold';
@@ -212,36 +237,36 @@ export type NativeEvent =
   /** A vCPU cannot go on; all vCPUs are parked. Triple fault: `state` is the state at the fault. */
   | { type: 'stopped'; vcpu: number; reason: 'tripleFault' | 'internalError'; message: string; state: CpuState };
 
-export interface TierStats {
-  /** Translations made. */
-  units: number;
-  /** Of translated code in the cache now. */
-  codeBytes: number;
-  /** Translations dropped because their bytes changed. */
-  invalidations: number;
-  /** Of the whole cache, when it was full. */
-  flushes: number;
-  /** Times the interpreter ran instructions for translated code. */
-  steps: number;
-  /** TLB misses that an earlier page walk served. */
-  refills: number;
-  /** Jumps whose target had to be looked up. */
-  lookups: number;
-  /** Blocks left to the interpreter. */
-  interpreted: number;
-}
-
+/** All counts are since the machine was made, and only grow (but for blocksCached). What an accelerator cannot tell is absent. */
 export interface MachineStats {
   vcpus: {
     /** CPU time of the thread, seconds. */
     cpuSeconds: number;
-    /** Guest instructions retired, where the tier counts them: translated code counts none. */
-    instructions: number;
-    /** The translator's work since the machine was made; all zero with another tier. */
-    tier: TierStats;
     halted: boolean;
-    exits: number;
+    haltedSeconds?: number;
+    /** Guest instructions retired, where the tier counts them. */
+    instructions?: number;
+    /** Accesses that waited for a device in JS. */
+    exits: { portIn: number; portOut: number; mmioRead: number; mmioWrite: number };
+    /** Notifications of devices that did not wait. */
+    doorbells: number;
+    /** Lodge's own processor only. */
+    counters?: CpuCounters;
+    /** Only where there is a translator. */
+    translator?: { units: number; invalidations: number; flushes: number; codeBytes: number };
   }[];
+}
+
+/** x86/counters.h has the same names and says what each is. */
+export interface CpuCounters {
+  interrupts: number;
+  exceptions: number;
+  blocksDecoded: number;
+  blocksCached: number;
+  blocksInvalidated: number;
+  cacheFlushes: number;
+  tlbMisses: number;
+  pageWalks: number;
 }
 
 export interface SegmentState {
@@ -269,8 +294,11 @@ export interface CpuState {
   /** dr0–dr3, dr6, dr7 */
   dr: bigint[];
   efer: bigint;
-  /** XSAVE-less: the 512-byte FXSAVE64 image. */
+  /** x87, MMX and SSE: the 512-byte FXSAVE64 image. */
   fxsave: Uint8Array;
+  /** Upper halves of YMM0–15, 16 bytes each. */
+  ymmHigh: Uint8Array;
+  xcr0: bigint;
   /** Every other MSR the engine stores, by decimal index. */
   msrs: Record<string, bigint>;
   /** 'runnable', 'halted', or an AP still waiting for SIPI. */

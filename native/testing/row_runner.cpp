@@ -15,6 +15,8 @@ static bool rmIsMmx(FpForm f) {
          f == FpForm::MmxRmImmShift || f == FpForm::MmxMaskStore;
 }
 
+static uint8_t secondImmediate(const Operands& o) { return static_cast<uint8_t>(o.imm ^ 0x15 ^ o.reg << 2); }
+
 static unsigned randomGpr(Random& random) {
   for (;;) {
     const unsigned r = random.below(16);
@@ -50,6 +52,7 @@ std::vector<uint8_t> encode(const FpRow& row, const Operands& o) {
   const bool hasModRm = row.form != FpForm::None || row.extension >= 0;
   if (hasModRm) code.push_back(static_cast<uint8_t>((o.memory ? 0 : 0xc0) | (reg & 7) << 3 | (rm & 7)));
   if (row.imm8) code.push_back(o.imm);
+  if (row.attributes & kFpTwoImmediates) code.push_back(secondImmediate(o));
   return code;
 }
 
@@ -57,6 +60,7 @@ int execute(const FpRow& row, const Operands& op, State& state, uint8_t* memory,
   alignas(64) uint8_t buffer[512];
   std::memset(buffer, 0xcc, sizeof buffer);
   FpOperands o{state, buffer, nullptr, op.imm, static_cast<uint8_t>(op.wide ? 8 : 4), op.memory, 0, 0, 0, 0};
+  if (row.attributes & kFpTwoImmediates) o.imm |= static_cast<uint32_t>(secondImmediate(op)) << 8;
   const unsigned bytes = row.memoryBytes ? row.memoryBytes : o.operandSize;
   // Exactly the operand's bytes are readable.
   std::vector<uint8_t> source(memory + op.offset, memory + op.offset + bytes);

@@ -24,7 +24,6 @@ using namespace x86;
   e.info = w.info;
   t.page[index] = page;
   t.used = true;
-  ++c->frame.refills;
   return 1;
 }
 

@@ -84,7 +84,6 @@ class Translator final : public SecondTier {
   Outcome run() noexcept override;
   uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept override;
   void flush() noexcept override;
-  TierStats stats() const noexcept override;
   void settle() noexcept override {
     if (c_.frame.x87Loaded) storeX87(&c_);
   }
@@ -102,7 +101,6 @@ class Translator final : public SecondTier {
   bool prepare(Site& site);
   void link(Site& from, uint32_t number, Translation& to);
 
-  static void count(uint64_t& counter) { __atomic_store_n(&counter, counter + 1, __ATOMIC_RELAXED); }
   static size_t hashOf(Gpa gpa, uint32_t mode) {
     return (gpa ^ gpa >> 14 ^ uint64_t{mode} * 0x9e37) & ((size_t{1} << kHashBits) - 1);
   }
@@ -121,7 +119,7 @@ class Translator final : public SecondTier {
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
-  TierStats counts_;  ///< written on the vCPU's thread, read by any
+  uint64_t flushes_ = 0;
   bool left_ = false;      ///< the last exit was step()'s
   Exec how_ = Exec::Continue;
   uint32_t mode_ = kNoMode;
@@ -264,9 +262,10 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
     for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
-    cache_.take(static_cast<size_t>(e.position() - cache_.next()));
-    count(counts_.units);
-    __atomic_store_n(&counts_.codeBytes, cache_.used(), __ATOMIC_RELAXED);
+    const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+    cache_.take(bytes);
+    c_.tierCounters.units.add();
+    c_.tierCounters.codeBytes.add(bytes);
   }
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
@@ -285,7 +284,7 @@ void Translator::link(Site& from, uint32_t number, Translation& to) {
 
 void Translator::kill(Translation& t) {
   t.dead = true;
-  count(counts_.invalidations);
+  c_.tierCounters.invalidations.add();
   for (Translation** at = &hash_[hashOf(t.gpa, t.mode)]; *at; at = &(*at)->hashNext) {
     if (*at == &t) {
       *at = t.hashNext;
@@ -332,17 +331,9 @@ void Translator::flush() noexcept {
   insns_.clear();
   pages_.clear();
   cache_.flush();
-  count(counts_.flushes);
-  __atomic_store_n(&counts_.codeBytes, cache_.used(), __ATOMIC_RELAXED);
-}
-
-TierStats Translator::stats() const noexcept {
-  TierStats out;
-  for (const auto field : {&TierStats::units, &TierStats::codeBytes, &TierStats::invalidations, &TierStats::flushes, &TierStats::steps,
-                           &TierStats::lookups, &TierStats::interpreted})
-    out.*field = __atomic_load_n(&(counts_.*field), __ATOMIC_RELAXED);
-  out.refills = __atomic_load_n(&c_.frame.refills, __ATOMIC_RELAXED);
-  return out;
+  ++flushes_;
+  c_.tierCounters.flushes.add();
+  c_.tierCounters.codeBytes.set(0);
 }
 
 /** Decodes what a site runs. False: other bytes are there than were translated. */
@@ -378,7 +369,6 @@ bool Translator::prepare(Site& site) {
 /** Called from translated code, with all guest state in the Core. */
 uint32_t Translator::step(uint32_t number) {
   Site& site = sites_[number];
-  count(counts_.steps);
   left_ = true;
   c_.state.rip = c_.frame.codePage + site.spec.offset;
   if (c_.codeSize != CodeSize::k64) c_.state.rip &= 0xffffffff;
@@ -423,7 +413,6 @@ Outcome Translator::run() noexcept {
     t = find(c_.state.rip, true, why);
     if (!t) {
       c_.tierMode = true;
-      if (why == Outcome::Interpret) count(counts_.interpreted);
       return why;
     }
     code = cache_.executable(t->code);
@@ -444,7 +433,6 @@ Outcome Translator::run() noexcept {
     }
     const auto number = static_cast<uint32_t>(c_.frame.argument);
     const SiteSpec spec = sites_[number].spec;
-    if (spec.kind == SiteKind::Lookup) count(counts_.lookups);
     bool saved = true;
     if (spec.kind != SiteKind::Lookup) {
       c_.state.rip = c_.frame.codePage + spec.offset;
@@ -455,14 +443,13 @@ Outcome Translator::run() noexcept {
       }
       saved = spec.saved;
     }
-    const uint64_t flushes = counts_.flushes;
+    const uint64_t flushes = flushes_;
     t = find(c_.state.rip, saved, why);
     if (!t) {
       c_.tierMode = true;
-      if (why == Outcome::Interpret) count(counts_.interpreted);
       return why;
     }
-    if (spec.kind == SiteKind::Link && flushes == counts_.flushes) link(sites_[number], number, *t);
+    if (spec.kind == SiteKind::Link && flushes == flushes_) link(sites_[number], number, *t);
     code = cache_.executable(t->code);
   }
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "memory/physical_memory.h"
+#include "x86/counters.h"
 #include "x86/debug.h"
 #include "x86/state.h"
 
@@ -27,6 +28,7 @@ enum Request : uint32_t {
   kRequestStartup = 1u << 6,     ///< SIPI; vector in startupVector
   kRequestTlbFlush = 1u << 7,
   kRequestKick = 1u << 8,      ///< another processor's KVM_HC_KICK_CPU: ends HLT, whatever IF is
+  kRequestSample = 1u << 9,    ///< Environment::sample() at the next boundary
 };
 
 enum class IoStatus : uint8_t { Done, Abandoned /**< the machine is ending: leave run() with the instruction undone */ };
@@ -41,6 +43,9 @@ class Environment {
   /** width 1, 2, 4 or 8, never crossing a page. Includes the LAPIC page when the guest maps it. */
   virtual IoStatus mmioRead(Gpa gpa, unsigned width, void* data) noexcept = 0;
   virtual IoStatus mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept = 0;
+
+  /** Answers kRequestSample: Cpu::place() says where the processor is. */
+  virtual void sample() noexcept {}
 
   /** True when an interrupt is waiting that the local APIC (TPR, PIC) would deliver now. */
   virtual bool interruptPending() noexcept = 0;
@@ -84,18 +89,6 @@ struct CpuConfig {
   const CpuModel* model = nullptr;  ///< null: the default
 };
 
-/** What a translating tier has done since the vCPU was made; all zero without one. */
-struct TierStats {
-  uint64_t units = 0;          ///< translations made
-  uint64_t codeBytes = 0;      ///< in the code cache now
-  uint64_t invalidations = 0;  ///< translations dropped because their bytes changed
-  uint64_t flushes = 0;        ///< of the whole cache
-  uint64_t steps = 0;          ///< times the interpreter ran instructions for translated code
-  uint64_t refills = 0;        ///< TLB misses served by an earlier page walk
-  uint64_t lookups = 0;        ///< jumps that the table of targets did not know
-  uint64_t interpreted = 0;    ///< blocks left to the interpreter
-};
-
 class Cpu {
  public:
   virtual ~Cpu() = default;
@@ -130,9 +123,13 @@ class Cpu {
   virtual uint32_t requests() const noexcept = 0;
   virtual void clearRequest(uint32_t requests) noexcept = 0;
   std::atomic<uint8_t> startupVector{0};
-  /** Those that the interpreter counted: translated code counts none. */
   virtual uint64_t instructions() const noexcept = 0;
-  virtual TierStats tierStats() const noexcept { return {}; }
+  virtual const CpuCounters& counters() const noexcept = 0;
+  /** Null: this processor has no second tier. With one, instructions() counts the interpreted ones alone. */
+  virtual const TierCounters* tierCounters() const noexcept { return nullptr; }
+
+  /** On the vCPU's thread only, also from within a call of Environment. */
+  virtual Place place() const noexcept = 0;
 };
 
 /** The reference interpreter. Registers itself as CodeObserver of `memory`. */

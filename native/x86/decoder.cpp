@@ -489,7 +489,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
   d.opcode = opcode;
 
   // Fences and MOVNTI are the integer table's as well, and simpler there.
-  const bool fenceOrMovnti = !d.vexEncoded && simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
+  const bool fenceOrMovnti = simdPossible && simdMap == FpMap::M0F && (opcode == 0xc3 || (opcode == 0xae && in.peek() >= 0xc0));
   if (simdPossible && !fenceOrMovnti && simdIndex().count[static_cast<unsigned>(simdMap)][opcode]) {
     const FpPrefix prefix = d.rep == 0xf3         ? FpPrefix::PF3
                             : d.rep == 0xf2       ? FpPrefix::PF2
@@ -624,6 +624,7 @@ DecodeStatus decode(const uint8_t* bytes, unsigned available, CodeSize mode, Dec
       break;
   }
   if ((d.simd && d.simd->imm8) || (d.vex && d.vex->imm8)) d.immediate = in.take<uint8_t>();
+  if (d.simd && (d.simd->attributes & kFpTwoImmediates)) d.immediate2 = in.take<uint8_t>();
   if (!in.ok()) return in.failure();
 
   if (d.lock) {

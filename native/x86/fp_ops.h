@@ -29,7 +29,7 @@ struct FpOperands {
                         ///< buffer of at least 16 bytes (Memory form and x87 environments: 512)
   const void* src;      ///< register operand or the memory operand: exactly the row's bytes are read, alignment is free,
                         ///< so it may point straight into guest memory
-  uint32_t imm;         ///< imm8; x87: the ModRM byte
+  uint32_t imm;         ///< imm8, and a second above it; x87: the ModRM byte
   uint8_t operandSize;  ///< SIMD: 8 with REX.W, else 4 (66h does not count). x87 environments: 2 or 4
   bool memory;          ///< src (or, for stores, dst) is a memory operand
   uint64_t address;     ///< linear address of the memory operand; no function needs it today
@@ -83,6 +83,7 @@ enum FpAttribute : uint32_t {
   kFpNoRexW = 1u << 9,       ///< unused
   kFpReadsFlags = 1u << 10,  ///< FCMOVcc: FpOperands::flags holds the arithmetic flags
   kFpVariableStore = 1u << 11,  ///< FpOperands::storeBytes says how much to store
+  kFpTwoImmediates = 1u << 12,  ///< a second imm8 follows: FpOperands::imm has it in bits 8–15
   kX87NoWait = 1u << 16,     ///< FNxxx: a pending exception does not stop it
   kX87Control = 1u << 17,    ///< instruction and data pointers are not updated
 };

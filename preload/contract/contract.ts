@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { createDiskSchema, diskBytesSchema, diskCheckSchema, diskInfoSchema, diskVariantSchema, jobSchema, newDiskSchema } from './disks';
+import { profileRequestSchema, profileSchema, vmCountersSchema } from './performance';
 import { brokenVmSchema, diskBusSchema, diskFormatSchema, diskKindSchema, hostSchema, imageInfoSchema, preferencesSchema, vmConfigSchema, vmIdSchema, vmSchema } from './vm';
 import { pointerInputSchema } from './viewer';
 
@@ -56,6 +57,10 @@ export const contract = {
   'vm.screenshot': procedure(byId.extend({ thumbnail: z.boolean().optional() }), z.object({ png: z.string() })),
   /** The text screen as lines; null when the guest is in a graphics mode. */
   'vm.text': procedure(byId, z.object({ lines: z.array(z.string()).nullable() })),
+  /** What it did since it was started; two readings give rates. */
+  'vm.stats': procedure(byId, vmCountersSchema),
+  /** Answers after `seconds`, or when the machine ends. One at a time. */
+  'vm.profile': procedure(byId.extend(profileRequestSchema.shape), profileSchema),
   'vm.keys': procedure(byId.extend({ keys: keySequenceSchema }), none),
   /** Moves the mouse and presses its buttons; the answer says which of the two kinds of motion the guest takes now. */
   'vm.pointer': procedure(byId.extend({ event: pointerInputSchema }), z.object({ absolute: z.boolean() })),

@@ -55,6 +55,10 @@ export const bootSchema = z.discriminatedUnion('kind', [
 export type Boot = z.infer<typeof bootSchema>;
 
 export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
+/** What the guest's processor shows and has; oldest first. 'host': all that Lodge and this computer's processor have. */
+export const CPU_MODELS = ['486', 'pentium', 'pentium3', 'x86-64', 'x86-64-v2', 'x86-64-v3', 'host'] as const;
+export const cpuModelSchema = z.enum(CPU_MODELS);
+export type CpuModel = z.infer<typeof cpuModelSchema>;
 export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
 
 /** The display adapter: 'virtio' is a VGA too, and lets a driver follow the size of the window. */
@@ -84,6 +88,10 @@ export const vmConfigSchema = z.object({
   serialPorts: z.int().min(0).max(2),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  /** Absent: 'host'. */
+  cpuModel: cpuModelSchema.optional(),
+  /** Percent of a host processor that each of the machine's may use; absent or 100: all of it. Changes while it runs. */
+  cpuCap: z.int().min(1).max(100).optional(),
   /** Where gdb can attach while the machine runs, on the loopback interface; null: nowhere. */
   gdbPort: gdbPortSchema.nullable().optional(),
   /** Absent: 'vga'. */

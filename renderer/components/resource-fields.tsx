@@ -1,3 +1,4 @@
+import { Input, Slider } from '@mantine/core';
 import { useMemo } from 'react';
 import { formatMiB } from '../model/format';
 import type { OsEntry } from '../model/catalogue';
@@ -38,6 +39,47 @@ export function CpuField({ value, onChange, host, error, disabled = false }: Fie
       advice={cpuAdvice(value, host)}
       disabled={disabled}
     />
+  );
+}
+
+/** `onDone`: the slider was let go. */
+export function CpuCapField({
+  value,
+  onChange,
+  onDone,
+}: {
+  value: number;
+  onChange: (value: number) => void;
+  onDone: (value: number) => void;
+}) {
+  return (
+    <Input.Wrapper
+      label="Processor cap"
+      description={
+        value === 100
+          ? 'The machine’s processors may use the host’s fully.'
+          : `Each of the machine’s processors gets at most ${value} % of one of the host’s. Its clock stays right.`
+      }
+      labelElement="div"
+    >
+      <Slider
+        mt="xs"
+        mb="lg"
+        min={1}
+        max={100}
+        value={value}
+        onChange={onChange}
+        onChangeEnd={onDone}
+        label={(percent) => `${percent} %`}
+        marks={[
+          { value: 25, label: '25 %' },
+          { value: 50, label: '50 %' },
+          { value: 75, label: '75 %' },
+          { value: 100, label: '100 %' },
+        ]}
+        thumbLabel="Processor cap in percent"
+      />
+    </Input.Wrapper>
   );
 }
 

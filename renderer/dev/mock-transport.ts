@@ -283,6 +283,26 @@ export class MockTransport implements Transport {
       setTimeout(() => this.stop(id, 'powerOff'), 900);
       return Promise.resolve(this.change(id, { state: 'stopping' }));
     },
+    'vm.stats': ({ id }) => {
+      const { definition, stats } = this.find(id);
+      const t = performance.now() / 1000;
+      const busy = t * 0.4 + Math.sin(t / 4) * 0.6;
+      return Promise.resolve({
+        atSeconds: t,
+        uptimeSeconds: stats?.uptimeSeconds ?? 0,
+        cpuSeconds: busy * definition.cpus,
+        residentBytes: definition.memoryMiB * 1024 * 1024 * (0.4 + Math.sin(t / 9) * 0.1),
+        vcpus: Array.from({ length: definition.cpus }, (_, i) => ({
+          cpuSeconds: busy + i * Math.sin(t / 7),
+          halted: false,
+          haltedSeconds: Math.max(0, t - busy),
+          exits: { portIn: t * 120, portOut: t * 300, mmioRead: t * 20, mmioWrite: t * 60 },
+          doorbells: t * 40,
+        })),
+        disk: { readBytes: t * 4e6, writtenBytes: t * 1.2e6, reads: t * 90, writes: t * 30 },
+        display: { frames: t * 24 },
+      });
+    },
     'vm.reset': ({ id }) => Promise.resolve(this.change(id, { state: 'running' })),
     'vm.powerOff': ({ id }) => Promise.resolve(this.stop(id, 'stopped')),
     'vm.detach': ({ id, diskId, force }) => {

@@ -1,7 +1,17 @@
-import type { EngineInfo, Host, Vm, VmConfig } from './types';
+import type { CpuModel, EngineInfo, Host, Vm, VmConfig } from './types';
 
 export const ACCELERATOR_LABEL = { kvm: 'Hardware virtualization (KVM)', software: 'Software CPU' } as const;
 export const TIER_LABEL = { interpreter: 'interpreter', translator: 'translator' } as const;
+
+export const CPU_MODEL_LABEL: Record<CpuModel, string> = {
+  host: 'This computer’s processor',
+  'x86-64-v3': '64-bit PC, level 3 (2015: AVX2, FMA)',
+  'x86-64-v2': '64-bit PC, level 2 (2009: SSE4.2)',
+  'x86-64': '64-bit PC, level 1 (Athlon 64, Pentium 4)',
+  pentium3: 'Intel Pentium III',
+  pentium: 'Intel Pentium',
+  '486': 'Intel 486DX4',
+};
 
 export function engineLabel(engine: Pick<EngineInfo, 'accelerator' | 'tier'>): string {
   if (engine.accelerator === 'kvm') return 'KVM';

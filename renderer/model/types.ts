@@ -4,6 +4,7 @@ import type { LodgeBridge } from '../../preload/contract';
 export type {
   Boot,
   BrokenVm,
+  CpuModel,
   Disk,
   DiskBus,
   DiskCheck,
@@ -27,7 +28,7 @@ export type {
   VmState,
   VmStats,
 } from '../../preload/contract';
-export { CPUS_MAX, DISK_BYTES_MAX, DISK_BYTES_MIN, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from '../../preload/contract';
+export { CPU_MODELS, CPUS_MAX, DISK_BYTES_MAX, DISK_BYTES_MIN, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB } from '../../preload/contract';
 
 /** What a file picker is asked for; the native dialog and the file browser filter by it. */
 export type FileKind = Parameters<LodgeBridge['chooseFile']>[0]['kind'];

@@ -37,7 +37,11 @@ const DEVICES = { virtio: '/dev/vda', ide: '/dev/sda' };
 
 function prepare() {
   const program = join(folder, 'disk-read');
-  const built = spawnSync('gcc', ['-O2', '-static', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-o', program, at('tests/bench/disk-read.c')], { stdio: 'inherit' });
+  const built = spawnSync(
+    'gcc',
+    ['-O2', '-static', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-o', program, at('tests/bench/disk-read.c')],
+    { stdio: 'inherit' },
+  );
   if (built.status !== 0) process.exit(1);
   const init = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -70,11 +74,50 @@ const initrd = join(folder, 'initrd.gz');
 const ENGINES = {
   lodge: () => [
     process.execPath,
-    [CLI, 'run', '--kernel', guest.kernel, '--initrd', initrd, '--append', append, '--memory', '512', '--serial', 'stdio', '--display', 'none', '--disk', image('virtio'), '--disk', `${image('ide')},bus=ide`, ...(option('tier') ? ['--tier', option('tier')] : [])],
+    [
+      CLI,
+      'run',
+      '--kernel',
+      guest.kernel,
+      '--initrd',
+      initrd,
+      '--append',
+      append,
+      '--memory',
+      '512',
+      '--serial',
+      'stdio',
+      '--display',
+      'none',
+      '--disk',
+      image('virtio'),
+      '--disk',
+      `${image('ide')},bus=ide`,
+      ...(option('tier') ? ['--tier', option('tier')] : []),
+    ],
   ],
   qemu: () => [
     'qemu-system-x86_64',
-    ['-accel', 'tcg', '-cpu', 'max', '-m', '512', '-nographic', '-no-reboot', '-kernel', guest.kernel, '-initrd', initrd, '-append', append, '-drive', `file=${image('virtio')},format=${format},if=virtio`, '-drive', `file=${image('ide')},format=${format},if=ide`],
+    [
+      '-accel',
+      'tcg',
+      '-cpu',
+      'max',
+      '-m',
+      '512',
+      '-nographic',
+      '-no-reboot',
+      '-kernel',
+      guest.kernel,
+      '-initrd',
+      initrd,
+      '-append',
+      append,
+      '-drive',
+      `file=${image('virtio')},format=${format},if=virtio`,
+      '-drive',
+      `file=${image('ide')},format=${format},if=ide`,
+    ],
   ],
 };
 
@@ -106,7 +149,9 @@ const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
 try {
   prepare();
-  const engines = option('only') ? [option('only')] : ['lodge', ...(spawnSync('qemu-system-x86_64', ['--version']).status === 0 ? ['qemu'] : [])];
+  const engines = option('only')
+    ? [option('only')]
+    : ['lodge', ...(spawnSync('qemu-system-x86_64', ['--version']).status === 0 ? ['qemu'] : [])];
   const all = [];
   for (let round = 0; round < rounds; round++) for (const engine of engines) all.push({ engine, rates: await run(engine) });
   console.log(`${mib} MiB, ${format}, ${rounds} rounds; MiB/s and reads of 4 KiB a second\n`);

@@ -1,7 +1,9 @@
 /** Boot loaders and systems from real media, started by the built-in BIOS on the reference tier. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it, type TestContext } from 'vitest';
 import { unexpected } from './dmesg';
-import { BOOT_SECONDS, boot, fixture, section } from './harness';
+import { BOOT_SECONDS, boot, fixture, scratch, section } from './harness';
 import { medium, ownMedium, ScreenRun } from './screen';
 
 const TIER = ['--tier', 'interpreter'];
@@ -31,6 +33,38 @@ describe('Debian’s kernel', () => {
     const exit = await run.ended(30);
     expect(exit.code, exit.stderr).toBe(0);
     expect(unexpected(section(exit.stdout, 'dmesg')), 'kernel messages that QEMU’s PC does not show').toEqual([]);
+  });
+});
+
+describe('the boot order', () => {
+  const disk = (context: TestContext): string[] => [
+    '--disk',
+    ownMedium(context, 'syslinux.img'),
+    '--cdrom',
+    medium(context, 'grub-rescue.iso'),
+  ];
+  const SMALL = ['--memory', '128', ...TIER];
+
+  it('a disk comes before the disc it was installed from; an empty one lets the disc start', async (context) => {
+    const installed = new ScreenRun([...disk(context), ...SMALL]);
+    await installed.waitForScreen(/SYSLINUX 6\./, 30);
+    installed.kill();
+    const empty = join(scratch(), 'empty.img');
+    writeFileSync(empty, Buffer.alloc(1 << 20));
+    const fresh = new ScreenRun(['--disk', empty, '--cdrom', medium(context, 'grub-rescue.iso'), ...SMALL]);
+    await fresh.waitForScreen(/GNU GRUB {2}version 2/, 30);
+    fresh.kill();
+  });
+
+  it('--boot puts the disc first; the menu offers both, and takes the choice', async (context) => {
+    const run = new ScreenRun([...disk(context), '--boot', 'menu,cdrom', ...SMALL]);
+    await run.waitForScreen(/Boot from:\n+ *1 {2}grub-rescue-cdrom\.iso\n *2 {2}\S*syslinux\.img/, 30);
+    await run.keys('2');
+    await run.waitForScreen(/SYSLINUX 6\./, 30);
+    run.kill();
+    const first = new ScreenRun([...disk(context), '--boot', 'cdrom', ...SMALL]);
+    await first.waitForScreen(/GNU GRUB {2}version 2/, 30);
+    first.kill();
   });
 });
 

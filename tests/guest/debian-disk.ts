@@ -1,23 +1,33 @@
 /** An installed Debian on a disk of the test's own: its login on screen and serial line, its power-off, and the disk afterwards. */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync } from 'node:fs';
-import { constants } from 'node:fs';
-import { join } from 'node:path';
 import { expect, type TestContext } from 'vitest';
-import { medium, ScreenRun } from './screen';
-import { scratch, type Exit } from './harness';
+import { ownMedium, ScreenRun } from './screen';
+import { lodge, type Exit } from './harness';
 
 export const TIER = ['--tier', 'interpreter'] as const;
 /** From power-on to the login prompt in the interpreter, on two busy cores. */
 export const LOGIN_SECONDS = 150;
 const PARTITION_AT = 1 << 20;
+/** Behind the system partition. */
+export const EFI_ROOT_AT = 41 << 20;
 const PASSWORD = 'lodge';
 
 /** A copy that the test may write to. */
-export function debianDisk(context: TestContext, name: 'debian.img' | 'debian-efi.img' = 'debian.img'): string {
-  const path = join(scratch(), name);
-  copyFileSync(medium(context, name), path, constants.COPYFILE_FICLONE);
-  return path;
+export const debianDisk = (context: TestContext, name: 'debian.img' | 'debian-efi.img' = 'debian.img'): string =>
+  ownMedium(context, name);
+
+/** The same disk as an image of another format. */
+export function converted(disk: string, format: string): string {
+  return format === 'raw' ? disk : convert(disk, format, disk.replace(/[^.]+$/, format));
+}
+
+/** What is in the image now. */
+export const asRaw = (disk: string): string => (disk.endsWith('.img') ? disk : convert(disk, 'raw', `${disk}.raw`));
+
+function convert(disk: string, format: string, target: string): string {
+  const { code, stderr } = lodge(['disk', 'convert', disk, target, '--format', format]);
+  expect(code, stderr).toBe(0);
+  return target;
 }
 
 export class DebianRun extends ScreenRun {
@@ -39,6 +49,23 @@ export class DebianRun extends ScreenRun {
   async command(command: string, marker: RegExp, seconds = 30): Promise<string> {
     await this.keys(`${command}\n`);
     return this.waitForScreen(marker, seconds);
+  }
+
+  /** GRUB's other entry: a script instead of init compares files, changes one, and switches off. */
+  async check(): Promise<Exit> {
+    // A key that comes before the menu waits for it.
+    await this.waitForScreen(/Booting from|Check of the disk/, 60);
+    await this.keys('k');
+    return this.checked();
+  }
+
+  /** The end of that, once its entry was chosen. */
+  async checked(): Promise<Exit> {
+    const [, found] = await this.waitFor(/LODGE-CHECK (\w+)\r?\nLODGE-CHECK written/, LOGIN_SECONDS);
+    expect(found, 'files that apt installed').toBe('same');
+    const exit = await this.ended(60);
+    expect(exit.code, exit.stderr).toBe(0);
+    return exit;
   }
 
   async powerOff(): Promise<Exit> {

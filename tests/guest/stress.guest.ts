@@ -24,24 +24,31 @@ function media(context: TestContext, arch: Arch, initrd: string): string {
   }
 }
 
-it.for(MACHINES)('%s: four processors under stress', async ([arch, kernel], context) => {
-  const guest = fixture(context, kernel);
-  const run = boot({ ...guest, initrd: media(context, arch, guest.initrd) }, { cpus: 4, memory: 512, append: `rdinit=/stress lodge.seconds=${SECONDS}` });
-  const init = await run.waitFor(/LODGE-INIT cpus=(\d+)/, BOOT_SECONDS * 2);
-  expect(init[1]).toBe('4');
-  // It starts its workers one after the other, and ends the last of them when it gets to it.
-  const done = await run.waitFor(/LODGE-STRESS code=(\d+)/, SECONDS + 120);
-  await run.waitFor(/LODGE-END interrupts/, 30);
-  const exit = await run.ended(60);
-  const text = exit.stdout;
-  expect(done[1], text.slice(-4000)).toBe('0');
-  expect(text.split(/\r?\n/).filter((line) => TROUBLE.test(line))).toEqual([]);
-  // Every processor had its timer, and was called by others.
-  const counts = (name: string): number[] => {
-    const line = section(text, 'interrupts').find((l) => l.trimStart().startsWith(`${name}:`)) ?? '';
-    return [...line.matchAll(/\s(\d+)(?=\s)/g)].map((m) => Number(m[1]));
-  };
-  for (const name of ['LOC', 'RES', 'CAL']) expect(counts(name), name).toHaveLength(4);
-  for (const count of counts('LOC')) expect(count).toBeGreaterThan(SECONDS * 10);
-  expect(exit.code, exit.stderr).toBe(0);
-}, (SECONDS + 600) * 1000 * PATIENCE);
+it.for(MACHINES)(
+  '%s: four processors under stress',
+  { timeout: (SECONDS + 600) * 1000 * PATIENCE },
+  async ([arch, kernel], context) => {
+    const guest = fixture(context, kernel);
+    const run = boot(
+      { ...guest, initrd: media(context, arch, guest.initrd) },
+      { cpus: 4, memory: 512, append: `rdinit=/stress lodge.seconds=${SECONDS}` },
+    );
+    const init = await run.waitFor(/LODGE-INIT cpus=(\d+)/, BOOT_SECONDS * 2);
+    expect(init[1]).toBe('4');
+    // It starts its workers one after the other, and ends the last of them when it gets to it.
+    const done = await run.waitFor(/LODGE-STRESS code=(\d+)/, SECONDS + 120);
+    await run.waitFor(/LODGE-END interrupts/, 30);
+    const exit = await run.ended(60);
+    const text = exit.stdout;
+    expect(done[1], text.slice(-4000)).toBe('0');
+    expect(text.split(/\r?\n/).filter((line) => TROUBLE.test(line))).toEqual([]);
+    // Every processor had its timer, and was called by others.
+    const counts = (name: string): number[] => {
+      const line = section(text, 'interrupts').find((l) => l.trimStart().startsWith(`${name}:`)) ?? '';
+      return [...line.matchAll(/\s(\d+)(?=\s)/g)].map((m) => Number(m[1]));
+    };
+    for (const name of ['LOC', 'RES', 'CAL']) expect(counts(name), name).toHaveLength(4);
+    for (const count of counts('LOC')) expect(count).toBeGreaterThan(SECONDS * 10);
+    expect(exit.code, exit.stderr).toBe(0);
+  },
+);

@@ -1,6 +1,16 @@
 /** stress-ng and every library it needs, taken through apt by name, as a second initramfs behind the fixture's own; kept in the cache. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { CACHE } from '../../resources/tools/lib/common.mjs';
@@ -36,16 +46,17 @@ function packages(arch: Arch): string[] {
   const options = ['recommends', 'suggests', 'conflicts', 'breaks', 'replaces', 'enhances'].map((kind) => `--no-${kind}`);
   const lines = run('apt-cache', ['depends', '--recurse', ...options, `stress-ng:${arch}`]).split('\n');
   const libraries = lines.filter((line) => /^(lib|zlib1g|stress-ng)\S*$/.test(line) && !line.startsWith('libc6-i686'));
-  const named = new Set(libraries.map((name) => (name.includes(':') || arch === 'amd64' ? name : `${name}:${arch}`)));
-  return [...named];
+  const named = libraries.map((name) => (name.includes(':') || arch === 'amd64' ? name : `${name}:${arch}`));
+  // Some are virtual, or have no code for this architecture.
+  const policy = run('apt-cache', ['policy', ...new Set(named)]);
+  return [...policy.matchAll(/^(\S+):\n {2}Installed: .*\n {2}Candidate: (?!\(none\))/gm)].map((match) => match[1]!);
 }
 
 function build(arch: Arch, folder: string): Buffer {
   const debs = join(folder, 'debs');
   const root = join(folder, 'root');
   mkdirSync(debs);
-  // Packages without code for this architecture are in the list too; what is missing shows below.
-  for (const name of packages(arch)) spawnSync('apt-get', ['-qq', 'download', name], { cwd: debs });
+  run('apt-get', ['-qq', 'download', ...packages(arch)], debs);
   for (const deb of readdirSync(debs)) run('dpkg', ['-x', join(debs, deb), root]);
   const folders = ['lib', 'usr/lib'].map((top) => join(root, top, TRIPLET[arch]));
   const library = (name: string): string => {

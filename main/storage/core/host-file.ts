@@ -36,6 +36,8 @@ const PROBE_BYTES = 4096;
 export class HostFile {
   private closed: Promise<void> | undefined;
   private zeroing: FileZeroing | undefined;
+  /** What reads give instead of the file's own bytes, by position; of a file that may not be written. */
+  private readonly overlay = new Map<number, Uint8Array>();
   private keepsSpace = true;
   private punches = false;
 
@@ -61,7 +63,11 @@ export class HostFile {
       if (stat.isDirectory()) throw new ImageError('fileInvalid', `${path} is a folder.`, 'Choose an image file inside it.');
       if (!stat.isFile()) throw new ImageError('fileInvalid', `${path} is not an ordinary file.`, 'Choose a disk image file.');
       if (stat.size === 0) {
-        throw new ImageError('fileInvalid', `${path} is empty (0 bytes).`, 'Choose another image, or create a new disk of the size you want.');
+        throw new ImageError(
+          'fileInvalid',
+          `${path} is empty (0 bytes).`,
+          'Choose another image, or create a new disk of the size you want.',
+        );
       }
       const file = new HostFile(handle, path, readOnly, `${stat.dev}:${stat.ino}`, stat.size);
       if (zeroing && !readOnly) await file.probe(zeroing);
@@ -110,7 +116,18 @@ export class HostFile {
       throw hostError(e, this.path);
     }
     into.fill(0, done);
+    for (const [position, bytes] of this.overlay) {
+      const from = Math.max(at, position);
+      const to = Math.min(at + into.length, position + bytes.length);
+      if (from < to) into.set(bytes.subarray(from - position, to - position), from - at);
+    }
     return done;
+  }
+
+  /** As if it were written, for those who read through this object: changes that wait in an image's journal. */
+  overlayWith(at: number, bytes: Uint8Array): void {
+    this.overlay.set(at, bytes);
+    this.grewTo(at + bytes.length);
   }
 
   async bytes(at: number, count: number): Promise<Uint8Array> {
@@ -121,7 +138,7 @@ export class HostFile {
 
   async write(at: number, from: Uint8Array): Promise<void> {
     try {
-      for (let done = 0; done < from.length; ) {
+      for (let done = 0; done < from.length;) {
         const { bytesWritten } = await this.handle.write(from, done, from.length - done, at + done);
         done += bytesWritten;
       }

@@ -124,7 +124,7 @@ export class ImageDisk implements BlockBackend {
   private readInto(offset: number, transfer: Transfer): void | Promise<void> {
     const pending: Promise<void>[] = [];
     try {
-      for (let done = 0; done < transfer.bytes; ) {
+      for (let done = 0; done < transfer.bytes;) {
         const left = transfer.bytes - done;
         const extent = this.map.lookup(offset + done, left);
         if (extent instanceof Promise) {
@@ -177,7 +177,11 @@ export class ImageDisk implements BlockBackend {
   }
 
   /** Overwrites what may be overwritten; the rest goes to `later`. */
-  private writeInPlace(offset: number, transfer: Transfer, later: { offset: number; transfer: Transfer }[]): void | Promise<void> {
+  private writeInPlace(
+    offset: number,
+    transfer: Transfer,
+    later: { offset: number; transfer: Transfer }[],
+  ): void | Promise<void> {
     const pending: Promise<void>[] = [];
     const place = (extent: Extent, done: number): void => {
       const part = transfer.slice(done, extent.bytes);
@@ -199,7 +203,7 @@ export class ImageDisk implements BlockBackend {
       await all(pending.splice(0));
     };
     try {
-      for (let done = 0; done < transfer.bytes; ) {
+      for (let done = 0; done < transfer.bytes;) {
         const extent = this.map.lookup(offset + done, transfer.bytes - done);
         if (extent instanceof Promise) {
           const begun = pending.splice(0);
@@ -222,7 +226,7 @@ export class ImageDisk implements BlockBackend {
   }
 
   private async writeAllocating(offset: number, transfer: Transfer): Promise<void> {
-    for (let done = 0; done < transfer.bytes; ) {
+    for (let done = 0; done < transfer.bytes;) {
       const at = offset + done;
       const extent = await this.map.lookup(at, transfer.bytes - done);
       if (extent.kind === 'data' && extent.inPlace) {
@@ -250,7 +254,7 @@ export class ImageDisk implements BlockBackend {
 
   /** Copies what [from, to) of the disk is now into the room that will replace it. */
   private async keepOld(room: Allocation, from: number, to: number): Promise<void> {
-    for (let offset = from; offset < to; ) {
+    for (let offset = from; offset < to;) {
       const at = room.at + (offset - room.start);
       if (offset >= this.bytes) {
         // The disk ends inside its last unit.
@@ -278,7 +282,7 @@ export class ImageDisk implements BlockBackend {
   private async clear(offset: number, bytes: number, must: boolean, giveBack: boolean): Promise<void> {
     const end = offset + bytes;
     const unit = this.map.clusterBytes ?? PIECE_BYTES;
-    for (let at = offset; at < end; ) {
+    for (let at = offset; at < end;) {
       const done = await this.map.zero(at, end - at);
       if (done > 0) {
         at += done;

@@ -89,9 +89,10 @@ export class MetaCache {
   async write(order: number): Promise<void> {
     if (this.dirtyPages === 0) return;
     const due = [...this.pages.values()].filter((page) => page.order === order).sort((a, b) => a.at - b.at);
-    for (let i = 0; i < due.length; ) {
+    for (let i = 0; i < due.length;) {
       let end = i + 1;
-      while (end < due.length && due[end]!.at === due[end - 1]!.at + this.pageBytes && (end - i) * this.pageBytes < RUN_BYTES) end++;
+      while (end < due.length && due[end]!.at === due[end - 1]!.at + this.pageBytes && (end - i) * this.pageBytes < RUN_BYTES)
+        end++;
       const run = due.slice(i, end);
       await this.file.write(run[0]!.at, run.length === 1 ? run[0]!.bytes : Buffer.concat(run.map((page) => page.bytes)));
       for (const page of run) {

@@ -102,7 +102,7 @@ export class Refcounts {
   async giveBack(freed: number[]): Promise<void> {
     if (!this.file.givesBack) return;
     const clusters = freed.sort((a, b) => a - b);
-    for (let i = 0; i < clusters.length; ) {
+    for (let i = 0; i < clusters.length;) {
       let end = i + 1;
       while (end < clusters.length && clusters[end]! <= clusters[end - 1]! + 1) end++;
       const first = clusters[i]!;
@@ -268,7 +268,8 @@ export class Refcounts {
       while (blocks * this.perBlock < blocks + tableClusters + 1) blocks++;
       entries = Math.max(entries, firstIndex + blocks + 1);
     }
-    if (tableClusters * this.clusterBytes > TABLE_BYTES_MAX) throw damaged(this.file, 'it cannot grow any further with this cluster size');
+    if (tableClusters * this.clusterBytes > TABLE_BYTES_MAX)
+      throw damaged(this.file, 'it cannot grow any further with this cluster size');
     const start = firstIndex * this.perBlock;
     const table = new Uint8Array(tableClusters * this.clusterBytes);
     await this.file.read(this.tableAt, table.subarray(0, this.tableClusters * this.clusterBytes));

@@ -67,7 +67,10 @@ describe('a contradiction in a VDI image', () => {
 
   it('two blocks at one place cannot be put right: the image can only be read', async () => {
     await change((image) => image.writeUInt32LE(0, MAP_AT + 2 * 4));
-    await expect(openDisk(path, { readOnly: false })).rejects.toMatchObject({ code: 'fileInvalid', message: expect.stringContaining('only be read') as string });
+    await expect(openDisk(path, { readOnly: false })).rejects.toMatchObject({
+      code: 'fileInvalid',
+      message: expect.stringContaining('only be read') as string,
+    });
     expect((await firstBytes()).slice(0, 4)).toEqual([1, 0, 1, 0]);
   });
 

@@ -50,7 +50,8 @@ export function parseVdiHeader(head: Uint8Array): Result<VdiHeader, string> {
   const dataAt = u32(0x158);
   const bytes = u64le(view, 0x170);
   if (u32(0x168) !== 512) return err('its sector size is not 512');
-  if (blockBytes < 65536 || blockBytes > 64 << 20 || (blockBytes & (blockBytes - 1)) !== 0) return err('its block size is not valid');
+  if (blockBytes < 65536 || blockBytes > 64 << 20 || (blockBytes & (blockBytes - 1)) !== 0)
+    return err('its block size is not valid');
   if (u32(0x17c) !== 0) return err('its blocks have extra data, which is not supported');
   if (!Number.isSafeInteger(bytes) || bytes === 0 || bytes % 512 !== 0) return err('its disk size is not valid');
   if (blocks > BLOCKS_MAX || blocks < Math.ceil(bytes / blockBytes)) return err('its map does not fit its size');
@@ -168,7 +169,11 @@ export class VdiMap extends TableMap {
   }
 }
 
-export async function writeNewVdi(file: HostFile, bytes: number, options: { fixed: boolean; parentId?: string; id: Uint8Array }): Promise<void> {
+export async function writeNewVdi(
+  file: HostFile,
+  bytes: number,
+  options: { fixed: boolean; parentId?: string; id: Uint8Array },
+): Promise<void> {
   const blocks = Math.ceil(bytes / BLOCK);
   // Room in the map for growing to four times the size.
   const dataAt = Math.ceil((MAP_AT + blocks * 4 * 4) / BLOCK) * BLOCK;

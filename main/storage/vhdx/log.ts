@@ -13,6 +13,8 @@ const FIRST_DESCRIPTORS = 126;
 const MORE_DESCRIPTORS = 128;
 /** One 'zero' descriptor of a region that no file of ours has is not worth hours of writing. */
 const POSITION_MAX = 2 ** 50;
+/** Sectors of the largest log, and 48 GiB of zeroes: what a log says more than once must not keep the host busy for hours. */
+const PIECES_MAX = 1 << 16;
 const ZEROES = new Uint8Array(1 << 20);
 
 interface LogEntry {
@@ -25,8 +27,11 @@ interface LogEntry {
   readonly descriptors: number;
 }
 
-/** True if there was something to do. Without `apply`, only looks. */
-export async function replayLog(file: HostFile, header: VhdxHeader, apply: boolean): Promise<boolean> {
+/**
+ * Applies what the log says: to the file, or, where that may not be written, to what is read through it. That is enough for a
+ * guest's data too, because the log holds metadata only (§2.3).
+ */
+export async function replayLog(file: HostFile, header: VhdxHeader): Promise<void> {
   const { logAt, logBytes } = header;
   if (logBytes < SECTOR) throw damaged(file, 'its log is not there');
   const log = await file.bytes(logAt, logBytes);
@@ -36,7 +41,7 @@ export async function replayLog(file: HostFile, header: VhdxHeader, apply: boole
   for (let start = 0; start < logBytes; start += SECTOR) {
     const run: LogEntry[] = [];
     let used = 0;
-    for (let at = start; ; ) {
+    for (let at = start; ;) {
       const entry = read(at);
       const before = run.at(-1);
       if (!entry || (before && entry.sequence !== before.sequence + 1) || used + entry.bytes > logBytes) break;
@@ -49,12 +54,16 @@ export async function replayLog(file: HostFile, header: VhdxHeader, apply: boole
     if (last && last.tail === start && last.sequence > (best.at(-1)?.sequence ?? -1)) best = run;
   }
   if (best.length === 0) throw damaged(file, 'its log has no complete entry');
-  if (!apply) return true;
+  let pieces = 0;
+  const write: Write = async (at, bytes) => {
+    if (++pieces > PIECES_MAX) throw damaged(file, 'its log is not valid');
+    if (file.readOnly) file.overlayWith(at, bytes);
+    else await file.write(at, bytes);
+  };
   const newest = best.at(-1)!;
-  if (newest.fileBytes > file.size) await file.extendTo(newest.fileBytes);
-  for (const entry of best) await applyEntry(file, entry);
+  if (newest.fileBytes > file.size && !file.readOnly) await file.extendTo(newest.fileBytes);
+  for (const entry of best) await applyEntry(file, entry, write);
   await file.sync();
-  return true;
 }
 
 function entryAt(log: Uint8Array, at: number, guid: string): LogEntry | undefined {
@@ -73,7 +82,9 @@ function entryAt(log: Uint8Array, at: number, guid: string): LogEntry | undefine
   return { sequence: u64le(view, 16), bytes, tail, descriptors, image, fileBytes };
 }
 
-async function applyEntry(file: HostFile, { image, descriptors, sequence }: LogEntry): Promise<void> {
+type Write = (at: number, bytes: Uint8Array) => Promise<void>;
+
+async function applyEntry(file: HostFile, { image, descriptors, sequence }: LogEntry, write: Write): Promise<void> {
   const view = viewOf(image);
   const descriptorSectors = 1 + Math.max(0, Math.ceil((descriptors - FIRST_DESCRIPTORS) / MORE_DESCRIPTORS));
   let dataAt = descriptorSectors * SECTOR;
@@ -82,12 +93,13 @@ async function applyEntry(file: HostFile, { image, descriptors, sequence }: LogE
     if (at + 32 > image.length) throw damaged(file, 'its log is not valid');
     const kind = signature(image.subarray(at, at + 4));
     const position = u64le(view, at + 16);
-    if (u64le(view, at + 24) !== sequence || !(position < POSITION_MAX && position % SECTOR === 0)) throw damaged(file, 'its log is not valid');
+    if (u64le(view, at + 24) !== sequence || !(position < POSITION_MAX && position % SECTOR === 0))
+      throw damaged(file, 'its log is not valid');
     if (kind === 'zero') {
       const length = u64le(view, at + 8);
       // Behind the end there are zeroes anyway.
       const end = Math.min(position + length, file.size);
-      for (let p = position; p < end; p += ZEROES.length) await file.write(p, ZEROES.subarray(0, Math.min(ZEROES.length, end - p)));
+      for (let p = position; p < end; p += ZEROES.length) await write(p, ZEROES.subarray(0, Math.min(ZEROES.length, end - p)));
     } else if (kind === 'desc') {
       if (dataAt + SECTOR > image.length) throw damaged(file, 'its log is not valid');
       const data = image.slice(dataAt, dataAt + SECTOR);
@@ -96,7 +108,7 @@ async function applyEntry(file: HostFile, { image, descriptors, sequence }: LogE
       if (signature(data) !== 'data' || high * 2 ** 32 + low !== sequence) throw damaged(file, 'its log is not valid');
       data.set(image.subarray(at + 8, at + 16), 0);
       data.set(image.subarray(at + 4, at + 8), SECTOR - 4);
-      await file.write(position, data);
+      await write(position, data);
       dataAt += SECTOR;
     } else throw damaged(file, 'its log is not valid');
   }

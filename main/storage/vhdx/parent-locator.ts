@@ -17,7 +17,8 @@ export interface ParentLocator {
 }
 
 export function parseParentLocator(item: Uint8Array): Result<ParentLocator, string> {
-  if (item.length < HEADER_BYTES || guidAt(item, 0) !== VHDX_LOCATOR) return err('it names its parent in a way that is not known');
+  if (item.length < HEADER_BYTES || guidAt(item, 0) !== VHDX_LOCATOR)
+    return err('it names its parent in a way that is not known');
   const view = viewOf(item);
   const count = view.getUint16(18, true);
   if (count > PAIRS_MAX || HEADER_BYTES + count * ENTRY_BYTES > item.length) return err('the name of its parent is not valid');
@@ -31,7 +32,9 @@ export function parseParentLocator(item: Uint8Array): Result<ParentLocator, stri
     if (key === undefined || value === undefined) return err('the name of its parent is not valid');
     pairs.set(key, value);
   }
-  const linkage = ['parent_linkage', 'parent_linkage2'].flatMap((key) => pairs.get(key)?.toLowerCase().replace(/[{}]/g, '') ?? []);
+  const linkage = ['parent_linkage', 'parent_linkage2'].flatMap(
+    (key) => pairs.get(key)?.toLowerCase().replace(/[{}]/g, '') ?? [],
+  );
   const relative = pairs.get('relative_path')?.replaceAll('\\', '/');
   const full = pairs.get('absolute_win32_path') ?? pairs.get('volume_path');
   const name = relative ?? full?.split('\\').at(-1);

@@ -60,7 +60,8 @@ export function parseVhdxHeader(bytes: Uint8Array): Result<VhdxHeader, string> {
   if (view.getUint16(66, true) !== 1 || view.getUint16(64, true) !== 0) return err('it is of a VHDX version that is not known');
   const logBytes = view.getUint32(68, true);
   const logAt = u64le(view, 72);
-  if (logBytes % MIB !== 0 || logBytes > LOG_BYTES_MAX || !(logAt % MIB === 0 && logAt < POSITION_MAX)) return err('its log is at an impossible place');
+  if (logBytes % MIB !== 0 || logBytes > LOG_BYTES_MAX || !(logAt % MIB === 0 && logAt < POSITION_MAX))
+    return err('its log is at an impossible place');
   return ok({
     sequence: u64le(view, 8),
     fileWriteGuid: guidAt(bytes, 16),
@@ -113,7 +114,8 @@ export function parseVhdxRegions(bytes: Uint8Array): Result<VhdxRegions, string>
   const bat = found[Guid.BAT];
   const metadata = found[Guid.METADATA];
   if (!bat || !metadata) return err('a region is missing');
-  if (bat.bytes > BAT_BYTES_MAX || metadata.bytes < KIB64 || metadata.bytes > METADATA_BYTES_MAX) return err('the size of a region is not valid');
+  if (bat.bytes > BAT_BYTES_MAX || metadata.bytes < KIB64 || metadata.bytes > METADATA_BYTES_MAX)
+    return err('the size of a region is not valid');
   return ok({ batAt: bat.at, batBytes: bat.bytes, metadataAt: metadata.at, metadataBytes: metadata.bytes });
 }
 
@@ -148,7 +150,8 @@ export async function parseVhdxMetadata(
       if (required) return err('it uses features that this version of Lodge does not know');
       continue;
     }
-    if (offset < KIB64 || length > KIB64 || offset + length > regionBytes) return err('a piece of its metadata is at an impossible place');
+    if (offset < KIB64 || length > KIB64 || offset + length > regionBytes)
+      return err('a piece of its metadata is at an impossible place');
     items.set(guid, await item(offset, length));
   }
   const number = (guid: string, bytes: 4 | 8): number => {
@@ -160,7 +163,11 @@ export async function parseVhdxMetadata(
   const parameters = items.get(Guid.FILE_PARAMETERS);
   const bytes = number(Guid.DISK_SIZE, 8);
   const sectorBytes = number(Guid.LOGICAL_SECTOR, 4);
-  if (!(blockBytes >= MIB && blockBytes <= 256 * MIB && (blockBytes & (blockBytes - 1)) === 0) || !parameters || parameters.length < 8)
+  if (
+    !(blockBytes >= MIB && blockBytes <= 256 * MIB && (blockBytes & (blockBytes - 1)) === 0) ||
+    !parameters ||
+    parameters.length < 8
+  )
     return err('its block size is not valid');
   if (sectorBytes !== 512 && sectorBytes !== 4096) return err('its sector size is not valid');
   if (!(bytes > 0 && bytes <= 64 * 2 ** 40 && bytes % sectorBytes === 0)) return err('its disk size is not valid');

@@ -51,14 +51,15 @@ export async function readVhdx(file: HostFile): Promise<Result<VhdxImage, string
   const header = headers[headerIndex]!;
   if (!header.ok) return header;
   if (header.value.logGuid !== NO_GUID) {
-    if (file.readOnly) return err('changes wait in its log; open it once for writing, for example with `lodge disk check`');
-    await replayLog(file, header.value, true);
+    await replayLog(file, header.value);
   }
   let regions: Result<VhdxRegions, string> = err('it has no region table');
   for (const at of REGION_POSITIONS) if (!regions.ok) regions = parseVhdxRegions(await file.bytes(at, KIB64));
   if (!regions.ok) return regions;
   const { metadataAt, metadataBytes } = regions.value;
-  const metadata = await parseVhdxMetadata(await file.bytes(metadataAt, KIB64), metadataBytes, (at, bytes) => file.bytes(metadataAt + at, bytes));
+  const metadata = await parseVhdxMetadata(await file.bytes(metadataAt, KIB64), metadataBytes, (at, bytes) =>
+    file.bytes(metadataAt + at, bytes),
+  );
   if (!metadata.ok) return metadata;
   const { bytes, blockBytes, sectorBytes, parent } = metadata.value;
   const entries = tableEntries(Math.ceil(bytes / blockBytes), chunkRatio(blockBytes, sectorBytes), parent !== undefined);
@@ -252,7 +253,8 @@ export async function writeNewVhdx(file: HostFile, bytes: number, options: NewVh
   await file.write(regions.metadataAt, metadataImage(bytes, sectorBytes, blockBytes, options));
   const bat = new Uint8Array(entries * 8);
   if (fixed) {
-    for (let i = 0; i < blocks; i++) setU64le(viewOf(bat), (i + Math.floor(i / ratio)) * 8, dataAt + i * blockBytes + State.PRESENT);
+    for (let i = 0; i < blocks; i++)
+      setU64le(viewOf(bat), (i + Math.floor(i / ratio)) * 8, dataAt + i * blockBytes + State.PRESENT);
   }
   await file.write(regions.batAt, bat);
   await file.extendTo(dataAt + (fixed ? blocks * blockBytes : 0));

@@ -1,5 +1,5 @@
 /** An engine for tests: memory is real (sparse), vCPUs are scripts that perform exits one after the other. */
-import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type NativeEvent, type NativeMachine } from '../../../native/addon/types';
+import { Exit, ExitKind, Serve, type CpuState, type DebugPoints, type MachineStats, type NativeEvent, type NativeMachine, type SampleBatch } from '../../../native/addon/types';
 import { readSync } from 'node:fs';
 
 const PAGE = 4096;
@@ -19,7 +19,7 @@ export const resetState = (): CpuState => {
     rip: 0xfff0n, rflags: 2n, gpr: new Array<bigint>(16).fill(0n),
     segments: { es: segment(), cs: segment(), ss: segment(), ds: segment(), fs: segment(), gs: segment(), ldtr: segment(), tr: segment() },
     gdtr: { base: 0n, limit: 0xffff }, idtr: { base: 0n, limit: 0xffff },
-    cr0: 0x60000010n, cr2: 0n, cr3: 0n, cr4: 0n, cr8: 0n, dr: [0n, 0n, 0n, 0n, 0n, 0n], efer: 0n, fxsave: new Uint8Array(512), msrs: {},
+    cr0: 0x60000010n, cr2: 0n, cr3: 0n, cr4: 0n, cr8: 0n, dr: [0n, 0n, 0n, 0n, 0n, 0n], efer: 0n, fxsave: new Uint8Array(512), ymmHigh: new Uint8Array(256), xcr0: 1n, msrs: {},
     activity: 'runnable',
   }; // prettier-ignore
 };
@@ -195,7 +195,21 @@ export class FakeNative implements NativeMachine {
   takeEvents(): NativeEvent[] {
     return this.events.splice(0);
   }
-  stats() {
-    return { vcpus: [] };
+  stats(): MachineStats {
+    const exits = { portIn: 3, portOut: this.answers.length, mmioRead: 0, mmioWrite: 0 };
+    return { vcpus: [{ cpuSeconds: 1.5, halted: !this.running, instructions: 1000, exits, doorbells: 0 }] };
+  }
+  /** What takeSamples() gives next. */
+  samples: SampleBatch = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };
+  startSampling(hertz: number): void {
+    this.calls.push(`startSampling ${hertz}`);
+  }
+  stopSampling(): void {
+    this.calls.push('stopSampling');
+  }
+  takeSamples(): SampleBatch {
+    const { samples } = this;
+    this.samples = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };
+    return samples;
   }
 }

@@ -35,7 +35,7 @@ constexpr uint32_t kParavirtual = 1u << KVM_FEATURE_NOP_IO_DELAY | 1u << KVM_FEA
 
 }  // namespace
 
-Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index, unsigned count, uint64_t tscHz) {
+Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index, unsigned count, uint64_t tscHz, const x86::CpuModel* chosen) {
   using List = CpuidList<512>;  // KVM itself takes at most 256
   const auto supported = std::make_unique<List>(), offered = std::make_unique<List>();
   int result = call(device, kGetSupportedCpuid, supported.get());
@@ -53,7 +53,7 @@ Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index,
     entry.eax = r[0], entry.ebx = r[1], entry.ecx = r[2], entry.edx = r[3];
     offered->entries[offered->count++] = entry;
   };
-  const x86::CpuModel& model = x86::defaultCpuModel();
+  const x86::CpuModel& model = chosen != nullptr ? *chosen : x86::defaultCpuModel();
   for (const Leaves& leaves : kLeaves) {
     for (uint32_t leaf = leaves.first; leaf <= leaves.last; ++leaf) {
       for (uint32_t subleaf = 0; subleaf < std::max(1u, leaves.subleaves); ++subleaf) {

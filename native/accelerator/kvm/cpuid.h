@@ -2,10 +2,11 @@
 #pragma once
 
 #include "accelerator/kvm/host.h"
+#include "x86/cpuid.h"
 
 namespace lodge::kvm {
 
-/** KVM_SET_CPUID2 of processor `index` of `count`. */
-Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index, unsigned count, uint64_t tscHz);
+/** KVM_SET_CPUID2 of processor `index` of `count`. Without a model: the default one. */
+Error setCpuid(const Descriptor& device, const Descriptor& vcpu, unsigned index, unsigned count, uint64_t tscHz, const x86::CpuModel* chosen);
 
 }  // namespace lodge::kvm

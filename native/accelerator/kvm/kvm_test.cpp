@@ -203,7 +203,7 @@ TEST(kvm_port_exits) {
   // Before the HLT or after it.
   CHECK_EQ(s.state.rip, s.state.activity == x86::Activity::Halted ? 0x7c1fu : 0x7c1eu);
   CHECK_EQ(out, 8u);
-  CHECK(owner.machine->stats()[0].exits >= 2002);
+  CHECK(owner.machine->stats()[0].allExits() >= 2002);
 }
 
 TEST(kvm_mmio_rom_and_doorbells) {
@@ -606,4 +606,24 @@ TEST(kvm_breakpoints_watchpoints_and_steps) {
   CHECK_OK(owner.machine->setDebugPoints({}));
   owner.machine->resume();
   CHECK(owner.pause());
+}
+
+TEST(kvm_nmi_reaches_a_guest_that_runs_or_is_halted) {
+  if (!present()) return;
+  for (const bool halted : {false, true}) {
+    Owner owner;
+    owner.load({0xc7, 0x06, 0x08, 0x00, 0x31, 0x7c, 0xc7, 0x06, 0x0a, 0x00, 0x00, 0x00,  // vector 2: 0:7C31
+                0xe6, 0x81, halted ? 0xf4 : 0x90, 0xeb, 0xfd});                          // out 81h, al; again: hlt or nop; jmp again
+    const uint8_t handler[] = {0xe6, 0x80, 0xcf};                                        // out 80h, al; iret
+    owner.machine->memory()->write(0x7c31, handler, sizeof handler);
+    unsigned counts[2] = {};
+    owner.onExit = [&](ExitKind, uint64_t port, unsigned, unsigned, uint8_t*) { ++counts[port & 1]; };
+    owner.run();
+    CHECK(owner.serveUntil([&] { return counts[1] == 1; }));
+    for (unsigned i = 1; i <= 3; ++i) {
+      owner.machine->nmi();
+      CHECK(owner.serveUntil([&] { return counts[0] == i; }));
+    }
+    CHECK(owner.pause());
+  }
 }

@@ -11,21 +11,19 @@ namespace {
 constexpr unsigned kIoApicPins = 24, kIsaInterrupts = 16;
 /** The 8254's channel 0 in no mode, as before a guest first programs it: KVM then runs no timer for it. */
 constexpr uint8_t kPitModeNone = 0xff;
-/** An MSI (SDM vol. 3 §11.11) that is an NMI for the local APIC with number 0. */
 constexpr uint64_t kMsiWindow = 0xfee00000;
-constexpr uint32_t kMsiNmi = 4 << 8;
 
 }  // namespace
 
 std::unique_ptr<Machine> KvmMachine::create(const MachineConfig& config, Error& error) {
   if (error = checkCpus(config.cpus); !error.empty()) return nullptr;
   std::unique_ptr<KvmMachine> machine(new KvmMachine(config));
-  error = machine->build(config.cpus);
+  error = machine->build(config.cpus, config.cpuModel);
   if (!error.empty()) return nullptr;
   return machine;
 }
 
-Error KvmMachine::build(unsigned cpus) {
+Error KvmMachine::build(unsigned cpus, const x86::CpuModel* model) {
   Error error;
   device_ = openDevice(error);
   if (!device_) return error;
@@ -52,7 +50,7 @@ Error KvmMachine::build(unsigned cpus) {
   slots_ = std::make_unique<Slots>(vm_, *memory_, slots > 0 ? static_cast<unsigned>(slots) : 32);
   for (unsigned i = 0; i < cpus; ++i) {
     vcpus_.push_back(std::make_unique<Vcpu>(*this, i));
-    if (error = vcpu(i).open(device_, vm_, cpus); !error.empty()) return error;
+    if (error = vcpu(i).open(device_, vm_, cpus, model); !error.empty()) return error;
   }
   return {};
 }
@@ -132,8 +130,10 @@ void KvmMachine::sendMsi(uint64_t address, uint32_t data) {
   call(vm_, KVM_SIGNAL_MSI, &msi);
 }
 
-/** The board's NMI line: the bootstrap processor's, without leaving KVM_RUN for it. */
-void KvmMachine::nmi() { sendMsi(kMsiWindow, kMsiNmi); }
+/** The board's NMI line: the bootstrap processor's. Not as an MSI, which not every KVM takes for an NMI. */
+void KvmMachine::nmi() {
+  if (!destroyed()) vcpu(0).nmi();
+}
 
 // ---- state ---------------------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class KvmMachine final : public ThreadedMachine {
 
  private:
   explicit KvmMachine(const MachineConfig& config) : ThreadedMachine(config) {}
-  Error build(unsigned cpus);
+  Error build(unsigned cpus, const x86::CpuModel* model);
   Error routeInterrupts();
 
   // ThreadedMachine.

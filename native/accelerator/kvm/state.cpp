@@ -41,7 +41,18 @@ kvm_segment toKvm(const x86::SegmentRegister& from) {
 // XSAVE's legacy area is an FXSAVE64 image; after it comes XSTATE_BV, whose low bits say that x87 and SSE are in it. (KVM_GET_FPU
 // has no MXCSR.)
 constexpr size_t kXstateBv = 512;
-constexpr uint64_t kX87AndSse = 3;
+constexpr uint64_t kX87AndSse = 3, kYmm = 4;
+constexpr size_t kYmmAt = 576, kHalf = 16;  // standard format: bit 2 says that the upper halves are there
+
+/** XCR0; what KVM has at power-on where it cannot be asked. */
+uint64_t readXcr0(const Descriptor& vcpu) {
+  kvm_xcrs xcrs{};
+  if (call(vcpu, KVM_GET_XCRS, &xcrs) < 0) return 1;
+  for (uint32_t i = 0; i < xcrs.nr_xcrs && i < KVM_MAX_XCRS; ++i) {
+    if (xcrs.xcrs[i].xcr == 0) return xcrs.xcrs[i].value;
+  }
+  return 1;
+}
 
 Error failed(const char* what, int result) {
   return result == -EINVAL ? std::string("This host's KVM does not take this state (") + what + ")." : hostError("KVM failed to move a processor's state", result);
@@ -80,6 +91,14 @@ Error getState(const Descriptor& vcpu, CpuSnapshot& out) {
   FxsaveImage image;
   std::memcpy(image.data(), fpu.area, image.size());
   unpackFxsave(image, state);
+  uint64_t present;
+  std::memcpy(&present, fpu.area + kXstateBv, sizeof present);
+  for (unsigned i = 0; i < 16; ++i) {
+    uint8_t* const half = state.vec[i].bytes + kHalf;
+    if (present & kYmm) std::memcpy(half, fpu.area + kYmmAt + kHalf * i, kHalf);
+    else std::memset(half, 0, kHalf);
+  }
+  state.xcr0 = readXcr0(vcpu);
   for (unsigned i = 0; i < 16; ++i) state.gpr[i] = regs.*kGprs[i];
   state.rip = regs.rip, state.rflags = regs.rflags;
   for (unsigned i = 0; i < x86::kSegCount; ++i) state.seg[i] = fromKvm(sregs.*kSegments[i]);
@@ -129,6 +148,12 @@ Error setState(const Descriptor& vcpu, const CpuSnapshot& in) {
   uint64_t present;
   std::memcpy(&present, area + kXstateBv, sizeof present);
   present |= kX87AndSse;
+  bool upper = false;
+  for (unsigned i = 0; i < 16; ++i) {
+    std::memcpy(area + kYmmAt + kHalf * i, state.vec[i].bytes + kHalf, kHalf);
+    upper |= std::any_of(state.vec[i].bytes + kHalf, state.vec[i].bytes + 2 * kHalf, [](uint8_t byte) { return byte != 0; });
+  }
+  present = upper ? present | kYmm : present & ~kYmm;
   std::memcpy(area + kXstateBv, &present, sizeof present);
   kvm_debugregs debug{};
   std::copy_n(state.dr, 4, debug.db);
@@ -139,6 +164,12 @@ Error setState(const Descriptor& vcpu, const CpuSnapshot& in) {
                                                                      : KVM_MP_STATE_RUNNABLE;
   if ((result = call(vcpu, KVM_SET_SREGS, &sregs)) < 0) return failed("control registers", result);
   if ((result = call(vcpu, KVM_SET_REGS, &regs)) < 0) return failed("general registers", result);
+  if (state.xcr0 != readXcr0(vcpu)) {
+    kvm_xcrs xcrs{};
+    xcrs.nr_xcrs = 1;
+    xcrs.xcrs[0].value = state.xcr0;
+    if ((result = call(vcpu, KVM_SET_XCRS, &xcrs)) < 0) return failed("XCR0", result);
+  }
   if ((result = call(vcpu, kSetXsave, &fpu)) < 0) return failed("floating point", result);
   if ((result = call(vcpu, KVM_SET_DEBUGREGS, &debug)) < 0) return failed("debug registers", result);
   for (const auto& [msr, value] : in.msrs) {

@@ -39,7 +39,7 @@ Vcpu::~Vcpu() {
   if (run_ != nullptr) munmap(run_, runBytes_);
 }
 
-Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count) {
+Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count, const x86::CpuModel* model) {
   const int fd = call(vm, KVM_CREATE_VCPU, static_cast<unsigned long>(index_));
   if (fd < 0) return hostError("KVM cannot make a virtual processor", fd);
   fd_ = Descriptor(fd);
@@ -51,7 +51,7 @@ Error Vcpu::open(const Descriptor& device, const Descriptor& vm, unsigned count)
   if (const int result = allowKicks(fd_); result < 0) return hostError("KVM refuses a signal mask", result);
   const int khz = call(fd_, KVM_GET_TSC_KHZ);
   if (khz <= 0) return "KVM does not know how fast its processors' clocks run.";
-  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000); !error.empty()) return error;
+  if (Error error = setCpuid(device, fd_, index_, count, static_cast<uint64_t>(khz) * 1000, model); !error.empty()) return error;
   if (Error error = powerOn_.read(device, fd_); !error.empty()) return error;
   stopRunning();  // as the machine starts paused
   return {};
@@ -64,11 +64,17 @@ void Vcpu::stopRunning() noexcept {
   if (__atomic_exchange_n(&run_->immediate_exit, uint8_t{1}, __ATOMIC_SEQ_CST) == 0 && started()) pthread_kill(thread(), kickSignal());
 }
 
+void Vcpu::nmi() noexcept {
+  nmiWanted_.store(true, std::memory_order_seq_cst);
+  stopRunning();  // enter() finds no reason to stay
+}
+
 void Vcpu::mayRun() noexcept { __atomic_store_n(&run_->immediate_exit, uint8_t{0}, __ATOMIC_SEQ_CST); }
 bool Vcpu::stopWanted() const noexcept { return __atomic_load_n(&run_->immediate_exit, __ATOMIC_SEQ_CST) != 0; }
 
 void Vcpu::run() noexcept {
   while (machine_.enter(*this)) {
+    if (nmiWanted_.exchange(false, std::memory_order_seq_cst)) call(fd_, KVM_NMI, 0ul);
     const int result = ioctl(fd_.get(), KVM_RUN, nullptr) < 0 ? -errno : 0;
     // Whatever KVM_RUN says, it has completed the access of the exit before.
     unfinished_ = false;
@@ -76,6 +82,7 @@ void Vcpu::run() noexcept {
       handleExit();
     } else if (result == -EINTR || result == -EAGAIN) {  // EAGAIN: while it waits for its SIPI
       takeKicks();
+      if (samples.owes()) recordSample(false);
     } else {
       machine_.stopped(*this, false, hostError("KVM cannot go on with this guest", result));
     }
@@ -130,20 +137,39 @@ std::string Vcpu::failure() const {
 }
 
 VcpuStats Vcpu::stats() noexcept {
-  VcpuStats out;
   // A halted processor waits inside KVM_RUN, which tells nobody; nor does KVM count instructions.
-  out.cpuSeconds = cpuSeconds();
-  out.exits = exits_.load(std::memory_order_relaxed);
-  return out;
+  return commonStats();
+}
+
+// ---- sampling ----------------------------------------------------------------------------------------------------------------
+
+void Vcpu::sampleTick(uint32_t ticks) noexcept {
+  const Mode now = mode.load(std::memory_order_relaxed);
+  if (now == Mode::Idle) return;
+  samples.owe(ticks);
+  if (now == Mode::Running) pthread_kill(thread(), kickSignal());
+}
+
+void Vcpu::recordSample(bool device) noexcept {
+  kvm_regs regs;
+  kvm_sregs sregs;
+  if (call(fd_, KVM_GET_REGS, &regs) < 0 || call(fd_, KVM_GET_SREGS, &sregs) < 0) return;
+  kvm_mp_state activity{};
+  call(fd_, KVM_GET_MP_STATE, &activity);
+  const bool long64 = (sregs.efer & 1u << 10) && sregs.cs.l;
+  samples.record({regs.rip + (long64 ? 0 : sregs.cs.base), (sregs.cr0 & 1) && sregs.ss.dpl == 3, false,
+                  activity.mp_state != KVM_MP_STATE_RUNNABLE},
+                 device);
 }
 
 // ---- exits -------------------------------------------------------------------------------------------------------------------
 
 bool Vcpu::exchange(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept {
-  exits_.fetch_add(1, std::memory_order_relaxed);
+  exits_[static_cast<unsigned>(kind) - 1].add();
   mode.store(Mode::Waiting, std::memory_order_seq_cst);
   const bool answered = machine_.exits().exchange(index_, kind, address, width, count, data);
   mode.store(Mode::Running, std::memory_order_seq_cst);
+  if (samples.owes()) recordSample(true);
   return answered;
 }
 
@@ -152,7 +178,10 @@ void Vcpu::portExit() noexcept {
   const auto io = run_->io;
   auto* data = reinterpret_cast<uint8_t*>(run_) + io.data_offset;
   const bool out = io.direction == KVM_EXIT_IO_OUT;
-  if (out && io.count == 1 && machine_.ring(DoorbellKind::Port, io.port, io.size, data)) return;
+  if (out && io.count == 1 && machine_.ring(DoorbellKind::Port, io.port, io.size, data)) {
+    doorbells_.add();
+    return;
+  }
   const unsigned most = exit_record::kDataBytes / io.size;
   for (unsigned left = io.count; left != 0;) {
     const unsigned part = std::min(left, most);
@@ -174,8 +203,9 @@ void Vcpu::mmioExit() noexcept {
     if (page.host != nullptr) {
       if (!write) memory.read(at, data, width);
       else if (page.writable) memory.write(at, data, width);
-    } else if (!(write && machine_.ring(DoorbellKind::Mmio, at, width, data)) &&
-               !exchange(write ? ExitKind::MmioWrite : ExitKind::MmioRead, at, width, 1, data)) {
+    } else if (write && machine_.ring(DoorbellKind::Mmio, at, width, data)) {
+      doorbells_.add();
+    } else if (!exchange(write ? ExitKind::MmioWrite : ExitKind::MmioRead, at, width, 1, data)) {
       return;
     }
     at += width, data += width, left -= width;
@@ -292,6 +322,7 @@ void Vcpu::thaw(uint64_t now) noexcept {
 
 Error Vcpu::reset() {
   timers_ = {};
+  nmiWanted_.store(false, std::memory_order_relaxed);
   return powerOn_.write(fd_);
 }
 

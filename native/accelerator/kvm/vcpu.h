@@ -16,7 +16,7 @@ class Vcpu final : public VcpuThread {
   Vcpu(KvmMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
   ~Vcpu() override;
 
-  Error open(const Descriptor& device, const Descriptor& vm, unsigned count);
+  Error open(const Descriptor& device, const Descriptor& vm, unsigned count, const x86::CpuModel* model);
 
   // VcpuThread. Stopping: KVM_RUN returns soon, and its every call from now on at once.
   void stopRunning() noexcept override;
@@ -25,6 +25,10 @@ class Vcpu final : public VcpuThread {
   bool unfinished() const noexcept override { return unfinished_; }
   void goOn(Go how) noexcept override;
   VcpuStats stats() noexcept override;
+  void sampleTick(uint32_t ticks) noexcept override;
+
+  /** Any thread: an NMI, taken by its own thread, as only that one may speak to a processor that runs. */
+  void nmi() noexcept;
 
   // The rest only while no thread is in KVM_RUN with this processor.
   /** Its TSC and timers stand still from host TSC `now`; thaw() lets them go on as if no time had passed. New ones are frozen. */
@@ -52,6 +56,7 @@ class Vcpu final : public VcpuThread {
   Error applyDebug() noexcept;
   bool exchange(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
   std::string failure() const;
+  void recordSample(bool device) noexcept;
   bool tscOffset(unsigned long request, uint64_t& offset) const noexcept;
 
   KvmMachine& machine_;
@@ -66,7 +71,7 @@ class Vcpu final : public VcpuThread {
   uint64_t watchStarts_[4] = {};     ///< and the addresses of its watchpoints, as it named them
   bool step_ = false;
   bool unfinished_ = false;
-  std::atomic<uint64_t> exits_{0};
+  std::atomic<bool> nmiWanted_{false};
 };
 
 }  // namespace lodge::kvm

@@ -14,6 +14,7 @@ std::unique_ptr<Machine> SoftwareMachine::create(const MachineConfig& config, co
     x86::CpuConfig cpu;
     cpu.index = i;
     cpu.count = config.cpus;
+    cpu.model = config.cpuModel;
     cpu.tscHz = hostTscHz();
     Vcpu& vcpu = machine->vcpu(i);
     vcpu.setCpu(factory(cpu, *machine->memory_, vcpu));
@@ -100,7 +101,7 @@ Error SoftwareMachine::writeState(VcpuThread& to, const CpuSnapshot& in) {
   state.star = kept.star, state.lstar = kept.lstar, state.cstar = kept.cstar, state.sfmask = kept.sfmask;
   state.kernelGsBase = kept.kernelGsBase, state.tscAux = kept.tscAux, state.pat = kept.pat;
   state.sysenterCs = kept.sysenterCs, state.sysenterEsp = kept.sysenterEsp, state.sysenterEip = kept.sysenterEip;
-  state.apicBase = kept.apicBase, state.miscEnable = kept.miscEnable, state.xcr0 = kept.xcr0;
+  state.apicBase = kept.apicBase, state.miscEnable = kept.miscEnable;
   vcpu.cpu().stateChanged();
   chip_.writeCr8(index, in.state.cr8);
   for (const auto& [msr, value] : in.msrs) {

@@ -32,6 +32,10 @@ class ScriptedCpu final : public x86::Cpu {
     for (;;) {
       const uint32_t pending = requests_.load();
       if (pending & x86::kRequestTlbFlush) clearRequest(x86::kRequestTlbFlush);
+      if (pending & x86::kRequestSample) {
+        clearRequest(x86::kRequestSample);
+        env.sample();
+      }
       if (pending & x86::kRequestInit) {
         clearRequest(x86::kRequestInit);
         state_.activity = Activity::WaitForSipi;
@@ -87,6 +91,8 @@ class ScriptedCpu final : public x86::Cpu {
   uint32_t requests() const noexcept override { return requests_.load(); }
   void clearRequest(uint32_t bits) noexcept override { requests_.fetch_and(~bits); }
   uint64_t instructions() const noexcept override { return instructions_.load(std::memory_order_relaxed); }
+  const x86::CpuCounters& counters() const noexcept override { return counters_; }
+  x86::Place place() const noexcept override { return {state_.rip, false, false, state_.activity != Activity::Runnable}; }
 
   void apic(uint32_t offset, uint32_t value) { env.mmioWrite(0xfee00000 + offset, 4, &value); }
   Step out(uint16_t port, uint32_t value) {
@@ -106,6 +112,7 @@ class ScriptedCpu final : public x86::Cpu {
   std::atomic<uint32_t> requests_{0};
   std::atomic<uint64_t> instructions_{0};
   uint64_t lstar_ = 0;
+  x86::CpuCounters counters_;
 };
 using Step = ScriptedCpu::Step;
 
@@ -210,7 +217,7 @@ TEST(machine_port_exits_are_answered_in_order) {
   owner.run();
   CHECK(owner.serveUntil([&] { return last; }));
   CHECK(owner.serveUntil([&] { return owner.machine->stats()[0].halted; }));
-  CHECK_EQ(owner.machine->stats()[0].exits, 4000u);
+  CHECK_EQ(owner.machine->stats()[0].allExits(), 4000u);
 }
 
 TEST(machine_doorbells_do_not_wait_and_coalesce) {
@@ -428,6 +435,7 @@ TEST(machine_state_is_checked_and_rolled_back) {
   CHECK(owner.machine->getState(0, snapshot).empty());
   snapshot.state.rip = 0x1234;
   snapshot.state.cr8 = 9;
+  snapshot.state.xcr0 = 1;
   snapshot.msrs = {{0x10, 5000}, {0xc0000082, 0x77}};
   CHECK(owner.machine->setState(0, snapshot).empty());
   CpuSnapshot bad = snapshot;
@@ -448,6 +456,75 @@ TEST(machine_state_is_checked_and_rolled_back) {
     if (msr == 0xc0000082) found = value == 0x77;
   }
   CHECK(found);
+}
+
+TEST(machine_samples_tell_running_halted_and_waiting_apart) {
+  enum : unsigned { kRuns, kHalts, kWaits };
+  Owner owner(3, [](ScriptedCpu& cpu) {
+    switch (cpu.config.index) {
+      case kRuns: return Step::Next;
+      case kHalts: return Step::Halt;
+      default: return cpu.out(0x99, 1);
+    }
+  });
+  CHECK(!owner.machine->startSampling(1000).empty());  // not started
+  // The others wait for a SIPI like every processor but the first.
+  for (unsigned vcpu : {+kHalts, +kWaits}) {
+    CpuSnapshot snapshot;
+    CHECK(owner.machine->getState(vcpu, snapshot).empty());
+    snapshot.state.activity = Activity::Runnable;
+    snapshot.state.xcr0 = 1;
+    CHECK(owner.machine->setState(vcpu, snapshot).empty());
+  }
+  owner.onExit = [](unsigned, uint8_t*) { std::this_thread::sleep_for(std::chrono::milliseconds(3)); };
+  owner.run();
+  CHECK(!owner.machine->startSampling(kSampleRateMin - 1).empty());
+  CHECK(!owner.machine->startSampling(kSampleRateMax + 1).empty());
+  CHECK(owner.machine->startSampling(1000).empty());
+  CHECK(!owner.machine->startSampling(1000).empty());  // twice
+  uint64_t ticks[3] = {}, device[3] = {}, halted[3] = {};
+  CHECK(owner.serveUntil([&] {
+    const Samples samples = owner.machine->takeSamples();
+    for (const Sample& sample : samples.taken) {
+      ticks[sample.vcpu] += sample.ticks;
+      if (sample.device) device[sample.vcpu] += sample.ticks;
+      CHECK(!sample.place.user && !sample.place.translated && !sample.place.halted);
+    }
+    for (unsigned vcpu = 0; vcpu < 3; ++vcpu) halted[vcpu] += samples.halted[vcpu];
+    return ticks[kRuns] >= 50 && halted[kHalts] >= 50 && device[kWaits] >= 50;
+  }));
+  CHECK_EQ(device[kRuns], 0u);
+  CHECK(halted[kRuns] < ticks[kRuns]);
+  CHECK(ticks[kHalts] < halted[kHalts]);
+  owner.machine->stopSampling();
+  owner.machine->takeSamples();
+  CHECK(owner.machine->startSampling(10'000).empty());
+  CHECK(owner.machine->stats()[kHalts].haltedSeconds.value_or(0) > 0);
+  owner.machine->destroy();  // while it samples
+}
+
+TEST(samples_that_find_no_room_are_counted) {
+  SampleBuffer buffer;
+  buffer.prepare();
+  buffer.record({0x1000, false, false, false}, false);  // nobody asked
+  for (unsigned n = 0; n < 10'000; ++n) {
+    buffer.owe(2);
+    buffer.record({n, true, false, false}, false);
+  }
+  Samples out;
+  buffer.take(3, out);
+  CHECK(out.taken.size() < 10'000);
+  CHECK_EQ(out.taken.size() * 2 + out.lost, 20'000u);
+  CHECK_EQ(out.taken[17].place.linear, 17u);
+  CHECK_EQ(unsigned{out.taken[17].vcpu}, 3u);
+  buffer.owe(1);
+  buffer.record({0x2000, false, false, true}, false);
+  buffer.owe(5);
+  buffer.prepare();
+  Samples empty;
+  buffer.take(3, empty);
+  CHECK(empty.taken.empty());
+  CHECK_EQ(empty.halted[0] + empty.lost, 0u);
 }
 
 TEST(machine_eoi_by_a_bit_in_memory_loses_no_interrupt) {
@@ -479,4 +556,29 @@ TEST(machine_eoi_by_a_bit_in_memory_loses_no_interrupt) {
   owner.run();
   CHECK(owner.serveUntil([&] { return taken == 200; }));
   CHECK(deferred > 100);
+}
+
+TEST(machine_cap_withholds_processor_time_and_a_pause_is_prompt_meanwhile) {
+  Owner owner(2, [](ScriptedCpu& cpu) { return cpu.config.index == 0 ? Step::Next : Step::Halt; });
+  owner.run();
+  CHECK(!owner.machine->setCpuCap(0).empty());
+  CHECK(!owner.machine->setCpuCap(101).empty());
+  CHECK_EQ(owner.machine->setCpuCap(10).size(), 0u);
+  const auto start = std::chrono::steady_clock::now();
+  const double before = owner.machine->stats()[0].cpuSeconds;
+  owner.serveUntil([&] { return std::chrono::steady_clock::now() - start > std::chrono::milliseconds(500); });
+  const double used = owner.machine->stats()[0].cpuSeconds - before;
+  const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  // Only from above: a busy host gives less. One tick of the governor may be overdrawn.
+  CHECK(used <= passed * 0.1 + 0.05);
+  for (unsigned round = 0; round < 50; ++round) {
+    CHECK_EQ(owner.machine->setCpuCap(round % 2 ? 100 : 1).size(), 0u);
+    CHECK(owner.pauseAndWait());
+    CpuSnapshot snapshot{};
+    CHECK_EQ(owner.machine->getState(0, snapshot).size(), 0u);
+    owner.machine->resume();
+  }
+  CHECK_EQ(owner.machine->setCpuCap(1).size(), 0u);
+  owner.machine->destroy();
+  CHECK(!owner.machine->setCpuCap(50).empty());
 }

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "accelerator/clock.h"
 #include "accelerator/futex.h"
 #include "accelerator/software/machine.h"
 
@@ -37,9 +38,30 @@ void Vcpu::run() noexcept {
   }
 }
 
+namespace {
+
+/** Counts the time it lives. */
+class HaltedTime {
+ public:
+  HaltedTime(x86::Counter& total, std::atomic<uint64_t>& since) : total_(total), since_(since) {
+    since_.store(monotonicNs(), std::memory_order_relaxed);
+  }
+  ~HaltedTime() {
+    const uint64_t began = since_.exchange(0, std::memory_order_relaxed);
+    total_.add(monotonicNs() - began);
+  }
+
+ private:
+  x86::Counter& total_;
+  std::atomic<uint64_t>& since_;
+};
+
+}  // namespace
+
 /** Until run() would do something: what that is depends on why it returned. */
 void Vcpu::sleep(bool waitForSipi) noexcept {
   mode.store(Mode::Idle, std::memory_order_seq_cst);
+  const HaltedTime time(haltedNs_, haltedSince_);
   const bool interruptible = !waitForSipi && (cpu_->state().rflags & x86::kIf);
   for (;;) {
     const uint32_t seen = wakes_.load(std::memory_order_seq_cst);
@@ -70,17 +92,34 @@ void Vcpu::request(uint32_t requests) noexcept {
 }
 
 VcpuStats Vcpu::stats() noexcept {
-  return {cpuSeconds(), cpu_->instructions(), asleep_.load(std::memory_order_relaxed), exits_.load(std::memory_order_relaxed),
-          cpu_->tierStats()};
+  VcpuStats out = commonStats();
+  const uint64_t total = haltedNs_.value(), since = haltedSince_.load(std::memory_order_relaxed), now = monotonicNs();
+  out.halted = asleep_.load(std::memory_order_relaxed);
+  out.haltedSeconds = static_cast<double>(total + (since != 0 && now > since ? now - since : 0)) / 1e9;
+  out.cpu = &cpu_->counters();
+  out.translator = cpu_->tierCounters();
+  if (out.translator == nullptr) out.instructions = cpu_->instructions();
+  return out;
+}
+
+void Vcpu::sampleTick(uint32_t ticks) noexcept {
+  if (asleep_.load(std::memory_order_relaxed)) {
+    samples.halted(ticks);
+  } else if (mode.load(std::memory_order_relaxed) != Mode::Idle) {
+    samples.owe(ticks);
+    cpu_->request(x86::kRequestSample);
+  }
 }
 
 // ---- ports and MMIO ----------------------------------------------------------------------------------------------------------
 
 IoStatus Vcpu::exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept {
-  exits_.fetch_add(1, std::memory_order_relaxed);
+  exits_[static_cast<unsigned>(kind) - 1].add();
   mode.store(Mode::Waiting, std::memory_order_seq_cst);
   const bool answered = machine_.exits().exchange(index_, kind, address, width, count, data);
   mode.store(Mode::Running, std::memory_order_seq_cst);
+  // The time it took belongs to the instruction that asked, not to what comes next.
+  if (samples.owes()) samples.record(cpu_->place(), true);
   return answered ? IoStatus::Done : IoStatus::Abandoned;
 }
 
@@ -105,7 +144,10 @@ IoStatus Vcpu::portOut(uint16_t port, unsigned width, unsigned count, const void
     }
     return IoStatus::Done;
   }
-  if (count == 1 && machine_.ring(DoorbellKind::Port, port, width, data)) return IoStatus::Done;
+  if (count == 1 && machine_.ring(DoorbellKind::Port, port, width, data)) {
+    doorbells_.add();
+    return IoStatus::Done;
+  }
   return exit(ExitKind::PortOut, port, width, count, const_cast<void*>(data));
 }
 
@@ -119,7 +161,10 @@ IoStatus Vcpu::mmioRead(Gpa gpa, unsigned width, void* data) noexcept {
 
 IoStatus Vcpu::mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept {
   if (apicWindow(gpa) && (takePvEoi(), machine_.chip().writeMmio(index_, gpa, width, data))) return IoStatus::Done;
-  if (machine_.ring(DoorbellKind::Mmio, gpa, width, data)) return IoStatus::Done;
+  if (machine_.ring(DoorbellKind::Mmio, gpa, width, data)) {
+    doorbells_.add();
+    return IoStatus::Done;
+  }
   return exit(ExitKind::MmioWrite, gpa, width, 1, const_cast<void*>(data));
 }
 

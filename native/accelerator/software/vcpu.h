@@ -27,6 +27,7 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   bool stopWanted() const noexcept override { return cpu_->requests() & x86::kRequestStop; }
   void goOn(Go how) noexcept override { cpu_->setStep(how == Go::Step); }
   VcpuStats stats() noexcept override;
+  void sampleTick(uint32_t ticks) noexcept override;
 
   // Any thread.
   void request(uint32_t requests) noexcept;
@@ -43,6 +44,7 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   x86::IoStatus mmioWrite(Gpa gpa, unsigned width, const void* data) noexcept override;
   bool interruptPending() noexcept override;
   int acknowledgeInterrupt() noexcept override;
+  void sample() noexcept override { samples.record(cpu_->place(), false); }
   uint64_t readTsc() noexcept override { return tsc(); }
   void writeTsc(uint64_t value) noexcept override;
   uint64_t readTpr() noexcept override;
@@ -66,7 +68,8 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   std::atomic<uint32_t> wakes_{0};  // futex word: counts wake()
   std::atomic<bool> asleep_{false};
   std::atomic<uint64_t> tscOffset_{0};
-  std::atomic<uint64_t> exits_{0};
+  x86::Counter haltedNs_;
+  std::atomic<uint64_t> haltedSince_{0};  // 0: it is not halted
 
   // On the vCPU's thread, or while it stands still.
   uint64_t pvEoi_ = 0;            // guest-physical address | enabled

@@ -218,6 +218,8 @@ bool Generator::special(const Encoding& e, Case& c) {
   auto& gpr = c.before.gpr;
   const auto setReg = [&](unsigned r, uint64_t value) { gpr[r] = wide ? value : value & 0xffffffff; };
   const uint64_t end = c.at + d.length;
+  // 66h on MOVSXD: AMD's processors read 32 bits all the same.
+  if (e.op == Op::Movsxd && d.operandSizePrefix && d.memory) return false;
   // REP decides LOOPcc's condition on some processors.
   if (e.op == Op::Loop && d.rep) return false;
   // Vendors differ: 66h on a near branch in 64-bit code (AMD: 16 bits, Intel: nothing), REX.W with a far pointer (Intel: 64 bits).
@@ -323,7 +325,10 @@ bool Generator::make(const Encoding& e, CodeSize size, Case& c) {
   if (!special(e, c)) return false;
   if (!address(e, c)) return false;
   c.length = c.decoded.length;
-  return true;
+  // These need contents that were planted for them.
+  const bool planted = e.op == Op::JmpFar || e.op == Op::CallFar || e.name == "ldmxcsr" || e.name == "vldmxcsr" || e.name == "fxrstor";
+  const bool readOnly = operandAt_ + 512 > kDataAt + kWritableBytes && operandAt_ < kDataAt + kReadableBytes;
+  return !(planted && c.decoded.memory && readOnly);
 }
 
 void Generator::fill(uint8_t* data) {

@@ -70,6 +70,7 @@ GuestCpu::GuestCpu(CpuFactory factory) : guest_(kRamBytes, std::move(factory)) {
   for (unsigned p = 0; p < 2; ++p) g.mapPage(kDataAt + p * 4096, kDataGpa + p * 4096, 7);
   g.mapPage(kDataAt + kWritableBytes, kDataGpa + kWritableBytes, 5);
   g.mapPage(kCodePage, kCodeGpa, 7);
+  g.put<uint64_t>(kGdt + 0x18, Guest::descriptor(0, 0xfffff, 0x93, 0xc));
   g.put<uint64_t>(kGdt + 0x20, Guest::descriptor(0, 0xfffff, 0xfb, 0xc));
   g.put<uint64_t>(kGdt + 0x28, Guest::descriptor(0, 0xfffff, 0xf3, 0xc));
   g.put<uint64_t>(kGdt + 0x30, Guest::descriptor(0, 0xfffff, 0xfb, 0xa));

@@ -182,6 +182,25 @@ HostCpu::~HostCpu() {
   ::munmap(data_, kReadableBytes);
 }
 
+void HostCpu::enter(const Case& c, uint64_t at) {
+  Context& x = context();
+  x.image = c.before;
+  x.taken = 0;
+  std::memcpy(&x + 1, &at, 8);
+  fault.vector = -1;
+  reinterpret_cast<void (*)()>(kStub + (c.size == CodeSize::k32 ? kEnter32 : kEnter64))();
+}
+
+void HostCpu::runAtPageEnd(const Case& c, unsigned length, Result& out) {
+  const uint64_t at = kCodePage + 4096 - length;
+  std::memcpy(code_ + 4096 - length, c.bytes, length);
+  enter(c, at);
+  out.vector = fault.vector;
+  out.error = fault.error;
+  out.address = fault.address;
+  out.rip = fault.rip - at;
+}
+
 void HostCpu::run(const Case& c, Result& out) {
   const bool narrow = c.size == CodeSize::k32;
   uint8_t* const at = code_ + (c.at - kCodePage);
@@ -190,12 +209,8 @@ void HostCpu::run(const Case& c, Result& out) {
   end.jump(kStub + (narrow ? kLeave32 : kLeave64));
   Emitter taken(at + c.length + kTakenDistance);
   taken.jump(kStub + (narrow ? kTaken32 : kTaken64));
-  Context& x = context();
-  x.image = c.before;
-  x.taken = 0;
-  std::memcpy(&x + 1, &c.at, 8);
-  fault.vector = -1;
-  reinterpret_cast<void (*)()>(kStub + (narrow ? kEnter32 : kEnter64))();
+  enter(c, c.at);
+  const Context& x = context();
   out.vector = fault.vector;
   out.error = fault.vector < 0 ? 0 : fault.error;
   out.address = fault.vector == kPF ? fault.address : 0;

@@ -196,6 +196,36 @@ int extractps(FpOperands& o) {
   return -1;
 }
 
+// SSE4a (AMD APM vol. 4). A field is described by its length in bits 0–5 and its index in bits 8–13, which immediates hold, or
+// EXTRQ's source, or the upper half of INSERTQ's.
+namespace {
+__m128i fieldOf(const FpOperands& o) { return _mm_cvtsi32_si128(static_cast<int>(o.imm & 0x3f3f)); }
+}  // namespace
+int extrq(FpOperands& o) {
+  __m128i d = load16(o.dst);
+  LODGE_XMM_OP("extrq", d, load16(o.src));
+  store16(o.dst, d);
+  return -1;
+}
+int extrqImm(FpOperands& o) {
+  __m128i d = load16(o.dst);
+  LODGE_XMM_OP("extrq", d, fieldOf(o));
+  store16(o.dst, d);
+  return -1;
+}
+int insertq(FpOperands& o) {
+  __m128i d = load16(o.dst);
+  LODGE_XMM_OP("insertq", d, load16(o.src));
+  store16(o.dst, d);
+  return -1;
+}
+int insertqImm(FpOperands& o) {
+  __m128i d = load16(o.dst);
+  LODGE_XMM_OP("insertq", d, _mm_unpacklo_epi64(load8(o.src), fieldOf(o)));
+  store16(o.dst, d);
+  return -1;
+}
+
 int emms(FpOperands& o) {
   o.state.x87.status &= static_cast<uint16_t>(~kTop);
   o.state.x87.tagValid = 0;

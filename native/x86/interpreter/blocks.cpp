@@ -203,6 +203,8 @@ Block* Core::decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t*
   Block*& bucket = hash[hashOf(gpa, mode)];
   block->hashNext = bucket;
   bucket = block;
+  counters.blocksDecoded.add();
+  counters.blocksCached.add();
   return block;
 }
 
@@ -281,6 +283,8 @@ void Core::link(Link& from, Block* to, uint64_t linear) {
 void Core::killBlock(Block* b) {
   if (b->dead) return;
   b->dead = true;
+  counters.blocksInvalidated.add();
+  counters.blocksCached.set(counters.blocksCached.value() - 1);
   for (Block** at = &hash[hashOf(b->gpa, b->mode)]; *at; at = &(*at)->hashNext) {
     if (*at == b) {
       *at = b->hashNext;
@@ -368,6 +372,8 @@ void Core::takeWrittenPages() {
 
 /** The arena is full: forget everything. Only from findBlock(), where no handler is on the stack. */
 void Core::flushBlocks() {
+  counters.cacheFlushes.add();
+  counters.blocksCached.set(0);
   std::fill(hash.begin(), hash.end(), nullptr);
   codePages.clear();
   std::fill(std::begin(jumps), std::end(jumps), JumpEntry{});

@@ -146,7 +146,6 @@ class SecondTier {
   virtual void flush() noexcept = 0;
   /** State that is kept in host registers goes back into the Core. */
   virtual void settle() noexcept = 0;
-  virtual TierStats stats() const noexcept = 0;  ///< any thread
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
@@ -164,7 +163,6 @@ struct TierFrame {
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
-  uint64_t refills = 0;     ///< TLB misses served without leaving
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 
@@ -259,6 +257,8 @@ struct Core {
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
   uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
+  CpuCounters counters;
+  TierCounters tierCounters;
   CpuConfig config;
   PhysicalMemory& memory;
   Environment& env;
@@ -282,6 +282,7 @@ struct Core {
   size_t arenaUsed = 0;
 
   SecondTier* tier = nullptr;
+  bool tierRan = false;   ///< it was the second tier that came to state.rip
   bool tierMode = false;  ///< the code at hand is for the second tier: blocks are run one at a time, unchained
 
   // Pages other threads wrote; see onCodePageWritten.

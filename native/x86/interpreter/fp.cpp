@@ -418,7 +418,7 @@ Handler bindFp(const Binding& b) {
     const FpRow& row = *d.simd;
     i.reg = d.reg;
     i.rm = d.rm;
-    i.imm = static_cast<int32_t>(d.immediate & 0xff);
+    i.imm = static_cast<int32_t>((d.immediate & 0xff) | d.immediate2 << 8);
     i.row = static_cast<uint16_t>(&row - kSimdRows);
     i.sizes = static_cast<uint8_t>((d.rex & 8 ? 8 : 4) | d.addressSize << 4);
     if (Handler h = bindWholeMove(b, row)) return h;

@@ -250,6 +250,7 @@ bool Core::service() {
     state.activity = Activity::Runnable;
     updateMode();
   }
+  if (r & kRequestSample) env.sample();
   if (r & kRequestKick) kicked = true;
   if (kicked && state.activity == Activity::Halted) {
     kicked = false;
@@ -270,12 +271,14 @@ bool Core::service() {
   if (interruptible && nmiPending && !nmiBlocked) {
     nmiPending = false;
     nmiBlocked = true;
+    counters.interrupts.add();
     state.activity = Activity::Runnable;
     if (!deliver(kNMI, Source::Hardware, false, 0) && !deliverFault()) return false;
   } else if (interruptible && interruptMaybe && (state.rflags & kIf)) {
     if (!env.interruptPending()) {
       interruptMaybe = false;
     } else if (const int vector = env.acknowledgeInterrupt(); vector >= 0) {
+      counters.interrupts.add();
       publishSteal();
       state.activity = Activity::Runnable;
       if (!deliver(static_cast<uint8_t>(vector), Source::Hardware, false, 0) && !deliverFault()) return false;
@@ -319,11 +322,13 @@ RunExit Core::run() {
     tierMode = false;
     // A debugger's breakpoints and watchpoints are the interpreter's.
     if (tier && !single && !debugger) {
+      tierRan = true;
       const SecondTier::Outcome outcome = tier->run();
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
       if (outcome != SecondTier::Outcome::Interpret) continue;
     }
+    tierRan = false;
     if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
@@ -419,8 +424,12 @@ class Interpreter final : public Cpu, private CodeObserver {
   void request(uint32_t bits) noexcept override { core_.requests.fetch_or(bits, std::memory_order_acq_rel); }
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }
   void clearRequest(uint32_t bits) noexcept override { core_.requests.fetch_and(~bits, std::memory_order_acq_rel); }
-  TierStats tierStats() const noexcept override { return tier_ ? tier_->stats() : TierStats{}; }
   uint64_t instructions() const noexcept override { return __atomic_load_n(&core_.icount, __ATOMIC_RELAXED); }
+  const CpuCounters& counters() const noexcept override { return core_.counters; }
+  const TierCounters* tierCounters() const noexcept override { return core_.tier ? &core_.tierCounters : nullptr; }
+  x86::Place place() const noexcept override {
+    return {core_.state.rip + core_.codeBase, core_.cpl == 3, core_.tierRan, core_.state.activity != Activity::Runnable};
+  }
 
  private:
   static uint64_t currentThread() noexcept { return reinterpret_cast<uint64_t>(__builtin_thread_pointer()); }

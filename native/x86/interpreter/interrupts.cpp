@@ -175,6 +175,7 @@ bool Core::deliverFault() {
       return false;
     }
     fault.kind = FaultKind::None;
+    counters.exceptions.add();
     if (deliver(first.vector, Source::Exception, first.hasError && !realMode(), first.error)) return true;
     FaultInfo second = fault;
     if (second.kind == FaultKind::Exception) {

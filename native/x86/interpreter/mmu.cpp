@@ -32,6 +32,7 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
     info = page | kTlbMayWrite;
     return true;
   }
+  counters.pageWalks.add();
   const bool write = access == Access::Write, fetch = access == Access::Fetch;
   const bool nxe = state.efer & kEferNxe, pae = state.cr4 & kCr4Pae;
   uint32_t error = (write ? +kPfWrite : 0u) | (who == kUser ? +kPfUser : 0u);
@@ -187,6 +188,7 @@ TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
     }
     return fill(linear, access, who);
   }
+  counters.tlbMisses.add();
   const WalkEntry& w = walkEntry(linear, who);
   if (w.tag == ((linear & ~kPageMask) | who) && w.generation == (w.info & kTlbGlobal ? globalGeneration : walkGeneration) &&
       (access == Access::Read || (w.info & kTlbMayWrite))) {

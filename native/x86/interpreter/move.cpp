@@ -239,10 +239,7 @@ bool cmpxchg8b(Core& c, const Insn* i) {
   return true;
 }
 bool cmpxchg16b(Core& c, const Insn* i) {
-  const uint64_t offset = c.effectiveOffset(i);
-  uint64_t linear;
-  if (!c.linearAddress(i->segment, offset, 16, true, linear)) return false;
-  if (linear & 15) return c.raise(kGP, 0);
+  if (c.alignmentFault(i, 16, 16, true)) return false;
   auto* m = static_cast<uint64_t*>(c.slowWrite(i, 16, true));
   if (!m) return false;
   uint64_t low = c.state.gpr[kRax], high = c.state.gpr[kRdx];

@@ -460,10 +460,76 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
   cpuidLookup({1, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[1] >> 24, 3u);
   CHECK_EQ(r[1] >> 16 & 0xff, 4u);
+  // Most leaves take no notice of ECX.
+  for (const uint32_t leaf : {1u, 0x80000001u}) {
+    uint32_t other[4];
+    cpuidLookup({leaf, 0, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
+    cpuidLookup({leaf, 0xdeadbeef, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, other);
+    for (unsigned i = 0; i < 4; ++i) CHECK_EQ(r[i], other[i]);
+    CHECK(r[3] != 0 && r[2] != 0);
+  }
   cpuidLookup({0xb, 1, 3, 4, &model, offeredFeatures(model), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[0], 2u);
   CHECK_EQ(r[1], 4u);
   CHECK_EQ(r[3], 3u);
+}
+
+TEST(countersFollowWhatTheProcessorDid) {
+  Guest g;
+  g.enter64(kCode);
+  g.gate(0x40, kHandler);
+  g.gate(kUD, kHandler);
+  g.code(kHandler, {0x48, 0x83, 0x04, 0x24, 0x02, 0x48, 0xcf});  // add qword [rsp],2; iretq
+  g.code(kCode, {0x0f, 0x0b, 0xc6, 0x04, 0x25, 0x00, 0x18, 0x01, 0x00, 0xf4, 0xf4});  // ud2; mov byte [kFar],f4; hlt
+  g.code(0x11800, {0x90, 0xf4});
+  g.state().rip = 0x11800;
+  CHECK(g.run() == RunExit::Halted);
+  const CpuCounters& counters = g.cpu->counters();
+  CHECK_EQ(counters.blocksDecoded.value(), 1u);
+  CHECK_EQ(counters.exceptions.value(), 0u);
+  const uint64_t walks = counters.pageWalks.value();
+  CHECK(walks > 0);
+  g.state().rip = kCode;
+  g.state().activity = Activity::Runnable;
+  g.cpu->stateChanged();
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(counters.exceptions.value(), 1u);
+  CHECK_EQ(counters.interrupts.value(), 0u);
+  CHECK_EQ(counters.blocksInvalidated.value(), 1u);
+  CHECK_EQ(counters.blocksCached.value(), counters.blocksDecoded.value() - 1);
+  CHECK(counters.pageWalks.value() > walks);
+  CHECK(counters.tlbMisses.value() > 0);
+}
+
+TEST(aSampleIsTakenAtTheNextBoundary) {
+  struct Sampled final : FakeEnvironment {
+    std::vector<Place> places;
+    Cpu* cpu = nullptr;
+    void sample() noexcept override { places.push_back(cpu->place()); }
+  } env;
+  PhysicalMemory memory;
+  RegionId region;
+  memory.addRegion(RegionKind::Ram, kRamBytes, region);
+  memory.map(region, 0, 0, kRamBytes);
+  const auto cpu = makeInterpreter(CpuConfig{0, 1, 1'000'000'000}, memory, env);
+  env.cpu = cpu.get();
+  cpu->reset();
+  State& s = cpu->state();
+  s.seg[kCs].base = 0x10000;  // real mode
+  s.seg[kCs].selector = 0x1000;
+  s.rip = 0x20;
+  cpu->stateChanged();
+  const uint8_t halt[] = {0x40, 0xf4};
+  memory.write(0x10020, halt, sizeof halt);
+  cpu->request(kRequestSample);
+  CHECK(cpu->run() == RunExit::Halted);
+  cpu->request(kRequestSample);
+  CHECK(cpu->run() == RunExit::Halted);
+  CHECK_EQ(env.places.size(), 2u);
+  CHECK_EQ(env.places[0].linear, 0x10020u);
+  CHECK(!env.places[0].halted && !env.places[0].user);
+  CHECK(env.places[1].halted);
+  CHECK_EQ(cpu->requests(), 0u);
 }
 
 TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
@@ -474,6 +540,25 @@ TEST(cpuidLooksAtEcxOnlyForLeavesThatHaveSubleaves) {
     cpuidLookup({leaf, 0xc0000101, 0, 1, &model, offeredFeatures(model), 2'000'000'000, false, true}, dirty);
     for (int i = 0; i < 4; ++i) CHECK_EQ(dirty[i], clean[i]);
   }
+}
+
+TEST(chainedVexInstructionsUseNoStack) {
+  const CpuModel* const model = findCpuModel("");
+  if (!model || !offeredFeatures(*model).has(Feature::Avx)) {
+    std::fprintf(stderr, "skipped: this host has no AVX\n");
+    return;
+  }
+  Guest g;
+  g.enter64(0x11000);
+  g.state().cr4 |= 1u << 18;
+  g.state().xcr0 = 7;
+  g.cpu->stateChanged();
+  g.state().gpr[kRcx] = 500'000;
+  g.state().gpr[kRbx] = 0x12000;
+  // again: vaddps xmm0,xmm0,xmm1; vaddps xmm0,xmm0,[rbx]; vmovlps [rbx],xmm0; loop again; hlt
+  g.code(0x11000, {0xc5, 0xf8, 0x58, 0xc1, 0xc5, 0xf8, 0x58, 0x03, 0xc5, 0xf8, 0x13, 0x03, 0xe2, 0xf2, 0xf4});
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRcx], 0u);
 }
 
 }  // namespace

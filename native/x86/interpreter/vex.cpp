@@ -43,11 +43,19 @@ bool vexFault(Core& c, int vector) {
   return true;
 }
 
+/**
+ * The operands live in a frame of their own: one in a handler, which others know the address of, would keep the next handler's call
+ * from being a jump, and a chain of blocks would eat the stack.
+ */
+[[gnu::noinline]] bool perform(Core& c, const Insn* i, void* to, const void* from, unsigned bytes) {
+  VexOperands o = operands(c, i, to, from);
+  return call(c, i, o, bytes);
+}
+
 template <bool ToGpr>
 Exec vexRegisters(Core& c, const Insn* i) {
   VEX_CHECK
-  VexOperands o = operands(c, i, destination(c, i), source(c, i));
-  if (!call(c, i, o, ToGpr ? 8 : 32)) return faulted(c, i);
+  if (!perform(c, i, destination(c, i), source(c, i), ToGpr ? 8 : 32)) return faulted(c, i);
   NEXT;
 }
 
@@ -61,8 +69,7 @@ Exec vexLoad(Core& c, const Insn* i) {
   if constexpr (E == Ea::Slow) m = c.slowRead(i, Bytes);
   else m = fastRead<Chunk<Bytes>>(c, fastAddress<E>(c, i));
   if (UNLIKELY(!m)) MISS(E, (vexLoad<Bytes, Ea::Slow, ToGpr>));
-  VexOperands o = operands(c, i, destination(c, i), m);
-  if (!call(c, i, o, ToGpr ? 8 : 32)) return faulted(c, i);
+  if (!perform(c, i, destination(c, i), m, ToGpr ? 8 : 32)) return faulted(c, i);
   NEXT;
 }
 template <unsigned Bytes, Ea E>
@@ -72,8 +79,7 @@ Exec vexStore(Core& c, const Insn* i) {
   if constexpr (E == Ea::Slow) m = c.slowWrite(i, Bytes, false);
   else m = fastWrite<Chunk<Bytes>>(c, fastAddress<E>(c, i));
   if (UNLIKELY(!m)) MISS(E, (vexStore<Bytes, Ea::Slow>));
-  VexOperands o = operands(c, i, c.fpBuffer, source(c, i));
-  if (!call(c, i, o, 32)) {
+  if (!perform(c, i, c.fpBuffer, source(c, i), 32)) {
     c.pending = PendingWrite::None;
     return faulted(c, i);
   }

@@ -26,13 +26,13 @@ import { useStore } from 'zustand';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge, useVm } from '../../components/lodge-context';
 import { OsIcon } from '../../components/os-icon';
-import { CpuField, MemoryField } from '../../components/resource-fields';
+import { CpuCapField, CpuField, MemoryField } from '../../components/resource-fields';
 import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
-import { predictEngine } from '../../model/engine';
+import { CPU_MODEL_LABEL, predictEngine } from '../../model/engine';
 import { changedFields, configOf, validateSettings } from '../../model/settings';
 import { driveProblems } from '../../model/storage';
-import { LodgeError, type Vm, type VmConfig } from '../../model/types';
+import { CPU_MODELS, LodgeError, type CpuModel, type Vm, type VmConfig } from '../../model/types';
 import { BootTab } from './boot-tab';
 import { DisplayTab } from './display-tab';
 import { StorageTab, type PendingDisk } from './storage-tab';
@@ -116,7 +116,8 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     >
       {!hardware && (
         <Alert variant="light" color="spruce" icon={<IconInfoCircle size={18} />} mb="md">
-          The machine is not stopped: name, notes, screen size and discs can be changed now, the rest after it was shut down.
+          The machine is not stopped: name, notes, processor cap, screen size and discs can be changed now, the rest after it was
+          shut down.
         </Alert>
       )}
       <Tabs defaultValue="general" orientation="vertical" variant="pills" classNames={{ tabLabel: classes.tabLabel ?? '' }}>
@@ -151,6 +152,14 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
               hardware={hardware}
               memoryError={errors.memoryMiB}
               cpuError={errors.cpus}
+              live={(cpuCap) => {
+                // A running machine follows the slider; a stopped one waits for “Save”.
+                if (hardware) return;
+                vms
+                  .getState()
+                  .update(vm.definition.id, { cpuCap })
+                  .catch((e: unknown) => setError(LodgeError.from(e)));
+              }}
             />
           </Tabs.Panel>
           <Tabs.Panel value="boot">
@@ -269,7 +278,8 @@ function ResourcesTab({
   hardware,
   memoryError,
   cpuError,
-}: TabProps & { memoryError: string | undefined; cpuError: string | undefined }) {
+  live,
+}: TabProps & { memoryError: string | undefined; cpuError: string | undefined; live: (cpuCap: number) => void }) {
   const { catalogue } = useLodge();
   const host = useHost();
   return (
@@ -283,6 +293,7 @@ function ResourcesTab({
         disabled={!hardware}
       />
       <CpuField value={config.cpus} onChange={(cpus) => change({ cpus })} host={host} error={cpuError} disabled={!hardware} />
+      <CpuCapField value={config.cpuCap ?? 100} onChange={(cpuCap) => change({ cpuCap })} onDone={live} />
     </Stack>
   );
 }
@@ -315,6 +326,16 @@ function AdvancedTab({ config, change, hardware, gdbError }: TabProps & { gdbErr
           { value: 'interpreter', label: 'Interpreter' },
           { value: 'translator', label: 'Translator' },
         ]}
+      />
+      <NativeSelect
+        label="Processor model"
+        description="Old systems may want an old processor; a machine that moves between computers wants one that both have."
+        value={config.cpuModel ?? 'host'}
+        onChange={(e) => {
+          const model = e.currentTarget.value as CpuModel;
+          change({ cpuModel: model === 'host' ? undefined : model });
+        }}
+        data={[...CPU_MODELS].reverse().map((value) => ({ value, label: CPU_MODEL_LABEL[value] }))}
       />
       <div className={classes.verdict} data-bad={!engine.usable || undefined}>
         <Text size="sm" fw={600}>

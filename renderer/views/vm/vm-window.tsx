@@ -1,5 +1,5 @@
 import { Center, Button, Tabs, Text } from '@mantine/core';
-import { IconDeviceDesktop, IconTerminal2 } from '@tabler/icons-react';
+import { IconActivityHeartbeat, IconDeviceDesktop, IconTerminal2 } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { useStore } from 'zustand';
 import { DropTarget } from '../../components/drop-target';
@@ -14,6 +14,7 @@ import { scaleKey } from '../../stores';
 import { Terminal } from '../../terminal/terminal';
 import { askClose } from './close-dialog';
 import { Overlay } from './overlay';
+import { Performance } from './performance';
 import { StatusBar } from './status-bar';
 import { Toolbar } from './toolbar';
 import classes from './vm-window.module.css';
@@ -155,18 +156,19 @@ function LiveWindow({ vm }: { vm: Vm }) {
         variant="pills"
         radius="sm"
       >
-        {serialPorts > 0 && (
-          <Tabs.List className={classes.tabList ?? ''}>
-            <Tabs.Tab value="display" leftSection={<IconDeviceDesktop size={15} />}>
-              Display
+        <Tabs.List className={classes.tabList ?? ''}>
+          <Tabs.Tab value="display" leftSection={<IconDeviceDesktop size={15} />}>
+            Display
+          </Tabs.Tab>
+          {Array.from({ length: serialPorts }, (_, port) => (
+            <Tabs.Tab key={port} value={`serial-${port}`} leftSection={<IconTerminal2 size={15} />}>
+              {`Serial ${port + 1}`}
             </Tabs.Tab>
-            {Array.from({ length: serialPorts }, (_, port) => (
-              <Tabs.Tab key={port} value={`serial-${port}`} leftSection={<IconTerminal2 size={15} />}>
-                {`Serial ${port + 1}`}
-              </Tabs.Tab>
-            ))}
-          </Tabs.List>
-        )}
+          ))}
+          <Tabs.Tab value="performance" leftSection={<IconActivityHeartbeat size={15} />}>
+            Performance
+          </Tabs.Tab>
+        </Tabs.List>
         <Tabs.Panel value="display" keepMounted className={classes.panel ?? ''}>
           <Display
             ref={display}
@@ -187,6 +189,9 @@ function LiveWindow({ vm }: { vm: Vm }) {
             <Terminal session={session} port={port} label={`Serial ${port + 1} of ${name}`} />
           </Tabs.Panel>
         ))}
+        <Tabs.Panel value="performance" className={classes.panel ?? ''}>
+          <Performance vm={vm} commands={commands} />
+        </Tabs.Panel>
       </Tabs>
       <StatusBar vm={vm} session={session} captured={captured && tab === 'display'} hostKey={hostKey} />
       <DropTarget vmId={id} />

@@ -42,7 +42,7 @@ mount -o remount,rw / && echo changed >/lodge-changed && sync && mount -o remoun
 echo o >/proc/sysrq-trigger
 sleep 60
 `;
-const MENU = `set timeout=1
+const MENU = `set timeout=3
 insmod all_video
 menuentry "Debian GNU/Linux" {
   linux /vmlinuz ${COMMAND_LINE}

@@ -78,7 +78,13 @@ async function crashed(kind: Kind, seed: number): Promise<void> {
   }
 }
 
-async function look(kind: Kind, path: string, about: string, problem: (bytes: Uint8Array) => string | undefined, strict = true): Promise<Uint8Array> {
+async function look(
+  kind: Kind,
+  path: string,
+  about: string,
+  problem: (bytes: Uint8Array) => string | undefined,
+  strict = true,
+): Promise<Uint8Array> {
   const disk = await openDisk(path, { readOnly: true });
   const bytes = await wholeDisk(disk);
   await disk.close();

@@ -9,15 +9,31 @@ const run = promisify(execFile);
 
 export const hasQemu = spawnSync('qemu-img', ['--version']).status === 0;
 export const NO_QEMU = 'qemu-img is not installed (Debian: qemu-utils)';
-export const QEMU_NAME: Record<DiskFormat, string> = { raw: 'raw', qcow2: 'qcow2', vdi: 'vdi', vmdk: 'vmdk', vhd: 'vpc', vhdx: 'vhdx' };
+export const QEMU_NAME: Record<DiskFormat, string> = {
+  raw: 'raw',
+  qcow2: 'qcow2',
+  vdi: 'vdi',
+  vmdk: 'vmdk',
+  vhd: 'vpc',
+  vhdx: 'vhdx',
+};
 
 export const qemuImg = async (...args: string[]): Promise<string> => (await run('qemu-img', args, { timeout: 60_000 })).stdout;
 
 /** Corruptions and leaks as qemu-img counts them; undefined: it cannot check the format. */
-export async function qemuCheck(path: string, format: DiskFormat): Promise<{ corruptions: number; leaks: number; text: string } | undefined> {
-  const { status, stdout, stderr } = await run('qemu-img', ['check', '-f', QEMU_NAME[format], '--output=json', path], { timeout: 60_000 }).then(
+export async function qemuCheck(
+  path: string,
+  format: DiskFormat,
+): Promise<{ corruptions: number; leaks: number; text: string } | undefined> {
+  const { status, stdout, stderr } = await run('qemu-img', ['check', '-f', QEMU_NAME[format], '--output=json', path], {
+    timeout: 60_000,
+  }).then(
     (out) => ({ ...out, status: 0 }),
-    (e: { code?: number | string; stdout?: string; stderr?: string }) => ({ stdout: e.stdout ?? '', stderr: e.stderr ?? String(e), status: e.code }),
+    (e: { code?: number | string; stdout?: string; stderr?: string }) => ({
+      stdout: e.stdout ?? '',
+      stderr: e.stderr ?? String(e),
+      status: e.code,
+    }),
   );
   if (status === 63) return undefined;
   const text = stdout + stderr;

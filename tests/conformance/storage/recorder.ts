@@ -55,7 +55,10 @@ export class Recorder {
   crash(end: number, how: 'kill' | 'power', random: () => number): void {
     for (const [file, before] of this.initial) {
       const all = this.changes.filter((change) => change.file === file && change.begun <= end);
-      const synced = Math.max(0, ...this.syncs.filter((sync) => sync.file === file && sync.done <= end).map((sync) => sync.begun));
+      const synced = Math.max(
+        0,
+        ...this.syncs.filter((sync) => sync.file === file && sync.done <= end).map((sync) => sync.begun),
+      );
       let image: Buffer = Buffer.from(before);
       let sizesEnded = false;
       for (const { kind, at, data, done } of all) {
@@ -69,7 +72,7 @@ export class Recorder {
         if (!there) continue;
         if (image.length < at + data.length) image = resized(image, at + data.length);
         const whole = sure || how === 'kill' || random() < 0.7;
-        for (let done = 0; done < data.length; ) {
+        for (let done = 0; done < data.length;) {
           const part = whole ? data.length : Math.min(SECTOR - ((at + done) % SECTOR), data.length - done);
           if (whole || random() < 0.5) image.set(data.subarray(done, done + part), at + done);
           done += part;
@@ -119,7 +122,9 @@ export async function recording<T>(recorder: Recorder, work: () => Promise<T>): 
     return recorder.around({ file: this.path, kind: 'write', at, data: from }, () => write.call(this, at, from));
   };
   HostFile.prototype.truncate = function (this: HostFile, bytes: number) {
-    return recorder.around({ file: this.path, kind: 'size', at: bytes, data: new Uint8Array(0) }, () => truncate.call(this, bytes));
+    return recorder.around({ file: this.path, kind: 'size', at: bytes, data: new Uint8Array(0) }, () =>
+      truncate.call(this, bytes),
+    );
   };
   HostFile.prototype.sync = function (this: HostFile) {
     return recorder.sync(this.path, () => sync.call(this));

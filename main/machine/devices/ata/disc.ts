@@ -40,7 +40,7 @@ export interface AtapiDiscDeps {
 export class AtapiDisc implements AtaDrive {
   readonly name = 'atapi-disc';
   readonly packet = true;
-  readonly counters: DriveCounters = { readBytes: 0, writtenBytes: 0, refused: 0, hostErrors: 0 };
+  readonly counters: DriveCounters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
   private mode: TransferMode = { multiword: 4, ultra: 0 };
   private sense: Sense = NO_SENSE;
   /** Told with the next command that does not let it wait. */
@@ -106,12 +106,14 @@ export class AtapiDisc implements AtaDrive {
     return this.deps.slot.use(() => {
       const read = this.medium().read(operation.offset, ranges);
       this.counters.readBytes += operation.bytes;
+      this.counters.reads++;
       return read;
     });
   }
 
   load(operation: Move, at: number, into: Uint8Array): Promise<void> {
     this.counters.readBytes += into.length;
+    this.counters.reads += Number(at === 0);
     return Promise.resolve(this.deps.slot.use(() => this.medium().readBytes(operation.offset + at, into)));
   }
 

@@ -65,7 +65,7 @@ export function transferMode(value: number, current: TransferMode): TransferMode
 export class AtaDisk implements AtaDrive {
   readonly name = 'ata-disk';
   readonly packet = false;
-  readonly counters: DriveCounters = { readBytes: 0, writtenBytes: 0, refused: 0, hostErrors: 0 };
+  readonly counters: DriveCounters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
   private readonly sectors: number;
   private readonly identity: DriveIdentity;
   private geometry: Geometry;
@@ -108,19 +108,19 @@ export class AtaDisk implements AtaDrive {
 
   move(operation: Move, ranges: Float64Array): void | Promise<void> {
     const { backend } = this.deps;
-    this.count(operation, operation.bytes);
+    this.count(operation, operation.bytes, true);
     if (operation.kind === 'read') return backend.read(operation.offset, ranges);
     const written = backend.write(operation.offset, ranges);
     return operation.through ? Promise.resolve(written).then(() => backend.flush()) : written;
   }
 
   load(operation: Move, at: number, into: Uint8Array): Promise<void> {
-    this.count(operation, into.length);
+    this.count(operation, into.length, at === 0);
     return this.deps.backend.readBytes(operation.offset + at, into);
   }
 
   store(operation: Move, at: number, from: Uint8Array): Promise<void> {
-    this.count(operation, from.length);
+    this.count(operation, from.length, at === 0);
     return this.deps.backend.writeBytes(operation.offset + at, from);
   }
 
@@ -149,9 +149,16 @@ export class AtaDisk implements AtaDrive {
       : { kind: 'fail', error: AtaError.ABORT, fault: true };
   }
 
-  private count(operation: Move, bytes: number): void {
-    if (operation.kind === 'read') this.counters.readBytes += bytes;
-    else this.counters.writtenBytes += bytes;
+  /** `first`: part of a request, however many there are. */
+  private count(operation: Move, bytes: number, first: boolean): void {
+    const { counters } = this;
+    if (operation.kind === 'read') {
+      counters.readBytes += bytes;
+      counters.reads += Number(first);
+    } else {
+      counters.writtenBytes += bytes;
+      counters.writes += Number(first);
+    }
   }
 
   private perform(request: AtaRequest): Operation {

@@ -73,6 +73,9 @@ export const SIGNATURES = {
 export interface DriveCounters {
   readBytes: number;
   writtenBytes: number;
+  /** Requests of each kind. */
+  reads: number;
+  writes: number;
   /** Commands the guest got wrong, and those the host failed. */
   refused: number;
   hostErrors: number;

@@ -113,7 +113,7 @@ export interface FloppyDeps {
 
 export class FloppyController implements Device, IoHandler {
   readonly name = 'floppy';
-  readonly counters = { readBytes: 0, writtenBytes: 0, refused: 0, hostErrors: 0 };
+  readonly counters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
   private readonly drives: readonly Drive[];
   private dor = 0;
   private rate = 2;
@@ -482,6 +482,7 @@ export class FloppyController implements Device, IoHandler {
     const { data, limit } = transfer;
     this.onMedium(transfer, false, () => {
       this.counters.readBytes += data.length;
+      this.counters.reads++;
       if (kind === 'verify') this.endTransfer(transfer, 'counted');
       else if (this.nonDma) this.exchange(true, data, () => this.endTransfer(transfer, 'exhausted'));
       else this.endTransfer(transfer, dmaEnd(this.deps.dma.toMemory(data.subarray(0, limit))));
@@ -493,6 +494,7 @@ export class FloppyController implements Device, IoHandler {
     const store = (end: TransferEnd): void => {
       this.onMedium(transfer, true, () => {
         this.counters.writtenBytes += data.length;
+        this.counters.writes++;
         this.endTransfer(transfer, end);
       });
     };

@@ -36,7 +36,6 @@ export type QueueFault =
   | 'badIndirectTable'
   | 'indirectNotNegotiated';
 
-
 export interface Chain {
   readonly head: number;
   readonly readable: Ranges;

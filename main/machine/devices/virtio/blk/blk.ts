@@ -40,6 +40,9 @@ const Config = {
 export interface BlkCounters {
   readBytes: number;
   writtenBytes: number;
+  /** Requests of each kind. */
+  reads: number;
+  writes: number;
   /** Requests the guest got wrong, and those the host failed. */
   refused: number;
   hostErrors: number;
@@ -62,7 +65,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly classCode = 0x010000;
   readonly queueSizes = [QUEUE_SIZE];
   readonly features: bigint;
-  readonly counters: BlkCounters = { readBytes: 0, writtenBytes: 0, refused: 0, hostErrors: 0 };
+  readonly counters: BlkCounters = { readBytes: 0, writtenBytes: 0, reads: 0, writes: 0, refused: 0, hostErrors: 0 };
 
   private readonly queue: RequestQueue;
   private readonly inFlight = new InFlight();
@@ -188,9 +191,11 @@ export class VirtioBlk implements VirtioDevice {
     switch (request.kind) {
       case 'read':
         this.counters.readBytes += request.bytes;
+        this.counters.reads++;
         return 1 + request.bytes;
       case 'write':
         this.counters.writtenBytes += request.bytes;
+        this.counters.writes++;
         return 1;
       case 'getId':
         return 1 + request.bytes;

@@ -51,6 +51,7 @@ function setup() {
     driver.chain(0, room === 0 ? [request] : [request, { at: ANSWER, bytes: room, write: true }]);
     driver.offer(0);
     gpu.onNotify(queue);
+    for (const turn of deferred.splice(0)) turn();
     const used = driver.takeUsed();
     return Array.from({ length: (used?.written ?? 0) / 4 }, (_, i) => mem.view.getUint32(ANSWER + i * 4, true));
   };
@@ -236,6 +237,35 @@ describe('virtio-gpu', () => {
     expect(t.faults).toEqual([]);
     t.ask(Command.GET_DISPLAY_INFO, [], { room: 8 }); // no room for an answer: as much of it as fits
     expect(t.faults).toEqual([]);
+  });
+
+  it('gives others their turn when a guest asks for much at once', () => {
+    t.create(1, 4096, 2048);
+    t.attach(1, [BACKING, 32 << 20]); // most of it is no memory: each transfer is refused at its end
+    const rect = t.rect(0, 0, 4096, 2048);
+    const driver = t.drivers[0]!;
+    t.mem.view.setUint32(REQUEST, Command.TRANSFER_TO_HOST_2D, true);
+    [...rect, 0, 0, 1, 0].forEach((value, i) => t.mem.view.setUint32(REQUEST + 24 + i * 4, value, true));
+    for (let i = 0; i < 5; i++) {
+      driver.chain(i * 2, [
+        { at: REQUEST, bytes: 56 },
+        { at: ANSWER + i * 64, bytes: 24, write: true },
+      ]);
+      driver.offer(i * 2);
+    }
+    const served = (): number => {
+      let n = 0;
+      while (driver.takeUsed()) n++;
+      return n;
+    };
+    t.gpu.onNotify(0);
+    expect(served()).toBe(2);
+    t.gpu.onNotify(0); // the rest has its turn already
+    expect(served()).toBe(0);
+    t.deferred.shift()!();
+    expect(served()).toBe(2);
+    t.deferred.shift()!();
+    expect([served(), t.deferred.length]).toEqual([1, 0]);
   });
 
   it('a request without a whole header needs a reset', () => {

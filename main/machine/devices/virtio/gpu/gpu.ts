@@ -16,8 +16,9 @@ import { Scanout } from './scanout';
 const Feature = { EDID: 1n << 1n } as const;
 const CURSOR = 1;
 const QUEUE_SIZES = [256, 16];
-/** Requests served before the event loop gets its turn. */
+/** Requests served, and bytes of pictures made or moved, before the event loop gets its turn: two 4K screens are some 30 ms. */
 const REQUESTS_A_TURN = 64;
+const BYTES_A_TURN = 64 << 20;
 
 /** struct virtio_gpu_config, §5.7.4. */
 const Config = { EVENTS_READ: 0, EVENTS_CLEAR: 4, SCANOUTS: 8, BYTES: 16 } as const;
@@ -52,6 +53,8 @@ export class VirtioGpu implements VirtioDevice, DisplaySource {
   private height = FIRST_HEIGHT;
   private events = 0;
   private taken = false;
+  /** In this turn. */
+  private movedBytes = 0;
   private readonly deferred = [false, false];
 
   constructor(private readonly deps: GpuDeps) {}
@@ -117,7 +120,8 @@ export class VirtioGpu implements VirtioDevice, DisplaySource {
     const { transport } = this;
     const queue = transport?.queue(index);
     if (!transport || !queue || this.deferred[index]) return;
-    for (let served = 0; served < REQUESTS_A_TURN; served++) {
+    this.movedBytes = 0;
+    for (let served = 0; served < REQUESTS_A_TURN && this.movedBytes < BYTES_A_TURN; served++) {
       const chain = queue.pop();
       if (!chain.ok) {
         transport.fail(chain.error);
@@ -187,8 +191,11 @@ export class VirtioGpu implements VirtioDevice, DisplaySource {
       case 'edid':
         if (request.scanout !== 0) return [Response.ERR_INVALID_SCANOUT_ID];
         return [Response.OK_EDID, edidReply(createEdid({ width: this.width, height: this.height }))];
-      case 'create':
-        return [resources.create(request.resource, request.format, request.width, request.height)];
+      case 'create': {
+        const type = resources.create(request.resource, request.format, request.width, request.height);
+        if (type === Response.OK_NODATA) this.movedBytes += request.width * request.height * 4;
+        return [type];
+      }
       case 'scanout':
         return [this.setScanout(request)];
       case 'cursor':
@@ -214,8 +221,9 @@ export class VirtioGpu implements VirtioDevice, DisplaySource {
         return [Response.OK_NODATA];
       case 'transfer': {
         const { rect, offset } = request;
-        if (!resource.contains(rect) || !resource.transfer(this.deps.mem, rect, offset)) return [Response.ERR_INVALID_PARAMETER];
-        return [Response.OK_NODATA];
+        if (!resource.contains(rect)) return [Response.ERR_INVALID_PARAMETER];
+        this.movedBytes += rect.width * rect.height * 4;
+        return [resource.transfer(this.deps.mem, rect, offset) ? Response.OK_NODATA : Response.ERR_INVALID_PARAMETER];
       }
       case 'flush':
         if (!resource.contains(request.rect)) return [Response.ERR_INVALID_PARAMETER];
