@@ -151,6 +151,9 @@ export class FakeNative implements NativeMachine {
     this.calls.push('destroy');
     this.destroyed = true;
   }
+  setCpuCap(percent: number): void {
+    this.calls.push(`cpuCap ${percent}`);
+  }
   setDebugPoints(points: DebugPoints): void {
     this.calls.push(`debugPoints ${points.breakpoints.length} ${points.watchpoints.length}`);
   }

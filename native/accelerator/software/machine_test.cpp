@@ -26,6 +26,7 @@ class ScriptedCpu final : public x86::Cpu {
   void reset() noexcept override {
     state_ = {};
     state_.rflags = 2;
+    state_.xcr0 = 1;
     state_.activity = config.index == 0 ? Activity::Runnable : Activity::WaitForSipi;
   }
   RunExit run() noexcept override {

@@ -34,6 +34,9 @@ export interface ChannelDeps {
   readonly mayMaster: () => boolean;
 }
 
+/** What is not there is neither busy nor asks for data: firmware waits for the end of either, OVMF 35 seconds for each drive. */
+const NO_DRIVE = 0;
+
 export class IdeChannel implements Device, PioHost {
   readonly name: string;
   private readonly states = [new DriveState(), new DriveState()] as const;
@@ -141,14 +144,14 @@ export class IdeChannel implements Device, PioHost {
 
   // ---- registers --------------------------------------------------------------------------------------------------
 
-  /** Without a drive on the cable the lines float high; an absent slave is answered for by its master, with no status. */
+  /** An absent slave is answered for by its master, with no status. */
   private readStatus(): number {
     if (this.selectedDrive) return this.states[this.selected].status;
-    return this.empty || this.selected === 0 ? 0xff : 0;
+    return this.empty || this.selected === 0 ? NO_DRIVE : 0;
   }
 
   private readRegister(offset: number): number {
-    if (this.empty || (!this.selectedDrive && this.selected === 0)) return 0xff;
+    if (this.empty || (!this.selectedDrive && this.selected === 0)) return NO_DRIVE;
     if (offset === Reg.COMMAND) {
       if (this.selected === this.active) this.setInterrupt(false);
       return this.readStatus();

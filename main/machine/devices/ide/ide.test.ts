@@ -135,6 +135,16 @@ describe('IDE', () => {
     expect(t.inb(0x1f7)).toBe(0xff);
   });
 
+  it('is neither busy nor asks for data where no drive is on the cable at all', () => {
+    const bus = new Bus();
+    const none = [undefined, undefined, undefined, undefined] as const;
+    const ide = new Piix3Ide({ mem: flatMemory(1 << 16), connect: () => ({ set: () => undefined }), drives: none });
+    ide.claimPorts(bus);
+    ide.setUp();
+    for (const register of [1, 2, 3, 4, 5, 6, 7]) expect(bus.readPort(0x1f0 + register, 1) & 0xff).toBe(0);
+    expect(bus.readPort(0x376, 1) & 0xff).toBe(0);
+  });
+
   it('identifies itself', () => {
     t.command(0xec);
     expect(t.irq(14)).toBe(true);

@@ -32,8 +32,9 @@ export class Piix3Ide extends PciFunction {
   constructor(deps: Piix3IdeDeps) {
     super('piix3-ide', { vendor: 0x8086, device: 0x7010, classCode: 0x010180, subsystemVendor: 0x1af4, subsystem: 0x1100 });
     this.defineRegisters([
-      { offset: IDETIM, width: 2, name: 'idetim0', reset: 0, writable: 0xffff },
-      { offset: IDETIM + 2, width: 2, name: 'idetim1', reset: 0, writable: 0xffff },
+      // Decoded from power-on, unlike on the chip: OVMF never writes here.
+      { offset: IDETIM, width: 2, name: 'idetim0', reset: 0x8000, writable: 0xffff },
+      { offset: IDETIM + 2, width: 2, name: 'idetim1', reset: 0x8000, writable: 0xffff },
       { offset: SIDETIM, width: 1, name: 'sidetim', reset: 0, writable: 0xff },
     ]);
     const masters = IDE_CHANNELS.map(() => new BusMasterChannel());
