@@ -215,6 +215,9 @@ bool describeVex(Item& item, const Setting& setting) {
     default:
       return false;
   }
+  const bool general = row.form == VexForm::RmGpr || row.form == VexForm::MrGpr || row.form == VexForm::RmFromGpr ||
+                       row.form == VexForm::RvmGpr;
+  item.vexW = d.vexW && (!general || setting.size == CodeSize::k64);
   const unsigned bytes = row.memoryBytes[d.vexL] ? row.memoryBytes[d.vexL] : d.vexW && setting.size == CodeSize::k64 ? 8 : 4;
   if (!memoryOperand(item, setting, bytes, row.attributes & kFpStore)) return false;
   if (d.memory && (row.attributes & kFpAligned)) item.access.aligned = static_cast<uint8_t>(bytes);
@@ -229,6 +232,7 @@ bool describeVex(Item& item, const Setting& setting) {
 bool describeVexInteger(Item& item, const Setting& setting) {
   const Decoded& d = item.d;
   item.vex = true;
+  item.vexW = d.vexW && setting.size == CodeSize::k64;
   item.vBank = Bank::Gpr;
   item.rmBank = d.memory ? Bank::None : Bank::Gpr;
   item.rmRead = true;

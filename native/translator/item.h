@@ -64,6 +64,7 @@ struct Item {
   Bank vBank = Bank::None;     ///< of VEX.vvvv
   bool vWritten = false;
   uint8_t vexPrefix = 0;       ///< VEX.pp
+  bool vexW = false;           ///< to be emitted: outside 64-bit mode W is no operand size
   bool x87 = false;            ///< needs the guest's x87 state in the host
   Bank regBank = Bank::None, rmBank = Bank::None;
   bool regRead = false, regWritten = false, rmRead = false, rmWritten = false;

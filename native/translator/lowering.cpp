@@ -560,8 +560,10 @@ void Lowering::sameVex(const Item& it) {
   } else {
     rm = slot(d.rm);
   }
-  e_.encodeVex(it.vexPrefix, d.vexW && unit_->size == CodeSize::k64, d.vexL, static_cast<Map>(it.map), d.opcode, reg, v, rm);
-  immediate(it);
+  e_.encodeVex(it.vexPrefix, it.vexW, d.vexL, static_cast<Map>(it.map), d.opcode, reg, v, rm);
+  // The register in imm8 is one of eight outside 64-bit mode.
+  if (d.op == Op::Vex && d.vex->form == VexForm::Rvmr && unit_->size != CodeSize::k64) e_.u8(d.immediate & 0x7f);
+  else immediate(it);
   if (storeV) storeGpr(d.v, kR15);
   if (storeReg) storeGpr(d.reg, kR15);
   if (storeRm) storeGpr(d.rm, kR15);

@@ -1,0 +1,64 @@
+#include "translator/translator.h"
+
+#include "testing/test.h"
+#include "x86/interpreter/guest_fixture.h"
+
+namespace lodge::x86 {
+namespace {
+
+using testing::Guest;
+using testing::kFree;
+
+void useTranslator(Guest& g, size_t cacheBytes) {
+  translator::Options options;
+  options.cacheBytes = cacheBytes;
+  g.cpu = translator::makeTranslator(CpuConfig{0, 1, 1'000'000'000}, g.memory, g.env, options);
+  g.cpu->reset();
+}
+
+TEST(translated_loop_with_calls_and_memory) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // mov ecx,1000; l: call f; add [rdi],eax; dec ecx; jnz l; hlt   f: lea eax,[rcx+rcx*2]; push rax; pop r14; mov eax,r14d; ret
+  g.code(kFree, {0xb9, 0xe8, 0x03, 0, 0, 0xe8, 0x07, 0, 0, 0, 0x01, 0x07, 0xff, 0xc9, 0x75, 0xf5, 0xf4,
+                 0x8d, 0x04, 0x49, 0x50, 0x41, 0x5e, 0x44, 0x89, 0xf0, 0xc3});
+  g.enter64(kFree);
+  g.state().gpr[kRdi] = kFree + 0x2000;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.get<uint32_t>(kFree + 0x2000), 3u * 1000 * 1001 / 2);
+  CHECK_EQ(g.state().gpr[kR14], 3ull);
+  CHECK_EQ(g.state().gpr[kRsp], 0x10000ull);
+  const uint64_t units = g.cpu->tierCounters()->units.value();
+  CHECK(units >= 3 && units < 20);
+}
+
+TEST(code_cache_that_is_full_starts_afresh) {
+  Guest g;
+  useTranslator(g, 256 << 10);
+  // A chain of blocks, one in each 64 bytes: inc eax; jmp next. Run twice, the second time through links.
+  constexpr unsigned kBlocks = 2048;
+  for (unsigned n = 0; n < kBlocks; ++n) g.code(kFree + 64 * n, {0xff, 0xc0, 0xe9, 57, 0, 0, 0});
+  g.code(kFree + 64 * kBlocks, {0xff, 0xcb, 0x0f, 0x85, 0xf8, 0xff, 0xfd, 0xff, 0xf4});  // dec ebx; jnz first; hlt
+  g.enter64(kFree);
+  g.state().gpr[kRax] = 0;
+  g.state().gpr[kRbx] = 2;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRax], 2ull * kBlocks);
+  CHECK(g.cpu->tierCounters()->flushes.value() > 0);
+}
+
+TEST(translation_dies_with_its_bytes) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // mov eax,1 (patched to 7 by the store on the first pass); mov byte [rip-…],7; dec ecx; jnz; hlt
+  g.code(kFree, {0xb8, 1, 0, 0, 0, 0x01, 0xc2, 0xc6, 0x05, 0xf3, 0xff, 0xff, 0xff, 7, 0xff, 0xc9, 0x75, 0xee, 0xf4});
+  g.enter64(kFree);
+  g.state().gpr[kRdx] = 0;
+  g.state().gpr[kRcx] = 3;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRdx], 1ull + 7 + 7);
+  CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
+}
+
+}  // namespace
+}  // namespace lodge::x86
