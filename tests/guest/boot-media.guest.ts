@@ -1,12 +1,11 @@
-/** Boot loaders and systems from real media, started by the built-in BIOS on the reference tier. */
+/** Boot loaders and systems from real media, started by the built-in BIOS. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, type TestContext } from 'vitest';
 import { unexpected } from './dmesg';
-import { BOOT_SECONDS, boot, fixture, scratch, section } from './harness';
+import { BOOT_SECONDS, boot, fixture, scratch, section, TIER } from './harness';
 import { medium, ownMedium, ScreenRun } from './screen';
 
-const TIER = ['--tier', 'interpreter'];
 const start = (context: TestContext, name: string, memory = 128, ...more: string[]): ScreenRun =>
   new ScreenRun(['--disk', ownMedium(context, name), '--memory', String(memory), ...TIER, ...more]);
 

@@ -2,9 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { expect, type TestContext } from 'vitest';
 import { ownMedium, ScreenRun } from './screen';
-import { lodge, type Exit } from './harness';
+import { lodge, TIER, type Exit } from './harness';
 
-export const TIER = ['--tier', 'interpreter'] as const;
 /** From power-on to the login prompt in the interpreter, on two busy cores. */
 export const LOGIN_SECONDS = 150;
 const PARTITION_AT = 1 << 20;

@@ -3,10 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { unexpected } from './dmesg';
-import { BOOT_SECONDS, scratch, section } from './harness';
+import { BOOT_SECONDS, scratch, section, TIER } from './harness';
 import { medium, ownMedium, ScreenRun } from './screen';
-
-const TIER = ['--tier', 'interpreter'];
 
 describe('SeaBIOS', () => {
   it('boots Debian from a FAT disk, with its own VGA BIOS', async (context) => {

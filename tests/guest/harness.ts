@@ -45,6 +45,9 @@ afterEach(() => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
+/** What runs the processor: as a user gets it, or LODGE_GUEST_TIER=interpreter|translator. */
+export const TIER: readonly string[] = ['--tier', process.env['LODGE_GUEST_TIER'] ?? 'auto'];
+
 /** A folder of this test's own, removed after it. */
 export function scratch(): string {
   const folder = mkdtempSync(join(tmpdir(), 'lodge-guest-'));

@@ -1,6 +1,6 @@
 /** Debian's installer from a disc, in its graphical form: VESA menu, 800×600, mouse and keyboard. */
 import { expect, it } from 'vitest';
-import { TIER } from './debian-disk';
+import { TIER } from './harness';
 import { changedArea, medium, ScreenRun, type Picture } from './screen';
 
 /** The bar with the swirl along the top, and below it the pale page of GTK. */
