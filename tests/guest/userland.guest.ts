@@ -1,7 +1,7 @@
 /**
  * Debian's own programs compute the same under Lodge's processor as on the host's: Perl, Python's tests of itself, OpenSSL, SQLite, and
- * GCC with what it compiles for the vector, bit and x87 instructions. About 75 s, a third of it the packages; LODGE_TEST_FULL=1 adds
- * longer tests of Python's, and the interpreter.
+ * GCC with what it compiles for the vector, bit and x87 instructions, interrupted by signals and by each other. About 60 s, a third of
+ * it the packages, which are kept; LODGE_TEST_FULL=1 adds longer tests of Python's, and the interpreter.
  */
 import { expect, it } from 'vitest';
 import { BOOT_SECONDS, boot, fixture, PATIENCE, scratch, section, TIER } from './harness';
@@ -9,12 +9,8 @@ import { userland } from './userland';
 
 const FULL = Boolean(process.env['LODGE_TEST_FULL']);
 const PARTS = [
-  ...['perl', 'gcm', 'openssl', 'sqlite', 'gcc', 'python:math,struct'],
-  ...(FULL
-    ? [
-        'python:hashlib,json,re,decimal,float,long,cmath,zlib,lzma,bz2,random,statistics,array,unicodedata,audioop,fractions,pickle,binascii',
-      ]
-    : []),
+  ...['perl', 'gcm', 'openssl', 'sqlite', 'gcc', 'together', 'python:math,struct'],
+  ...(FULL ? ['python:re,json,hashlib,float,long,cmath,decimal', 'python:zlib,bz2,random,array,statistics,pickle,binascii'] : []),
 ];
 /** For each part, on two busy cores. */
 const PART_SECONDS = FULL ? 600 : 120;
@@ -35,6 +31,7 @@ it.for(FULL ? [TIER, ['--tier', 'interpreter']] : [TIER])(
       { ...guest, initrd: made.initrd },
       {
         memory: 768,
+        cpus: 2,
         append: `quiet rdinit=/userland lodge.parts=${PARTS.join('+')}`,
         extra: ['--accelerator', 'software', ...tier, '--disk', `${made.disk},readonly`],
       },

@@ -1,9 +1,11 @@
 // Loops that a compiler turns into vector, bit and x87 instructions. Results are printed as bits, hashed where there are many.
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
 
 #define N 1021
 
@@ -82,7 +84,19 @@ __attribute__((noinline)) static void extended(void) {
 static int compare(const void *l, const void *r) { return (*(int64_t *)l > *(int64_t *)r) - (*(int64_t *)l < *(int64_t *)r); }
 void qsort(void *, size_t, size_t, int (*)(const void *, const void *));
 
+// Comes in between anywhere, and uses every register that a loop may be using.
+static float noise[64];
+static void interrupt(int number) {
+  long double deep = number;
+  for (int i = 0; i < 64; i++) noise[i] = noise[i] * 1.5f + sqrtf(i);
+  for (int i = 0; i < 64; i++) noise[i] = noise[i] > 1e9f ? -noise[63 - i] : noise[i];
+  for (int i = 0; i < 6; i++) deep = deep * 1.25L + noise[i];
+  noise[0] = deep;
+}
+
 int main(void) {
+  sigaction(SIGALRM, &(struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESTART}, NULL);
+  setitimer(ITIMER_REAL, &(struct itimerval){.it_interval.tv_usec = 1000, .it_value.tv_usec = 1000}, NULL);
   for (int round = 0; round < 8; round++) {
     fill(), integers(), floats(), bits();
     char text[4096], copy[4096];
