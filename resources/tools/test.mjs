@@ -47,6 +47,7 @@ const STAGES = [
       xorriso: 'xorriso',
       mformat: 'mtools',
       mcopy: 'mtools',
+      gdb: 'gdb',
       mmdebstrap: 'mmdebstrap',
       sfdisk: 'fdisk',
       'mkfs.ext4': 'e2fsprogs',

@@ -331,6 +331,7 @@ function AdvancedTab({ config, change, hardware, gdbError }: TabProps & { gdbErr
         label="Processor model"
         description="Old systems may want an old processor; a machine that moves between computers wants one that both have."
         value={config.cpuModel ?? 'host'}
+        disabled={!hardware}
         onChange={(e) => {
           const model = e.currentTarget.value as CpuModel;
           change({ cpuModel: model === 'host' ? undefined : model });
