@@ -45,7 +45,8 @@ async function killed(kind: Kind, firstSeed: number, count: number): Promise<{ l
   const jobs = await Promise.all(
     Array.from({ length: count }, async (_, i) => {
       const seed = firstSeed + i;
-      const path = join(dir, `${seed}.img`);
+      // One that failed leaves its files, to be looked at.
+      const path = join(dir, `${kind.name.replaceAll(' ', '-')}-${seed}.img`);
       await kind.make(path, SECTORS * 512, seed);
       await writeFile(`${path}.log`, '');
       return { path, log: `${path}.log`, seed, sectors: SECTORS, steps: STEPS };
@@ -76,7 +77,7 @@ async function killed(kind: Kind, firstSeed: number, count: number): Promise<{ l
     const all = life(seed, SECTORS, STEPS);
     const model = new Model(SECTORS);
     for (const step of all.slice(0, done)) model.done(step);
-    if (events & 1) model.begun(all[done]!);
+    if (events & 1) model.killedIn(all[done]!);
 
     const check = async (strict: boolean): Promise<void> => {
       const about = `${kind.name}, seed ${seed}, ${done} steps${strict ? ', reopened' : ''}`;
@@ -101,7 +102,7 @@ async function killed(kind: Kind, firstSeed: number, count: number): Promise<{ l
     const before = await openDisk(path, { readOnly: true });
     const words = new Uint32Array((await wholeDisk(before)).buffer);
     await before.close();
-    const model2 = new Model(SECTORS, (s) => [words[s * 128]!]);
+    const model2 = new Model(SECTORS, (s) => [words[s * 128]!]).follow(model);
     const disk = await openDisk(path, { readOnly: false, native: memory });
     for (const step of life(seed + 1e6, SECTORS, 12, 1e6)) {
       await perform(disk, memory, step);

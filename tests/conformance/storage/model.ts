@@ -69,6 +69,8 @@ type Ids = readonly number[];
 export class Model {
   private readonly possible: Ids[];
   private durable: Ids[];
+  /** Sectors that a killed process was writing, and nobody since. */
+  private readonly unfinished = new Set<number>();
 
   constructor(
     readonly sectors: number,
@@ -88,6 +90,7 @@ export class Model {
       const only = [op.kind === 'write' ? op.id : 0];
       for (let s = op.sector; s < op.sector + op.sectors; s++) {
         this.possible[s] = op.kind === 'discard' ? [...this.possible[s]!, 0] : only;
+        if (op.kind !== 'discard') this.unfinished.delete(s);
       }
     }
   }
@@ -101,13 +104,32 @@ export class Model {
     }
   }
 
+  /**
+   * The process was killed while the host performed it. The kernel stops a write wherever it has got to in the caller's memory, which
+   * may be inside a sector: those of the step may be torn, between what they may hold.
+   */
+  killedIn(step: Step): void {
+    this.begun(step);
+    if (step.kind === 'flush') return;
+    for (const op of step.ops) for (let s = op.sector; s < op.sector + op.sectors; s++) this.unfinished.add(s);
+  }
+
+  /** What a model of the same disk has to know when it begins with what is there. */
+  follow(killed: Model): this {
+    for (const s of killed.unfinished) this.unfinished.add(s);
+    return this;
+  }
+
   /** After a kill, or with `strict` after an orderly end. The first thing that must not be, if any. */
   problem(disk: Uint8Array, strict: boolean): string | undefined {
     const words = new Uint32Array(disk.buffer, disk.byteOffset, disk.length / 4);
     for (let s = 0; s < this.sectors; s++) {
       const id = idOf(words, s, s);
       const allowed = (strict ? this.possible : this.durable)[s]!;
-      if (id === undefined) return `sector ${s} is torn`;
+      if (id === undefined) {
+        if (this.unfinished.has(s)) continue;
+        return `sector ${s} is torn`;
+      }
       if (!allowed.includes(id)) return `sector ${s} holds ${id}, not one of ${allowed.join(', ')}`;
     }
     return undefined;
