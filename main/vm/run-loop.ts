@@ -16,6 +16,8 @@ export interface RunLoopDeps {
   readonly native: Pick<NativeMachine, 'serve' | 'takeEvents'>;
   /** Answers the exit of this vCPU in its record. */
   readonly dispatch: (vcpu: number) => void;
+  /** Performs the writes that were posted. */
+  readonly deliverPosted: () => void;
   readonly onEvents: (events: NativeEvent[]) => void;
   /** A device or the loop itself threw: nothing more will be served. */
   readonly onBug: (error: unknown) => void;
@@ -84,6 +86,8 @@ export class RunLoop {
         }
         dispatch(result);
         completed = result;
+      } else if (result === Serve.POSTED) {
+        this.deps.deliverPosted();
       } else if (result === Serve.EVENTS) {
         this.deps.onEvents(native.takeEvents());
         if (late) return true;

@@ -126,7 +126,11 @@ IoStatus Vcpu::exit(ExitKind kind, uint64_t address, unsigned width, unsigned co
 // A wide access that begins at a port of the interrupt controllers goes to them byte by byte, as on an 8-bit bus; bytes past
 // their ports read as ones.
 IoStatus Vcpu::portIn(uint16_t port, unsigned width, unsigned count, void* data) noexcept {
-  if (!IrqChip::ownsPort(port)) return exit(ExitKind::PortIn, port, width, count, data);
+  if (!IrqChip::ownsPort(port)) {
+    if (count != 1 || !machine_.quickIn(port, width, data)) return exit(ExitKind::PortIn, port, width, count, data);
+    quick_.add();
+    return IoStatus::Done;
+  }
   auto* bytes = static_cast<uint8_t*>(data);
   for (unsigned i = 0; i < width * count; ++i) {
     const auto at = static_cast<uint16_t>(port + i % width);
@@ -146,6 +150,10 @@ IoStatus Vcpu::portOut(uint16_t port, unsigned width, unsigned count, const void
   }
   if (count == 1 && machine_.ring(DoorbellKind::Port, port, width, data)) {
     doorbells_.add();
+    return IoStatus::Done;
+  }
+  if (count == 1 && machine_.quickOut(port, width, data)) {
+    quick_.add();
     return IoStatus::Done;
   }
   return exit(ExitKind::PortOut, port, width, count, const_cast<void*>(data));
