@@ -67,7 +67,9 @@ bool ExitChannel::exchange(unsigned vcpu, ExitKind kind, uint64_t address, unsig
     const uint64_t start = hostTsc();
     for (uint64_t waited = 0; waited < vcpuSpinTicks_ && state.load(std::memory_order_acquire) == kSpinning;
          waited = hostTsc() - start) {
-      spinOnce(waited, kPatienceMicros * ticksPerMicro_);
+      // An owner that took the exit is running, and soon done: a vCPU that gives its processor away now would get it back too late.
+      const bool taken = !(pending_.load(std::memory_order_relaxed) >> vcpu & 1);
+      spinOnce(waited, taken ? vcpuSpinTicks_ : kPatienceMicros * ticksPerMicro_);
     }
     uint32_t expected = kSpinning;
     if (state.compare_exchange_strong(expected, kSleeping, std::memory_order_seq_cst)) {
