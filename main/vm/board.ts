@@ -1,5 +1,5 @@
 /** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
-import type { NativeMachine } from '../../native/addon/types';
+import { Quick, type NativeMachine } from '../../native/addon/types';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import type { DisplaySource } from '../backend/display';
@@ -119,7 +119,7 @@ export class Board {
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
-    bus.quickPorts = new QuickPorts(native, options.exitBuffer);
+    bus.quickPorts = new QuickPorts(native, new Uint32Array(options.exitBuffer, Quick.WORDS, Quick.PORTS));
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));
