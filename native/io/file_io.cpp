@@ -67,6 +67,12 @@ bool FileTransfer::transfer(bool nowait) noexcept {
   return true;
 }
 
+uint64_t FileTransfer::bytes() const {
+  uint64_t sum = 0;
+  for (const GuestRange& range : ranges_) sum += range.bytes;
+  return sum;
+}
+
 void FileTransfer::finish() noexcept {
   if (direction_ != Direction::FileToGuest) return;
   uint64_t left = done_;
@@ -75,6 +81,16 @@ void FileTransfer::finish() noexcept {
     memory_->wrote(range.gpa, part);
     left -= part;
   }
+}
+
+void WriteGate::tried(uint64_t began, uint64_t ended) noexcept {
+  if (ended - began <= kLongNs) {
+    if (++quick_ == kTrustedAfter) pause_ = kFirstPauseNs;
+    return;
+  }
+  quick_ = 0;
+  closedUntil_ = ended + pause_;
+  pause_ = std::min(pause_ * 2, kLastPauseNs);
 }
 
 int zeroFileRange(int fd, uint64_t offset, uint64_t bytes, ZeroKind kind) noexcept {

@@ -33,6 +33,8 @@ class FileTransfer {
   /** Marks what was written to guest memory dirty, and code in it changed. */
   void finish() noexcept;
 
+  Direction direction() const { return direction_; }
+  uint64_t bytes() const;
   uint64_t done() const { return done_; }
   /** errno, or 0. */
   int error() const { return error_; }
@@ -54,6 +56,27 @@ class FileTransfer {
   uint64_t pieceDone_ = 0;   // bytes of it that are
   uint64_t done_ = 0;
   int error_ = 0;
+};
+
+/**
+ * Whether the owner's thread may write by itself. A small write goes to the host's page cache in microseconds, a tenth of what a worker
+ * thread's two hand-overs take; but some file systems never promise not to wait, and where the host has to slow its writers down it may
+ * take long. So it is tried, and left alone for a while after it took long: longer each time, and the less often it happens the shorter.
+ */
+class WriteGate {
+ public:
+  static constexpr uint64_t kMostBytes = 256 << 10, kLongNs = 2'000'000;
+  static constexpr uint64_t kFirstPauseNs = 250'000'000, kLastPauseNs = 16'000'000'000;
+  /** So many that were quick, and the next pause is the first again. */
+  static constexpr unsigned kTrustedAfter = 256;
+
+  bool open(uint64_t now) const noexcept { return now >= closedUntil_; }
+  /** One was tried, from `began` to `ended`; nanoseconds of a clock that does not jump. */
+  void tried(uint64_t began, uint64_t ended) noexcept;
+
+ private:
+  uint64_t closedUntil_ = 0, pause_ = kFirstPauseNs;
+  unsigned quick_ = 0;
 };
 
 /** Keep: the file's blocks stay its own. GiveBack: they are the host's again. Both read as zeroes and leave the length alone. */
