@@ -290,8 +290,9 @@ bool MachineObject::writeHere(FileTransfer& transfer) {
   if (transfer.direction() != FileTransfer::Direction::GuestToFile || transfer.bytes() > WriteGate::kMostBytes) return false;
   const uint64_t began = monotonicNs();
   if (!writeGate_.open(began)) return false;
+  const uint64_t slept = timesSlept();
   transfer.run();
-  writeGate_.tried(began, monotonicNs());
+  writeGate_.tried(began, monotonicNs(), timesSlept() != slept);
   return true;
 }
 

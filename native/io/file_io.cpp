@@ -1,6 +1,7 @@
 #include "io/file_io.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -83,14 +84,20 @@ void FileTransfer::finish() noexcept {
   }
 }
 
-void WriteGate::tried(uint64_t began, uint64_t ended) noexcept {
-  if (ended - began <= kLongNs) {
+void WriteGate::tried(uint64_t began, uint64_t ended, bool slept) noexcept {
+  if (ended - began <= kLongNs || !slept) {
     if (++quick_ == kTrustedAfter) pause_ = kFirstPauseNs;
     return;
   }
   quick_ = 0;
   closedUntil_ = ended + pause_;
   pause_ = std::min(pause_ * 2, kLastPauseNs);
+}
+
+uint64_t timesSlept() noexcept {
+  rusage used{};
+  getrusage(RUSAGE_THREAD, &used);
+  return static_cast<uint64_t>(used.ru_nvcsw);
 }
 
 int zeroFileRange(int fd, uint64_t offset, uint64_t bytes, ZeroKind kind) noexcept {

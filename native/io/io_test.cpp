@@ -71,7 +71,7 @@ TEST(write_gate_closes_after_a_long_write_and_opens_again) {
   using G = WriteGate;
   WriteGate gate;
   uint64_t now = 1'000'000'000;
-  const auto took = [&](uint64_t ns) { gate.tried(now, now + ns), now += ns; };
+  const auto took = [&](uint64_t ns, bool slept = true) { gate.tried(now, now + ns, slept), now += ns; };
   const auto closedFor = [&] {
     uint64_t ns = 0;
     while (!gate.open(now + ns)) ns += 50'000'000;
@@ -80,6 +80,7 @@ TEST(write_gate_closes_after_a_long_write_and_opens_again) {
   };
   CHECK(gate.open(now));
   for (int i = 0; i < 3; ++i) took(G::kLongNs);
+  took(G::kLongNs * 10, false);
   CHECK(gate.open(now));
   // Twice as long each time, up to a limit, even if some are quick in between.
   for (uint64_t pause = G::kFirstPauseNs; pause < G::kLastPauseNs; pause *= 2) {
