@@ -44,6 +44,8 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
+  /** What a table says of the processors' speed. */
+  readonly cpuMegahertz: number;
   readonly version: string;
   /** COM1 first. */
   readonly serial: readonly CharBackend[];
@@ -211,9 +213,10 @@ export class Board {
     this.pm.setUp();
     this.pci.assignResources();
     this.storage.setUp();
-    const { cpus, ramBytes, version } = this.options;
+    const { cpus, cpuMegahertz, ramBytes, version } = this.options;
     return installFirmwareTables(this.memory, {
       cpus,
+      cpuMegahertz,
       ramBytes,
       version,
       serialPorts: this.serialPorts,
@@ -274,7 +277,7 @@ export class Board {
   }
 
   private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
-    const { native, cpus, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
+    const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
     const at = HIGH_RAM_START - code.length;
@@ -286,6 +289,7 @@ export class Board {
     const contents = firmwareFiles({
       ...{
         cpus,
+        cpuMegahertz,
         ramBytes,
         version,
         serialPorts: this.serialPorts,
