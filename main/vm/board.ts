@@ -25,6 +25,7 @@ import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
 import { memoryMap } from '../machine/firmware/layout';
+import type { FirmwareKernel } from '../machine/firmware/linux';
 import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
 import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
@@ -37,6 +38,8 @@ export interface BoardFlash {
   readonly code: Uint8Array;
   readonly variables?: { readonly contents: Uint8Array; changed(offset: number, bytes: number): void };
   readonly vgaRom?: Uint8Array;
+  /** What it is to start, instead of looking at disks. */
+  readonly kernel?: FirmwareKernel;
 }
 
 export interface BoardOptions {
@@ -279,7 +282,7 @@ export class Board {
     return bios;
   }
 
-  private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
+  private plugFlash({ code, variables, vgaRom, kernel }: BoardFlash): void {
     const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
@@ -303,6 +306,7 @@ export class Board {
       powerManagementBase: () => this.pm.ioBase,
       menuMilliseconds: () => (this.openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000)),
       ...(vgaRom && { vgaRom }),
+      ...(kernel && { kernel }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');
     if (firmwareLog) {
