@@ -19,6 +19,11 @@
 
 namespace lodge::translator {
 
+/** Host registers with a duty of their own; see above. */
+constexpr uint8_t kR14 = 14, kR15 = 15, kStack = 13, kCoreReg = 4;
+/** Condition code of JNE. */
+constexpr unsigned kNotEqual = 5;
+
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges];
