@@ -6,6 +6,7 @@ import type { DisplaySource } from '../backend/display';
 import type { PointerSink } from '../backend/input';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
+import { QuickPorts } from '../machine/bus/quick-ports';
 import { IrqWires } from '../machine/bus/irq';
 import { COM_PORTS, GSI_COUNT, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ } from '../machine/bus/pc';
 import type { Device } from '../machine/bus/types';
@@ -41,6 +42,8 @@ export interface BoardFlash {
 
 export interface BoardOptions {
   readonly native: NativeMachine;
+  /** The engine's. */
+  readonly exitBuffer: ArrayBuffer;
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
@@ -116,6 +119,7 @@ export class Board {
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
+    bus.quickPorts = new QuickPorts(native, options.exitBuffer);
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));
