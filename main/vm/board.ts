@@ -47,6 +47,8 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
+  /** What a table says of the processors' speed. */
+  readonly cpuMegahertz: number;
   readonly version: string;
   /** COM1 first. */
   readonly serial: readonly CharBackend[];
@@ -59,7 +61,7 @@ export interface BoardOptions {
   readonly flash?: BoardFlash;
   /** How long firmware waits for the key of its boot menu. */
   readonly menuSeconds: number;
-  /** The boot menu comes without a key, wherever firmware can do that. */
+  /** The boot menu comes without a key, wherever firmware can do that, until the first reset. */
   readonly openMenu?: boolean;
   /** The disk or disc to start from this time; from the first reset on, the order is the usual one. */
   readonly bootFirst?: string;
@@ -109,6 +111,7 @@ export class Board {
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
   private bootFirst: string | undefined;
+  private openMenu: boolean;
   /** In the order of the reset line. */
   private readonly devices: Device[] = [];
 
@@ -116,6 +119,7 @@ export class Board {
     const { native, clock, onReset } = options;
     const { bus } = this;
     this.bootFirst = options.bootFirst;
+    this.openMenu = options.openMenu ?? false;
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
@@ -200,6 +204,7 @@ export class Board {
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
   reset(): void {
     this.bootFirst = undefined;
+    this.openMenu = false;
     for (const device of this.devices) device.reset();
   }
 
@@ -215,9 +220,10 @@ export class Board {
     this.pm.setUp();
     this.pci.assignResources();
     this.storage.setUp();
-    const { cpus, ramBytes, version } = this.options;
+    const { cpus, cpuMegahertz, ramBytes, version } = this.options;
     return installFirmwareTables(this.memory, {
       cpus,
+      cpuMegahertz,
       ramBytes,
       version,
       serialPorts: this.serialPorts,
@@ -264,7 +270,7 @@ export class Board {
       bootOrder: () => this.storage.bootOrder(this.bootFirst),
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: this.options.menuSeconds,
-      openMenu: this.options.openMenu ?? false,
+      openMenu: () => this.openMenu,
       prepare: () => void this.setUpPlatform(),
       restart: onReset,
       powerOff: onPowerOff,
@@ -278,7 +284,7 @@ export class Board {
   }
 
   private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
-    const { native, cpus, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
+    const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
     const at = HIGH_RAM_START - code.length;
@@ -290,6 +296,7 @@ export class Board {
     const contents = firmwareFiles({
       ...{
         cpus,
+        cpuMegahertz,
         ramBytes,
         version,
         serialPorts: this.serialPorts,
@@ -298,7 +305,7 @@ export class Board {
       },
       bootOrder: () => this.storage.bootPaths(this.bootFirst),
       powerManagementBase: () => this.pm.ioBase,
-      menuMilliseconds: openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000),
+      menuMilliseconds: () => (this.openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000)),
       ...(vgaRom && { vgaRom }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');

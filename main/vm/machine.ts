@@ -3,6 +3,7 @@
  * whatever ends it, disks are quiet and closed before the reason is told.
  */
 import { randomFillSync } from 'node:crypto';
+import { cpus as hostCpus } from 'node:os';
 import { basename } from 'node:path';
 import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
@@ -151,6 +152,7 @@ export class Machine {
       clock: this.clock,
       ramBytes: spec.memoryBytes,
       cpus: spec.cpus,
+      cpuMegahertz: hostCpus()[0]?.speed ?? 0,
       version: __LODGE_VERSION__,
       serial,
       disks,
