@@ -6,7 +6,6 @@ import type { DisplaySource } from '../backend/display';
 import type { PointerSink } from '../backend/input';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
-import { QuickPorts } from '../machine/bus/quick-ports';
 import { IrqWires } from '../machine/bus/irq';
 import { COM_PORTS, GSI_COUNT, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ } from '../machine/bus/pc';
 import type { Device } from '../machine/bus/types';
@@ -30,6 +29,7 @@ import { installBiosData, installFirmwareTables } from '../machine/firmware/tabl
 import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
 import { Storage, type BoardDisk } from './storage';
+import { EngineQuickPorts } from './quick-ports';
 
 export type { BoardDisk };
 
@@ -123,7 +123,7 @@ export class Board {
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
-    bus.quickPorts = new QuickPorts(native, options.exitBuffer);
+    bus.quickPorts = new EngineQuickPorts(native, options.exitBuffer);
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));

@@ -5,16 +5,22 @@
  *
  * Where the engine takes no more of them, or nothing is said, every access arrives as it always did: a device must not count on it.
  */
-import { Quick, type NativeMachine } from '../../../native/addon/types';
 import type { Disposable } from '../../lib/disposable';
+
+// What the engine finds in a port's word (native/addon/types.ts): reads give VALUE while READ is set; writes of v are posted while WRITE is
+// set and (v & MASK) is MATCH.
+const READ = 1;
+const WRITE = 2;
+const VALUE_SHIFT = 8;
+const MASK_SHIFT = 16;
+const MATCH_SHIFT = 24;
 
 /** Every access waits for the device. */
 export const WAIT = 0;
 /** Reads give this byte. */
-export const gives = (value: number): number => Quick.READ | ((value & 0xff) << Quick.VALUE_SHIFT);
+export const gives = (value: number): number => READ | ((value & 0xff) << VALUE_SHIFT);
 /** Writes of v may come later where (v & mask) is match, both of the low byte. */
-export const takes = (mask: number, match: number): number =>
-  (Quick.WRITE | (mask << Quick.MASK_SHIFT) | (match << Quick.MATCH_SHIFT)) >>> 0;
+export const takes = (mask: number, match: number): number => (WRITE | (mask << MASK_SHIFT) | (match << MATCH_SHIFT)) >>> 0;
 /** Any write may come later. */
 export const TAKES_ALL = takes(0, 0);
 
@@ -42,38 +48,8 @@ export class QuickPort {
   }
 }
 
-type QuickCalls = Pick<NativeMachine, 'addQuickPort' | 'removeQuickPort'>;
-
-export class QuickPorts {
-  private readonly free = Array.from({ length: Quick.PORTS }, (_, i) => Quick.PORTS - 1 - i);
-
-  /** `exitBuffer`: the engine's. */
-  constructor(
-    private readonly native: QuickCalls,
-    private readonly exitBuffer: ArrayBuffer,
-  ) {}
-
+/** Gives registers their ports. */
+export interface QuickPorts {
   /** At `port` until it is disposed of. */
-  connect(quick: QuickPort, port: number): Disposable {
-    const number = this.free.pop();
-    if (number === undefined) return { dispose: () => undefined };
-    try {
-      this.native.addQuickPort(port, quick.width, number);
-    } catch {
-      // Another device's register is there already.
-      this.free.push(number);
-      return { dispose: () => undefined };
-    }
-    quick.place(new Uint32Array(this.exitBuffer, Quick.WORDS + 4 * number, 1));
-    let placed = true;
-    return {
-      dispose: () => {
-        if (!placed) return;
-        placed = false;
-        quick.place(undefined);
-        this.native.removeQuickPort(number);
-        this.free.push(number);
-      },
-    };
-  }
+  connect(quick: QuickPort, port: number): Disposable;
 }
