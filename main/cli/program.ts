@@ -301,7 +301,7 @@ function program(context: Context): Command {
           throw new LodgeError({
             code: 'invalidInput',
             message: 'The boot menu is no part of a machine.',
-            fix: 'Press F12 when it starts, or use --boot menu with `lodge run`.',
+            fix: 'Press F12 when it starts, or start it with `lodge start --menu`.',
           });
         }
         const { create } = await import('./verbs');
@@ -338,12 +338,17 @@ function program(context: Context): Command {
   ] as const;
   verb('start <vm>', 'start a machine in the running Lodge')
     .option('--from <disk>', 'start from this disk or disc (its id) this once')
-    .action(async (vm: string, flags: { data?: string; from?: string }) => {
+    .option('--menu', 'its firmware asks what to start from, this once')
+    .action(async (vm: string, flags: { data?: string; from?: string; menu?: boolean }) => {
       const { withMachine } = await import('./verbs');
       const bootFirst = flags.from;
       print(
         await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
-          client.call('vm.start', { id, ...(bootFirst !== undefined && { bootFirst }) }),
+          client.call('vm.start', {
+            id,
+            ...(bootFirst !== undefined && { bootFirst }),
+            ...(flags.menu === true && { bootMenu: true }),
+          }),
         ),
         '',
       );

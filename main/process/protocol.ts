@@ -65,7 +65,7 @@ export const machineSpecSchema = z.object({
   menuSeconds: z.number().min(0).max(60).optional(),
   /** Absent: 'vga'. */
   video: videoSchema.optional(),
-  /** The boot menu comes without its key, where firmware can do that. */
+  /** The boot menu comes without its key, where firmware can do that, until the first reset. */
   openMenu: z.boolean().optional(),
   /** Id of the disk or disc to start from first, until the first reset. */
   bootFirst: z.string().optional(),

@@ -18,7 +18,7 @@ export interface RunOptions {
   readonly variables?: string;
   /** Seconds for the boot menu's key; 0 where nobody watches. */
   readonly menuSeconds?: number;
-  /** The boot menu comes without its key. */
+  /** The boot menu comes without its key, this once. */
   readonly openMenu?: boolean;
   /** Id of the disk or disc to start from, this once. */
   readonly bootFirst?: string;

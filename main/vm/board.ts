@@ -6,6 +6,7 @@ import type { DisplaySource } from '../backend/display';
 import type { PointerSink } from '../backend/input';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
+import { QuickPorts } from '../machine/bus/quick-ports';
 import { IrqWires } from '../machine/bus/irq';
 import { COM_PORTS, GSI_COUNT, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ } from '../machine/bus/pc';
 import type { Device } from '../machine/bus/types';
@@ -41,9 +42,13 @@ export interface BoardFlash {
 
 export interface BoardOptions {
   readonly native: NativeMachine;
+  /** The engine's. */
+  readonly exitBuffer: ArrayBuffer;
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
+  /** What a table says of the processors' speed. */
+  readonly cpuMegahertz: number;
   readonly version: string;
   /** COM1 first. */
   readonly serial: readonly CharBackend[];
@@ -56,7 +61,7 @@ export interface BoardOptions {
   readonly flash?: BoardFlash;
   /** How long firmware waits for the key of its boot menu. */
   readonly menuSeconds: number;
-  /** The boot menu comes without a key, wherever firmware can do that. */
+  /** The boot menu comes without a key, wherever firmware can do that, until the first reset. */
   readonly openMenu?: boolean;
   /** The disk or disc to start from this time; from the first reset on, the order is the usual one. */
   readonly bootFirst?: string;
@@ -106,6 +111,7 @@ export class Board {
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
   private bootFirst: string | undefined;
+  private openMenu: boolean;
   /** In the order of the reset line. */
   private readonly devices: Device[] = [];
 
@@ -113,9 +119,11 @@ export class Board {
     const { native, clock, onReset } = options;
     const { bus } = this;
     this.bootFirst = options.bootFirst;
+    this.openMenu = options.openMenu ?? false;
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
+    bus.quickPorts = new QuickPorts(native, options.exitBuffer);
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));
@@ -196,6 +204,7 @@ export class Board {
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
   reset(): void {
     this.bootFirst = undefined;
+    this.openMenu = false;
     for (const device of this.devices) device.reset();
   }
 
@@ -211,9 +220,10 @@ export class Board {
     this.pm.setUp();
     this.pci.assignResources();
     this.storage.setUp();
-    const { cpus, ramBytes, version } = this.options;
+    const { cpus, cpuMegahertz, ramBytes, version } = this.options;
     return installFirmwareTables(this.memory, {
       cpus,
+      cpuMegahertz,
       ramBytes,
       version,
       serialPorts: this.serialPorts,
@@ -260,7 +270,7 @@ export class Board {
       bootOrder: () => this.storage.bootOrder(this.bootFirst),
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: this.options.menuSeconds,
-      openMenu: this.options.openMenu ?? false,
+      openMenu: () => this.openMenu,
       prepare: () => void this.setUpPlatform(),
       restart: onReset,
       powerOff: onPowerOff,
@@ -274,7 +284,7 @@ export class Board {
   }
 
   private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
-    const { native, cpus, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
+    const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
     const at = HIGH_RAM_START - code.length;
@@ -286,6 +296,7 @@ export class Board {
     const contents = firmwareFiles({
       ...{
         cpus,
+        cpuMegahertz,
         ramBytes,
         version,
         serialPorts: this.serialPorts,
@@ -294,7 +305,7 @@ export class Board {
       },
       bootOrder: () => this.storage.bootPaths(this.bootFirst),
       powerManagementBase: () => this.pm.ioBase,
-      menuMilliseconds: openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000),
+      menuMilliseconds: () => (this.openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000)),
       ...(vgaRom && { vgaRom }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');

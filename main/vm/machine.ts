@@ -3,6 +3,7 @@
  * whatever ends it, disks are quiet and closed before the reason is told.
  */
 import { randomFillSync } from 'node:crypto';
+import { cpus as hostCpus } from 'node:os';
 import { basename } from 'node:path';
 import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
@@ -147,9 +148,11 @@ export class Machine {
     this.held = spec.gdb?.wait ?? false;
     this.board = new Board({
       native,
+      exitBuffer: parts.exitBuffer,
       clock: this.clock,
       ramBytes: spec.memoryBytes,
       cpus: spec.cpus,
+      cpuMegahertz: hostCpus()[0]?.speed ?? 0,
       version: __LODGE_VERSION__,
       serial,
       disks,
@@ -178,6 +181,7 @@ export class Machine {
     this.loop = new RunLoop({
       native,
       dispatch: (vcpu) => dispatcher.dispatch(vcpu),
+      deliverPosted: () => dispatcher.deliverPosted(),
       onEvents: (events) => this.handle(events),
       onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
     });

@@ -180,7 +180,8 @@ void Lowering::openGroup(size_t i) {
   group_.low = low;
   group_.drift = 0;
   group_.last = last;
-  SiteSpec site{SiteKind::Run};
+  // A control word that the interpreter loads may unmask exceptions, and this unit is for code that has them masked.
+  SiteSpec site{first.kind == Kind::LoadControl ? SiteKind::End : SiteKind::Run};
   site.offset = first.offset;
   site.count = static_cast<uint8_t>(last - i + 1);
   site.x87 = first.x87;

@@ -460,6 +460,12 @@ struct Core {
   void wroteCode(Gpa gpa, unsigned bytes);
   void reportWritten(Gpa page);
   void takeWrittenPages();
+  /** Other vCPUs hear of code that this one may have written since they decoded it. */
+  void tellOfWrites();
+  /** Before an access that may be an interrupt to another vCPU, which then runs what was written before (SDM vol. 3 §8.1.3). */
+  void beforeSignal() {
+    if (requests.load(std::memory_order_acquire) & kRequestInvalidateCode) tellOfWrites();
+  }
 
   // ---- segments (segments.cpp) -----------------------------------------------------------------------------
   struct Descriptor { uint32_t low = 0, high = 0; uint64_t address = 0; };

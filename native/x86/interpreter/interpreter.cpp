@@ -400,7 +400,8 @@ class Interpreter final : public Cpu, private CodeObserver {
     core_.runner.store(currentThread(), std::memory_order_relaxed);
     core_.paravirtEnter();
     const RunExit exit = core_.run();
-    if (exit == RunExit::Halted) core_.paravirtLeave();
+    // A pause may also be the cap's, which others do not wait for.
+    if (exit == RunExit::Halted || exit == RunExit::StopRequested) core_.paravirtLeave();
     core_.runner.store(0, std::memory_order_relaxed);
     materialise();
     return exit;

@@ -353,6 +353,7 @@ bool Core::slowCommit() {
         if (memory.isCode(p.gpa & ~kPageMask)) wroteCode(p.gpa, p.bytes);
       }
     } else {
+      beforeSignal();
       Gpa gpa = p.gpa;
       unsigned left = p.bytes, at = 0;
       while (left > 0) {
