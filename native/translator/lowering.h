@@ -56,6 +56,7 @@ struct SiteSpec {
   uint16_t endOffset = 0;    ///< behind the last of them
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
+  bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
   uint8_t* stub = nullptr;

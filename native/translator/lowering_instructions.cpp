@@ -360,6 +360,7 @@ void Lowering::step(const Item& it, SiteKind kind) {
   x87Loaded_ = false;
   if (flags_ == FlagsIn::Host) saveFlags();
   SiteSpec site{kind};
+  site.instruction = true;
   site.offset = it.offset;
   site.count = 1;
   site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);

@@ -165,9 +165,13 @@ bool Core::loadPdptes(uint64_t cr3) {
 
 bool Core::setCr3(uint64_t value) {
   if (longMode()) {
-    // With PCIDs bit 63 asks to keep translations, and is not kept. Dropping them all the same is always right.
-    if (state.cr4 & kCr4Pcide) value &= ~(1ull << 63);
+    // Bit 63 asks to keep translations, and is itself not kept.
+    const bool pcids = state.cr4 & kCr4Pcide, keep = pcids && value >> 63;
+    if (pcids) value &= ~(1ull << 63);
     if (value >> kPhysicalAddressBits) return raise(kGP, 0);
+    state.cr3 = value;
+    enterSpace(pcids ? value & 0xfff : 0, keep);
+    return true;
   } else if ((state.cr0 & kCr0Pg) && (state.cr4 & kCr4Pae) && !loadPdptes(value)) {
     return false;
   }
