@@ -30,6 +30,7 @@ import { installBiosData, installFirmwareTables } from '../machine/firmware/tabl
 import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
 import { Storage, type BoardDisk } from './storage';
+import { EngineQuickPorts } from './quick-ports';
 
 export type { BoardDisk };
 
@@ -44,6 +45,8 @@ export interface BoardFlash {
 
 export interface BoardOptions {
   readonly native: NativeMachine;
+  /** The engine's. */
+  readonly exitBuffer: ArrayBuffer;
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
@@ -123,6 +126,7 @@ export class Board {
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
+    bus.quickPorts = new EngineQuickPorts(native, options.exitBuffer);
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));

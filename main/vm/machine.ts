@@ -158,6 +158,7 @@ export class Machine {
     this.held = spec.gdb?.wait ?? false;
     this.board = new Board({
       native,
+      exitBuffer: parts.exitBuffer,
       clock: this.clock,
       ramBytes: spec.memoryBytes,
       cpus: spec.cpus,
@@ -190,6 +191,7 @@ export class Machine {
     this.loop = new RunLoop({
       native,
       dispatch: (vcpu) => dispatcher.dispatch(vcpu),
+      deliverPosted: () => dispatcher.deliverPosted(),
       onEvents: (events) => this.handle(events),
       onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
     });

@@ -276,6 +276,31 @@ bool ThreadedMachine::ring(DoorbellKind kind, uint64_t address, unsigned width, 
   return true;
 }
 
+Error ThreadedMachine::addQuickPort(uint16_t port, unsigned width, unsigned number) {
+  if (destroyed_) return kDestroyed;
+  bool added = false;
+  withWorldStopped([&] { added = quickPorts_.add(port, width, number); });
+  return added ? Error{} : "There is a quick port with this number or at this address, or too many of them.";
+}
+
+void ThreadedMachine::removeQuickPort(unsigned number) {
+  if (destroyed_) return;
+  withWorldStopped([&] { quickPorts_.remove(number); });
+}
+
+bool ThreadedMachine::quickIn(uint16_t port, unsigned width, void* data) noexcept {
+  const int number = quickPorts_.find(port, width);
+  return number >= 0 && exits_.quickRead(static_cast<unsigned>(number), width, data);
+}
+
+bool ThreadedMachine::quickOut(uint16_t port, unsigned width, const void* data) noexcept {
+  const int number = quickPorts_.find(port, width);
+  if (number < 0) return false;
+  uint32_t value = 0;
+  std::memcpy(&value, data, width);
+  return exits_.post(static_cast<unsigned>(number), port, width, value);
+}
+
 // ---- state ---------------------------------------------------------------------------------------------------------------------
 
 Error ThreadedMachine::reset() {
@@ -283,6 +308,7 @@ Error ThreadedMachine::reset() {
   std::lock_guard hold(runLock_);
   if (!atRest()) return kNotPaused;
   freeze();
+  exits_.dropPosted();
   return resetParts();
 }
 

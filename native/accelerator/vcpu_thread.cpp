@@ -48,6 +48,7 @@ VcpuStats VcpuThread::commonStats() const noexcept {
   out.cpuSeconds = cpuSeconds();
   for (unsigned kind = 0; kind < 4; ++kind) out.exits[kind] = exits_[kind].value();
   out.doorbells = doorbells_.value();
+  out.quick = quick_.value();
   return out;
 }
 

@@ -41,6 +41,8 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void nmi(Info info);
   void addDoorbell(Info info);
   void removeDoorbell(Info info);
+  void addQuickPort(Info info);
+  void removeQuickPort(Info info);
   void start(Info info);
   void pause(Info info);
   void resume(Info info);
