@@ -407,7 +407,7 @@ uint32_t Translator::step(uint32_t number) {
     c_.state.rip += site.spec.endOffset - site.spec.offset;
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
-    c_.state.rip += c_.cursor->offset;
+    if (!c_.fault.trap) c_.state.rip += c_.cursor->offset;
   }
   how_ = how;
   return 1;
