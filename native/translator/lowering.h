@@ -19,6 +19,11 @@
 
 namespace lodge::translator {
 
+/** Host registers with a duty of their own; see above. */
+constexpr uint8_t kR14 = 14, kR15 = 15, kStack = 13, kCoreReg = 4;
+/** Condition code of JNE. */
+constexpr unsigned kNotEqual = 5;
+
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges];
@@ -51,6 +56,7 @@ struct SiteSpec {
   uint16_t endOffset = 0;    ///< behind the last of them
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
+  bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
   uint8_t* stub = nullptr;

@@ -6,7 +6,6 @@ using namespace x86;
 
 namespace {
 
-constexpr uint8_t kR15 = 15, kCoreReg = 4;
 constexpr uint8_t kCalleeSaved[] = {kRbx, kRbp, 12, 13, 14, 15};
 
 uint8_t hostOf(unsigned gpr) { return static_cast<uint8_t>(gpr == kRsp ? 13 : gpr); }

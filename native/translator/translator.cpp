@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "translator/census.h"
 #include "translator/code_cache.h"
 #include "translator/refill.h"
 #include "translator/lowering.h"
@@ -52,6 +53,7 @@ struct Site {
   SiteSpec spec;
   Translation* owner = nullptr;
   bool needsX87 = false;  ///< an instruction of it looks at the x87 state
+  Op op = Op::Invalid;    ///< of the first, when there are insns
   Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
 };
 
@@ -69,7 +71,7 @@ Exec steppedHandler(Core& c, const Insn* i) {
 class Translator final : public SecondTier {
  public:
   Translator(Core& core, const Options& options)
-      : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits) {
+      : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
     if (!cache_.valid()) return;
     enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), stepFromCode, refill, loadX87, routines_);
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
@@ -89,7 +91,15 @@ class Translator final : public SecondTier {
   }
 
  private:
-  static uint32_t stepFromCode(Core* core, uint32_t site) { return static_cast<Translator*>(core->tier)->step(site); }
+  static uint32_t stepFromCode(Core* core, uint32_t number) {
+    auto* const self = static_cast<Translator*>(core->tier);
+    if (!self->census_) return self->step(number);
+    const uint64_t from = Census::now();
+    const uint32_t out = self->step(number);
+    const Site& site = self->sites_[number];
+    self->census_->step(site.op, !site.spec.instruction, Census::now() - from);
+    return out;
+  }
 
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
@@ -120,6 +130,7 @@ class Translator final : public SecondTier {
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
+  std::unique_ptr<Census> census_;  ///< nullptr: nobody asked
   bool left_ = false;      ///< the last exit was step()'s
   Exec how_ = Exec::Continue;
   uint32_t mode_ = kNoMode;
@@ -150,6 +161,7 @@ Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
 
 /** The translation for a linear address in the current mode, made when there is none. nullptr: see `why`. */
 Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
+  const Census::Timer timer(census_, &Census::finds);
   why = Outcome::Interpret;
   if (c_.codeSize == CodeSize::k64 ? !canonical(linear) : linear > 0xffffffff) return nullptr;
   Gpa page;
@@ -167,6 +179,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
         return nullptr;
       }
     }
+    const Census::Timer timer(census_, &Census::translations);
     t = translate(gpa, mode_, saved);
   }
   if (!t || t->interpreted) return nullptr;
@@ -231,7 +244,7 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     flush();
     for (auto& [where, info] : c_.codePages) info.tierChunks = 0;
     c_.newGeneration();
-    c_.frame.key = c_.generation << 16 | mode_;
+    c_.frame.key = c_.generationNow() << 16 | mode_;
   }
   // Protect first, decode then: a write in between is noticed.
   CodePage& watched = c_.watchCode(page);
@@ -258,7 +271,7 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
     for (const SiteSpec& spec : lowering.sites) {
-      sites_.push_back(Site{spec, &t, false, nullptr});
+      sites_.push_back(Site{spec, &t});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
     for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
@@ -354,6 +367,7 @@ bool Translator::prepare(Site& site) {
         (d.op == Op::Simd && ((d.simd->attributes & kFpMmx) || d.simd->form == FpForm::Memory || d.simd->form == FpForm::None ||
                               d.simd->form == FpForm::XmmMmx || d.simd->form == FpForm::MmxXmm)))
       site.needsX87 = true;
+    if (n == 0) site.op = d.op;
     c_.bindInsn(d, run[n], static_cast<uint16_t>(at - site.spec.offset), c_.modeBits);
     at += d.length;
   }
@@ -393,16 +407,20 @@ uint32_t Translator::step(uint32_t number) {
     c_.state.rip += site.spec.endOffset - site.spec.offset;
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
-    c_.state.rip += c_.cursor->offset;
+    if (!c_.fault.trap) c_.state.rip += c_.cursor->offset;
   }
   how_ = how;
   return 1;
 }
 
 Outcome Translator::run() noexcept {
+  if (census_) {
+    census_->report();
+    ++census_->runs.count;
+  }
   mode_ = currentMode();
   if (mode_ == kNoMode) return Outcome::Interpret;
-  c_.frame.key = c_.generation << 16 | mode_;
+  c_.frame.key = c_.generationNow() << 16 | mode_;
   Outcome why;
   Translation* t = nullptr;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
@@ -420,7 +438,10 @@ Outcome Translator::run() noexcept {
   for (;;) {
     c_.frame.codePage = c_.state.rip & ~kPageMask;
     left_ = false;
-    enter_(&c_, code);
+    {
+      const Census::Timer timer(census_, &Census::inside);
+      enter_(&c_, code);
+    }
     if (left_) {
       switch (how_) {
         case Exec::Fault:

@@ -62,7 +62,7 @@ class SoftwareMachine final : public ThreadedMachine, private IrqChip::Outside {
   uint64_t tscHz() const noexcept override { return hostTscHz(); }
   void interrupt(unsigned index) noexcept override { vcpu(index).request(x86::kRequestInterrupt); }
   void nmi(unsigned index) noexcept override { vcpu(index).request(x86::kRequestNmi); }
-  void init(unsigned index) noexcept override { vcpu(index).request(x86::kRequestInit); }
+  void init(unsigned index) noexcept override;
   void startup(unsigned index, uint8_t vector) noexcept override;
   void timerSooner() noexcept override;
 
