@@ -188,6 +188,7 @@ Error ThreadedMachine::setCpuCap(unsigned percent) {
   if (percent < 1 || percent > 100) return "The cap is a percentage from 1 to 100.";
   std::unique_lock hold(runLock_);
   governor_.setCap(percent, monotonicNs());
+  capped_.store(governor_.capped(), std::memory_order_relaxed);
   waiting_ = 0;
   parkChanged_.notify_all();
   if (governor_.capped() == governing_) return {};
@@ -200,6 +201,7 @@ Error ThreadedMachine::setCpuCap(unsigned percent) {
     governing_ = startMachineThread(governorThread_, main, this);
     if (governing_) return {};
     governor_.setCap(100, 0);
+    capped_.store(false, std::memory_order_relaxed);
     return "The host has no thread left to watch the processors.";
   }
   governing_ = false;

@@ -85,6 +85,8 @@ class ThreadedMachine : public Machine {
   /** With runLock_, everybody parked; `in` is possible. May fail half-way: the caller puts back what was there before. */
   virtual Error writeState(VcpuThread& vcpu, const CpuSnapshot& in) = 0;
 
+  /** There is a cap: time spent looking for work is time that the guest does not get. */
+  bool capped() const noexcept { return capped_.load(std::memory_order_relaxed); }
   bool ending() const noexcept { return stop_.load(std::memory_order_seq_cst) & kEnd; }
   bool destroyed() const noexcept { return destroyed_; }
 
@@ -121,6 +123,7 @@ class ThreadedMachine : public Machine {
   Governor governor_;
   pthread_t governorThread_{};
   bool governing_ = false, governorEnds_ = false;
+  std::atomic<bool> capped_{false};
   std::condition_variable governorChanged_;
 
   pthread_t sampler_{};
