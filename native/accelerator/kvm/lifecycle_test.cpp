@@ -1,6 +1,6 @@
 #include <cstdlib>
-#include "accelerator/kvm/kvm_fixture.h"
 
+#include "accelerator/kvm/kvm_fixture.h"
 #include "testing/test.h"
 
 using namespace lodge;
