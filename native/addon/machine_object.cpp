@@ -42,6 +42,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(addQuickPort), METHOD(removeQuickPort), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
                       METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap),
+                      METHOD(setCpuQuota),
                       METHOD(startSampling), METHOD(stopSampling), METHOD(takeSamples)});
 #undef METHOD
 }
@@ -373,6 +374,11 @@ void MachineObject::setCpuCap(Info info) {
   check(info.Env(), machine(info).setCpuCap(static_cast<unsigned>(integer(info[0], "percent", 100))));
 }
 
+void MachineObject::setCpuQuota(Info info) {
+  if (!info[0].IsNumber()) fail(info.Env(), "processors must be a number.");
+  check(info.Env(), machine(info).setCpuQuota(info[0].As<Napi::Number>().DoubleValue()));
+}
+
 void MachineObject::setDebugPoints(Info info) {
   const Napi::Object from = object(info[0], "points");
   x86::DebugPoints points;
@@ -453,6 +459,8 @@ Napi::Value MachineObject::stats(Info info) {
       Napi::Object item = Napi::Object::New(env), exits = Napi::Object::New(env);
       for (unsigned kind = 0; kind < std::size(kExitNames); ++kind) exits.Set(kExitNames[kind], number(from.exits[kind]));
       item.Set("cpuSeconds", Napi::Number::New(env, from.cpuSeconds));
+      item.Set("withheldSeconds", Napi::Number::New(env, from.withheldSeconds));
+      if (from.waitedSeconds) item.Set("waitedSeconds", Napi::Number::New(env, *from.waitedSeconds));
       item.Set("halted", Napi::Boolean::New(env, from.halted));
       item.Set("exits", exits);
       item.Set("doorbells", number(from.doorbells));

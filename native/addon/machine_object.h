@@ -53,6 +53,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void setCpuState(Info info);
   void setDebugPoints(Info info);
   void setCpuCap(Info info);
+  void setCpuQuota(Info info);
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);
