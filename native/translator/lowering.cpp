@@ -20,7 +20,12 @@ CoreLayout::CoreLayout(const Core& c)
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)) {
-  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n].entry);
+  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
+  static_assert(offsetof(Tlb, entry) == 0);
+  interruptMaybe = distance(c, &c.interruptMaybe);
+  kernelGsBase = distance(c, &c.state.kernelGsBase);
+  tlbPointer = distance(c, &c.tlb);
+  for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }
 
 std::vector<uint32_t> liveFlags(Unit& unit) {
@@ -111,8 +116,10 @@ void Lowering::item(size_t i) {
   if (it.x87 && !x87Loaded_ && !group_.active) x87(i);
   if (it.access.present && !group_.active) openGroup(i);
 
-  const uint32_t preserved = it.flagsWritten && it.kind != Kind::Step && it.kind != Kind::StepEnd ? live_[i] & ~it.flagsKilled : 0;
-  const bool needs = it.kind != Kind::Step && it.kind != Kind::StepEnd && (it.flagsRead | preserved);
+  // These see to the flags themselves.
+  const bool own = it.kind == Kind::Step || it.kind == Kind::StepEnd || it.kind == Kind::PushFlags || it.kind == Kind::BitString;
+  const uint32_t preserved = it.flagsWritten ? live_[i] & ~it.flagsKilled : 0;
+  const bool needs = !own && (it.flagsRead | preserved);
   if (needs && flags_ == FlagsIn::Saved) {
     restoreFlags();
     flags_ = FlagsIn::Both;
@@ -151,9 +158,26 @@ void Lowering::item(size_t i) {
     case Kind::Divide:
       divide(it);
       break;
-    case Kind::Cli:
-      clobberFlags(live_[i]);
-      e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kIf));
+    case Kind::FlagBit:
+      flagBit(it);
+      break;
+    case Kind::Sti:
+      sti(it);
+      break;
+    case Kind::SwapGs:
+      swapGs();
+      break;
+    case Kind::UserDoor:
+      userDoor(it);
+      break;
+    case Kind::ReadSegment:
+      readSegment(it);
+      break;
+    case Kind::PushFlags:
+      pushFlags(i);
+      break;
+    case Kind::BitString:
+      bitString(i);
       break;
     case Kind::LoadControl:
       loadControl(it);

@@ -15,6 +15,7 @@
 
 #include "translator/emitter.h"
 #include "translator/item.h"
+#include "translator/translation.h"
 #include "x86/interpreter/core.h"
 
 namespace lodge::translator {
@@ -26,7 +27,8 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges],
+      interruptMaybe, kernelGsBase, tlbPointer, selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -72,6 +74,8 @@ struct Unit {
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   x86::Privilege privilege = x86::kSupervisor;
   x86::CodeSize size = x86::CodeSize::k64;
+  uint32_t mode = 0;             ///< Translation::mode
+  bool doors = false;            ///< STAC and CLAC end it
 };
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
@@ -126,6 +130,9 @@ class Lowering {
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
   void openGroup(size_t i);
   void closeGroup(size_t i);
+  void closePending();
+  /** A jump to have the interpreter execute this instruction alone. */
+  void leaveToStep(uint8_t* from, const Item& item, SiteKind kind);
   Operand operandAt(const Access& access) const;
   bool usesGroupRegister(const Item& item) const;
 
@@ -139,6 +146,13 @@ class Lowering {
   void call(size_t i);
   void callFar(size_t i);
   void step(const Item& item, SiteKind kind);
+  void flagBit(const Item& item);
+  void sti(const Item& item);
+  void swapGs();
+  void userDoor(const Item& item);
+  void readSegment(const Item& item);
+  void pushFlags(size_t i);
+  void bitString(size_t i);
   void repeat(const Item& item);
   void x87(size_t i);
   void loadControl(const Item& item);

@@ -31,4 +31,15 @@ constexpr unsigned kHashBits = 16;
 /** TierFrame::key is a generation and, below it, the mode. */
 constexpr unsigned kModeBits = 16;
 
+/** Bits of a translation's mode beyond x86::ModeBit, which stays below them. */
+enum : uint32_t {
+  kModePrivilege = 3u << 8,
+  kModePrivilegeShift = 8,
+  kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
+  kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
+  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
+  kModeSmap = 1u << 13,       ///< outside user mode: EFLAGS.AC chooses the TLB
+};
+constexpr uint32_t kNoMode = ~0u;
+
 }  // namespace lodge::translator

@@ -24,15 +24,6 @@ namespace {
 
 using Outcome = SecondTier::Outcome;
 
-/** Bits of a translation's mode beyond ModeBit, which stays below them. */
-enum : uint32_t {
-  kModePrivilege = 3u << 8,
-  kModePrivilegeShift = 8,
-  kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
-  kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
-  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
-};
-constexpr uint32_t kNoMode = ~0u;
 constexpr size_t kUnitRoom = 64 << 10;  ///< code of one unit at most
 constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
 
@@ -138,7 +129,7 @@ uint32_t Translator::currentMode() {
   const bool x87 = !(c_.fpBlocked & (kFpEm | kFpTs)) && (fp.control & fpbits::kExceptions) == fpbits::kExceptions &&
                    !(fp.status & fpbits::kErrorSummary);
   return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors) |
-         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0);
+         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0) | (c_.cpl == 0 && (c_.state.cr4 & kCr4Smap) ? +kModeSmap : 0);
 }
 
 Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
@@ -190,6 +181,8 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   setting.vex = !(mode & kModeNoVex);
   setting.features = c_.features;
   unit.size = setting.size;
+  unit.mode = mode;
+  unit.doors = mode & kModeSmap;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);
   const Gpa page = gpa & ~kPageMask;
@@ -200,7 +193,7 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
     unit.items.push_back(item);
     const Decoded& d = item.d;
     at += d.length;
-    if (item.kind == Kind::StepEnd) break;
+    if (item.kind == Kind::StepEnd || (item.kind == Kind::UserDoor && unit.doors)) break;
     if (item.kind == Kind::Jmp) {
       const int64_t target = static_cast<int64_t>(at) + static_cast<int64_t>(d.immediate);
       const bool inPage = target >= 0 && target < static_cast<int64_t>(kPageBytes);
@@ -464,6 +457,7 @@ Outcome Translator::run() noexcept {
       const Census::Timer timer(census_, &Census::inside);
       enter_(&c_, code);
     }
+    mode_ = static_cast<uint32_t>(c_.frame.key & ((1u << kModeBits) - 1));  // translated code may change it
     if (left_) {
       switch (how_) {
         case Exec::Fault:
