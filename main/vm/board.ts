@@ -1,5 +1,5 @@
 /** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
-import type { NativeMachine } from '../../native/addon/types';
+import { Quick, type NativeMachine } from '../../native/addon/types';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import type { DisplaySource } from '../backend/display';
@@ -47,8 +47,6 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
-  /** What a table says of the processors' speed. */
-  readonly cpuMegahertz: number;
   readonly version: string;
   /** COM1 first. */
   readonly serial: readonly CharBackend[];
@@ -61,7 +59,7 @@ export interface BoardOptions {
   readonly flash?: BoardFlash;
   /** How long firmware waits for the key of its boot menu. */
   readonly menuSeconds: number;
-  /** The boot menu comes without a key, wherever firmware can do that, until the first reset. */
+  /** The boot menu comes without a key, wherever firmware can do that. */
   readonly openMenu?: boolean;
   /** The disk or disc to start from this time; from the first reset on, the order is the usual one. */
   readonly bootFirst?: string;
@@ -111,7 +109,6 @@ export class Board {
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
   private bootFirst: string | undefined;
-  private openMenu: boolean;
   /** In the order of the reset line. */
   private readonly devices: Device[] = [];
 
@@ -119,11 +116,10 @@ export class Board {
     const { native, clock, onReset } = options;
     const { bus } = this;
     this.bootFirst = options.bootFirst;
-    this.openMenu = options.openMenu ?? false;
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
-    bus.quickPorts = new QuickPorts(native, options.exitBuffer);
+    bus.quickPorts = new QuickPorts(native, new Uint32Array(options.exitBuffer, Quick.WORDS, Quick.PORTS));
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));
@@ -204,7 +200,6 @@ export class Board {
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
   reset(): void {
     this.bootFirst = undefined;
-    this.openMenu = false;
     for (const device of this.devices) device.reset();
   }
 
@@ -220,10 +215,9 @@ export class Board {
     this.pm.setUp();
     this.pci.assignResources();
     this.storage.setUp();
-    const { cpus, cpuMegahertz, ramBytes, version } = this.options;
+    const { cpus, ramBytes, version } = this.options;
     return installFirmwareTables(this.memory, {
       cpus,
-      cpuMegahertz,
       ramBytes,
       version,
       serialPorts: this.serialPorts,
@@ -270,7 +264,7 @@ export class Board {
       bootOrder: () => this.storage.bootOrder(this.bootFirst),
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: this.options.menuSeconds,
-      openMenu: () => this.openMenu,
+      openMenu: this.options.openMenu ?? false,
       prepare: () => void this.setUpPlatform(),
       restart: onReset,
       powerOff: onPowerOff,
@@ -284,7 +278,7 @@ export class Board {
   }
 
   private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
-    const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, firmwareLog } = this.options;
+    const { native, cpus, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
     const at = HIGH_RAM_START - code.length;
@@ -296,7 +290,6 @@ export class Board {
     const contents = firmwareFiles({
       ...{
         cpus,
-        cpuMegahertz,
         ramBytes,
         version,
         serialPorts: this.serialPorts,
@@ -305,7 +298,7 @@ export class Board {
       },
       bootOrder: () => this.storage.bootPaths(this.bootFirst),
       powerManagementBase: () => this.pm.ioBase,
-      menuMilliseconds: () => (this.openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000)),
+      menuMilliseconds: openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000),
       ...(vgaRom && { vgaRom }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');

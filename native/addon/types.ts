@@ -136,7 +136,7 @@ export interface NativeMachine {
   // ---- bulk I/O -----------------------------------------------------------------------------------------------
   /**
    * preadv into guest memory. `ranges` holds gpa, length pairs. The byte count (short only at end of file), at once if the
-   * host had it cached, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
+   * host had it cached or is quick to take it, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
    * with code 'EFAULT' if a range is not RAM.
    */
   fileRead(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;

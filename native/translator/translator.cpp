@@ -390,7 +390,7 @@ uint32_t Translator::step(uint32_t number) {
     c_.state.rip += site.spec.endOffset - site.spec.offset;
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
-    c_.state.rip += c_.cursor->offset;
+    if (!c_.fault.trap) c_.state.rip += c_.cursor->offset;
     if (c_.fault.kind == FaultKind::Exception) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
   }
   if (how == Exec::Continue) {
@@ -408,7 +408,8 @@ uint32_t Translator::step(uint32_t number) {
 /** The code for state.rip when the run loop would do nothing but come back for it; else nullptr. */
 const uint8_t* Translator::goOn() {
   if (c_.requests.load(std::memory_order_acquire) || c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
-      (c_.state.rflags & kTf) || (c_.interruptMaybe && (c_.state.rflags & kIf)))
+      c_.traps || c_.codeBreaks || c_.dataBreaks || c_.stepping || (c_.state.rflags & kTf) ||
+      (c_.interruptMaybe && (c_.state.rflags & kIf)))
     return nullptr;
   mode_ = currentMode();
   if (mode_ == kNoMode) return nullptr;

@@ -5,16 +5,19 @@
  *
  * Where the engine takes no more of them, or nothing is said, every access arrives as it always did: a device must not count on it.
  */
-import { Quick, type NativeMachine } from '../../../native/addon/types';
+import type { NativeMachine } from '../../../native/addon/types';
 import type { Disposable } from '../../lib/disposable';
+
+/** The word of a port: the same as Quick in native/addon/types.ts, which this folder may not import. */
+export const QuickWord = { READ: 1, WRITE: 2, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
 
 /** Every access waits for the device. */
 export const WAIT = 0;
 /** Reads give this byte. */
-export const gives = (value: number): number => Quick.READ | ((value & 0xff) << Quick.VALUE_SHIFT);
+export const gives = (value: number): number => QuickWord.READ | ((value & 0xff) << QuickWord.VALUE_SHIFT);
 /** Writes of v may come later where (v & mask) is match, both of the low byte. */
 export const takes = (mask: number, match: number): number =>
-  (Quick.WRITE | (mask << Quick.MASK_SHIFT) | (match << Quick.MATCH_SHIFT)) >>> 0;
+  (QuickWord.WRITE | (mask << QuickWord.MASK_SHIFT) | (match << QuickWord.MATCH_SHIFT)) >>> 0;
 /** Any write may come later. */
 export const TAKES_ALL = takes(0, 0);
 
@@ -45,13 +48,15 @@ export class QuickPort {
 type QuickCalls = Pick<NativeMachine, 'addQuickPort' | 'removeQuickPort'>;
 
 export class QuickPorts {
-  private readonly free = Array.from({ length: Quick.PORTS }, (_, i) => Quick.PORTS - 1 - i);
+  private readonly free: number[];
 
-  /** `exitBuffer`: the engine's. */
+  /** `words`: the engine's, one for each port there can be. */
   constructor(
     private readonly native: QuickCalls,
-    private readonly exitBuffer: ArrayBuffer,
-  ) {}
+    private readonly words: Uint32Array,
+  ) {
+    this.free = Array.from(words, (_, i) => words.length - 1 - i);
+  }
 
   /** At `port` until it is disposed of. */
   connect(quick: QuickPort, port: number): Disposable {
@@ -64,7 +69,7 @@ export class QuickPorts {
       this.free.push(number);
       return { dispose: () => undefined };
     }
-    quick.place(new Uint32Array(this.exitBuffer, Quick.WORDS + 4 * number, 1));
+    quick.place(this.words.subarray(number, number + 1));
     let placed = true;
     return {
       dispose: () => {
