@@ -270,10 +270,23 @@ void Lowering::exitTo(int64_t target) {
     stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
     return;
   }
+  if (unit_->privilege != kUser) return exitFar(target);
   clobberFlags(kArith);
   returnAddress(kR15, target);
   SiteSpec site{SiteKind::Lookup};
   jumpCached(addSite(site));
+}
+
+/** Kernels keep their pages where they are: a link into another page holds until the generation of their fetches ends. */
+void Lowering::exitFar(int64_t target) {
+  SiteSpec site{SiteKind::Link};
+  site.far = true;
+  site.offset = static_cast<uint16_t>(target & static_cast<int64_t>(kPageMask));
+  returnAddress(kR15, target & ~static_cast<int64_t>(kPageMask));
+  e_.store64(frame(at_.codePage), kR15);
+  site.saved = flags_ != FlagsIn::Host;
+  site.patch = e_.jump();
+  stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
 }
 
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
@@ -331,6 +344,10 @@ void Lowering::emitStubs() {
         break;
       case Stub::Kind::Jump:
         flags_ = s.flags;
+        if (unit_->privilege != kUser) {
+          exitFar(s.target);
+          break;
+        }
         clobberFlags(kArith);
         returnAddress(kR15, s.target);
         jumpCached(addSite(SiteSpec{SiteKind::Lookup}));

@@ -48,7 +48,7 @@ enum class FlagsIn : uint8_t { Host, Saved /**< Core::ax */, Both, Dead };
 enum class SiteKind : uint8_t {
   Run,     ///< the interpreter executes instructions, then translated code goes on
   End,     ///< the same, and then looks up what comes next
-  Link,    ///< a jump to a place in the same page, to be patched
+  Link,    ///< a jump to a known place, to be patched
   Lookup,  ///< state.rip holds the target
   Poll,    ///< a request is waiting
 };
@@ -59,6 +59,7 @@ struct SiteSpec {
   uint16_t endOffset = 0;    ///< behind the last of them
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
+  bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
@@ -163,6 +164,7 @@ class Lowering {
 
   // Leaving.
   void exitTo(int64_t target);
+  void exitFar(int64_t target);
   void jumpCached(uint32_t site);
   void returnAddress(uint8_t to, int64_t target);
   void entry();

@@ -12,6 +12,7 @@ namespace lodge::translator {
 struct Translation {
   Gpa gpa = 0;
   uint32_t mode = 0;
+  uint64_t home = 0;           ///< homeOf() where it was translated
   bool anyFlags = false;       ///< does not look at the flags it is entered with
   bool saved = false;          ///< expects them in Core::ax
   bool dead = false;
@@ -41,5 +42,9 @@ enum : uint32_t {
   kModeSmap = 1u << 13,       ///< outside user mode: EFLAGS.AC chooses the TLB
 };
 constexpr uint32_t kNoMode = ~0u;
+
+/** Links into other pages hold at one linear address: outside user mode, which alone has them, code mapped twice is translated twice. */
+#define LODGE_UNIT_HOME(linear, mode) \
+  (((mode) & ::lodge::translator::kModePrivilege) >> ::lodge::translator::kModePrivilegeShift ? (linear) & ~::lodge::kPageMask : uint64_t{0})
 
 }  // namespace lodge::translator
