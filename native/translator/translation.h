@@ -12,6 +12,7 @@ namespace lodge::translator {
 struct Translation {
   Gpa gpa = 0;
   uint32_t mode = 0;
+  uint64_t home = 0;           ///< homeOf() where it was translated
   bool anyFlags = false;       ///< does not look at the flags it is entered with
   bool saved = false;          ///< expects them in Core::ax
   bool dead = false;
@@ -30,5 +31,20 @@ constexpr unsigned kHashBits = 16;
   (((gpa) ^ (gpa) >> 14 ^ uint64_t{mode} * 0x9e37) & ((size_t{1} << ::lodge::translator::kHashBits) - 1))
 /** TierFrame::key is a generation and, below it, the mode. */
 constexpr unsigned kModeBits = 16;
+
+/** Bits of a translation's mode beyond x86::ModeBit, which stays below them. */
+enum : uint32_t {
+  kModePrivilege = 3u << 8,
+  kModePrivilegeShift = 8,
+  kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
+  kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
+  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
+  kModeSmap = 1u << 13,       ///< outside user mode: EFLAGS.AC chooses the TLB
+};
+constexpr uint32_t kNoMode = ~0u;
+
+/** Links into other pages hold at one linear address: outside user mode, which alone has them, code mapped twice is translated twice. */
+#define LODGE_UNIT_HOME(linear, mode) \
+  (((mode) & ::lodge::translator::kModePrivilege) >> ::lodge::translator::kModePrivilegeShift ? (linear) & ~::lodge::kPageMask : uint64_t{0})
 
 }  // namespace lodge::translator

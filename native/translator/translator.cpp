@@ -24,15 +24,6 @@ namespace {
 
 using Outcome = SecondTier::Outcome;
 
-/** Bits of a translation's mode beyond ModeBit, which stays below them. */
-enum : uint32_t {
-  kModePrivilege = 3u << 8,
-  kModePrivilegeShift = 8,
-  kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
-  kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
-  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
-};
-constexpr uint32_t kNoMode = ~0u;
 constexpr size_t kUnitRoom = 64 << 10;  ///< code of one unit at most
 constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
 
@@ -96,13 +87,15 @@ class Translator final : public SecondTier {
   const uint8_t* goOn();
   /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
   bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
-  Translation* translate(Gpa gpa, uint32_t mode, bool saved);
-  bool collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit);
-  Translation* known(Gpa gpa, uint32_t mode, bool saved) const;
+  Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved);
+  bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
+  Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved) const;
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
   void link(Site& from, uint32_t number, Translation& to);
+  void unlink(const SiteSpec& spec);
+  void dropFarLinks();
 
   static size_t hashOf(Gpa gpa, uint32_t mode) { return LODGE_UNIT_HASH(gpa, mode); }
 
@@ -118,6 +111,9 @@ class Translator final : public SecondTier {
   std::deque<Site> sites_;
   std::deque<std::vector<Insn>> insns_;
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
+  /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
+  std::vector<uint32_t> farLinks_;
+  uint64_t farGeneration_ = 0;
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
@@ -140,12 +136,12 @@ uint32_t Translator::currentMode() {
   const bool x87 = !(c_.fpBlocked & (kFpEm | kFpTs)) && (fp.control & fpbits::kExceptions) == fpbits::kExceptions &&
                    !(fp.status & fpbits::kErrorSummary);
   return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors) |
-         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0);
+         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0) | (c_.cpl == 0 && (c_.state.cr4 & kCr4Smap) ? +kModeSmap : 0);
 }
 
-Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
+Translation* Translator::known(Gpa gpa, uint64_t home, uint32_t mode, bool saved) const {
   for (Translation* t = hash_[hashOf(gpa, mode)]; t; t = t->hashNext) {
-    if (t->gpa == gpa && t->mode == mode && (t->anyFlags || t->saved == saved)) return t;
+    if (t->gpa == gpa && t->mode == mode && t->home == home && (t->anyFlags || t->saved == saved)) return t;
   }
   return nullptr;
 }
@@ -161,7 +157,8 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     return nullptr;
   }
   const Gpa gpa = page | (linear & kPageMask);
-  Translation* t = known(gpa, mode_, saved);
+  const uint64_t home = LODGE_UNIT_HOME(linear, mode_);
+  Translation* t = known(gpa, home, mode_, saved);
   if (!t) {
     if (options_.heat) {
       uint8_t& heat = heat_[hashOf(gpa, mode_)];
@@ -171,17 +168,17 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
       }
     }
     const Census::Timer timer(census_, &Census::translations);
-    t = translate(gpa, mode_, saved);
+    t = translate(gpa, home, mode_, saved);
   }
   if (!t || t->interpreted) return nullptr;
   if (t->anyFlags || t->saved) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
-    jump = {linear, c_.frame.key, t->entry, 0};
+    jump = {linear, c_.frame.key, t->entry, page << kModeBits | mode_};
   }
   return t;
 }
 
-bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit) {
+bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
   Setting setting;
   setting.size = static_cast<CodeSize>(mode & kModeCodeSize);
   setting.flatFs = mode & kModeFlatFs;
@@ -192,6 +189,8 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   setting.vex = !(mode & kModeNoVex);
   setting.features = c_.features;
   unit.size = setting.size;
+  unit.mode = mode;
+  unit.doors = mode & kModeSmap;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);
   const Gpa page = gpa & ~kPageMask;
@@ -202,13 +201,13 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
     unit.items.push_back(item);
     const Decoded& d = item.d;
     at += d.length;
-    if (item.kind == Kind::StepEnd) break;
+    if (item.kind == Kind::StepEnd || (item.kind == Kind::UserDoor && unit.doors)) break;
     if (item.kind == Kind::Jmp) {
       const int64_t target = static_cast<int64_t>(at) + static_cast<int64_t>(d.immediate);
       const bool inPage = target >= 0 && target < static_cast<int64_t>(kPageBytes);
       const bool seen = inPage && std::any_of(unit.items.begin(), unit.items.end(),
                                               [&](const Item& i) { return i.offset == static_cast<uint16_t>(target); });
-      if (!inPage || seen || ++branches > kMaxBranches || known(page | static_cast<Gpa>(target), mode, true)) break;
+      if (!inPage || seen || ++branches > kMaxBranches || known(page | static_cast<Gpa>(target), home, mode, true)) break;
       // Followed: but only when at least one instruction comes of it.
       Item next;
       if (unit.items.size() >= options_.maxInstructions ||
@@ -218,7 +217,7 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
       continue;
     }
     if (item.kind == Kind::Jcc) {
-      if (++branches > kMaxBranches || known(page | at, mode, false)) break;
+      if (++branches > kMaxBranches || known(page | at, home, mode, false)) break;
       continue;
     }
     if (item.kind >= Kind::Call && item.kind <= Kind::Ret) break;
@@ -227,7 +226,7 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   return !unit.items.empty();
 }
 
-Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
+Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved) {
   const Gpa page = gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return nullptr;
@@ -243,8 +242,9 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
   Translation& t = translations_.emplace_back();
   t.gpa = gpa;
   t.mode = mode;
+  t.home = home;
   const unsigned start = static_cast<unsigned>(gpa & kPageMask);
-  if (!collect(gpa, mode, host, unit)) {
+  if (!collect(gpa, home, mode, host, unit)) {
     t.interpreted = t.anyFlags = true;
     t.chunks = chunkMask(start, static_cast<unsigned>(std::min<uint64_t>(start + 15, kPageBytes)));
   } else {
@@ -282,9 +282,26 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
 
 void Translator::link(Site& from, uint32_t number, Translation& to) {
   if (from.owner->dead || to.dead) return;
+  if (from.spec.far) {
+    // While CR3 alone decides where the kernel's pages lie, they would not hold for long.
+    if (c_.kernelLocal || farGeneration_ != c_.kernelGeneration) return;
+    farLinks_.push_back(number);
+  }
   Emitter e(from.spec.patch, from.spec.patch + 4);
   e.aim(from.spec.patch, to.code);
   to.incoming.push_back(number);
+}
+
+void Translator::unlink(const SiteSpec& s) {
+  Emitter e(s.patch, s.patch + 4);
+  e.aim(s.patch, s.stub);
+}
+
+/** Before anything is executed under another generation of the kernel's fetches. */
+void Translator::dropFarLinks() {
+  for (const uint32_t number : farLinks_) unlink(sites_[number].spec);
+  farLinks_.clear();
+  farGeneration_ = c_.kernelGeneration;
 }
 
 void Translator::kill(Translation& t) {
@@ -296,11 +313,7 @@ void Translator::kill(Translation& t) {
       break;
     }
   }
-  for (const uint32_t number : t.incoming) {
-    const SiteSpec& s = sites_[number].spec;
-    Emitter e(s.patch, s.patch + 4);
-    e.aim(s.patch, s.stub);
-  }
+  for (const uint32_t number : t.incoming) unlink(sites_[number].spec);
   t.incoming.clear();
   if (t.code) {
     Emitter e(t.code, t.code + 5);
@@ -334,6 +347,7 @@ void Translator::flush() noexcept {
   translations_.clear();
   sites_.clear();
   insns_.clear();
+  farLinks_.clear();
   pages_.clear();
   cache_.flush();
   ++flushes_;
@@ -391,6 +405,7 @@ uint32_t Translator::step(uint32_t number) {
   while (how == Exec::Next) how = c_.cursor->fn(c_, c_.cursor);
   stepping_ = nullptr;
   c_.pendingLink = nullptr;
+  if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   if (how == Exec::Stepped) {
     if (site.spec.kind == SiteKind::Run && !site.owner->dead && !debugDue()) {
       left_ = false;
@@ -423,6 +438,7 @@ const uint8_t* Translator::goOn() {
   if (c_.requests.load(std::memory_order_acquire) || c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
       debugDue() || (c_.interruptMaybe && (c_.state.rflags & kIf)))
     return nullptr;
+  if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   mode_ = currentMode();
   if (mode_ == kNoMode) return nullptr;
   c_.frame.key = c_.generationNow() << kModeBits | mode_;
@@ -446,6 +462,7 @@ Outcome Translator::run() noexcept {
     census_->report();
     ++census_->runs.count;
   }
+  if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   mode_ = currentMode();
   if (mode_ == kNoMode) return Outcome::Interpret;
   c_.frame.key = c_.generationNow() << kModeBits | mode_;
@@ -470,6 +487,7 @@ Outcome Translator::run() noexcept {
       const Census::Timer timer(census_, &Census::inside);
       enter_(&c_, code);
     }
+    mode_ = static_cast<uint32_t>(c_.frame.key & ((1u << kModeBits) - 1));  // translated code may change it
     if (left_) {
       switch (how_) {
         case Exec::Fault:
