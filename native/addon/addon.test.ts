@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ABI_VERSION, Exit, ExitKind, Serve } from './types';
+import { ABI_VERSION, Exit, ExitKind, Posted, Quick, Serve } from './types';
 import type { MachineOptions, NativeAddon, NativeEvent, NativeMachine } from './types';
 
 const path = new URL('../build/Release/lodge.node', import.meta.url).pathname;
@@ -26,6 +26,7 @@ class Harness {
   readonly events: NativeEvent[] = [];
   readonly machine: NativeMachine;
   onExit: (exit: ExitRecord, vcpu: number) => void = () => {};
+  onPosted: (port: number, width: number, value: number) => void = () => {};
   private waiters: (() => void)[] = [];
 
   constructor(options: Partial<MachineOptions> = {}) {
@@ -47,6 +48,14 @@ class Harness {
       if (next === Serve.IDLE) break;
       if (next === Serve.EVENTS) {
         this.events.push(...this.machine.takeEvents());
+        continue;
+      }
+      if (next === Serve.POSTED) {
+        const head = new DataView(this.exitBuffer);
+        for (let i = 0; i < head.getUint32(Posted.COUNT, true); i++) {
+          const at = Posted.FIRST + i * Posted.BYTES;
+          this.onPosted(head.getUint16(at, true), head.getUint16(at + 2, true), head.getUint32(at + 4, true));
+        }
         continue;
       }
       const record = new DataView(this.exitBuffer, next * Exit.STRIDE, Exit.STRIDE);
@@ -225,6 +234,10 @@ describe.skipIf(!built)('lodge.node', () => {
     } finally {
       closeSync(fd);
     }
+    const full = openSync('/dev/full', 'w');
+    const refused = await (async () => machine.fileWrite(full, 0, Float64Array.of(0, 512)))().catch((e: unknown) => e);
+    closeSync(full);
+    expect(refused).toMatchObject({ code: 'ENOSPC', errno: -28 });
     const error = await Promise.resolve(machine.fileRead(fd, 0, Float64Array.of(0, 32))).catch((e: unknown) => e);
     expect(error).toMatchObject({ code: 'EBADF', errno: -9 });
     await expect(machine.fileZero(fd, 0, 4096, true)).rejects.toMatchObject({ code: 'EBADF', errno: -9 });
@@ -314,6 +327,36 @@ describe.skipIf(!built)('lodge.node', () => {
       [ExitKind.PORT_OUT, 0x80, 2, 0xbeef],
     ]);
     expect(harness.events).toEqual([{ type: 'doorbell', id: 42, value: 5 }]);
+  });
+
+  it('answers quick ports by itself and hands posted writes over before the next exit', async () => {
+    // prettier-ignore
+    harness.load([
+      0xe4, 0x90, //            in al, 90h
+      0xe6, 0x91, 0xe6, 0x91, // out 91h, al, twice
+      0xe4, 0x91, //            in al, 91h
+      0xe6, 0x80, 0xf4, //      out 80h, al; hlt
+    ]);
+    const words = new Uint32Array(harness.exitBuffer, Quick.WORDS, Quick.PORTS);
+    words[0] = Quick.READ | (0x42 << Quick.VALUE_SHIFT);
+    words[1] = Quick.READ | Quick.WRITE;
+    harness.machine.addQuickPort(0x90, 1, 0);
+    harness.machine.addQuickPort(0x91, 1, 1);
+    expect(() => harness.machine.addQuickPort(0x91, 1, 2)).toThrow(/quick port/);
+    expect(() => harness.machine.addQuickPort(0x92, 1, Quick.PORTS)).toThrow(/number/);
+    expect(() => harness.machine.addQuickPort(0x92, 3 as never, 2)).toThrow(/width/);
+    const seen: string[] = [];
+    harness.onPosted = (port, width, value) => void seen.push(`posted ${port} ${width} ${value}`);
+    harness.onExit = ({ kind, address, data }) => {
+      if (kind === ExitKind.PORT_IN) data.setUint8(0, 7);
+      seen.push(`${kind === ExitKind.PORT_IN ? 'in' : 'out'} ${address} ${data.getUint8(0)}`);
+    };
+    harness.machine.start();
+    harness.machine.resume();
+    await harness.until(() => seen.length >= 4);
+    expect(seen).toEqual(['posted 145 1 66', 'posted 145 1 66', 'in 145 7', 'out 128 7']);
+    expect(harness.machine.stats().vcpus[0]!.quick).toBe(3);
+    harness.machine.removeQuickPort(1);
   });
 
   it('delivers interrupts to a halted guest', async () => {
