@@ -60,7 +60,7 @@ constexpr bool hasError(int vector) {
 
 }  // namespace
 
-GuestCpu::GuestCpu(CpuFactory factory) : guest_(kRamBytes, std::move(factory)) {
+GuestCpu::GuestCpu(CpuFactory factory, const CpuModel* model) : guest_(kRamBytes, std::move(factory), model) {
   Guest& g = guest_;
   g.enter64(kCodePage, 3);
   for (uint64_t p = 0; p < 0x80000; p += 4096) {
