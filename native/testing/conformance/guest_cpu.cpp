@@ -97,7 +97,7 @@ GuestCpu::GuestCpu(CpuFactory factory, const CpuModel* model) : guest_(kRamBytes
 
 void GuestCpu::run(const Case& c, Result& out) {
   Guest& g = guest_;
-  uint8_t code[15 + kTakenDistance + 1];
+  uint8_t code[kCaseBytes + kTakenDistance + 1];
   std::memset(code, 0xf4, sizeof code);
   std::memcpy(code, c.bytes, c.length);
   g.memory.write(kCodeGpa + (c.at - kCodePage), code, c.length + kTakenDistance + 1u);
