@@ -183,6 +183,8 @@ export const hostSchema = z.object({
   /** How this Lodge runs; the browser has no native file dialogs. */
   mode: z.enum(['electron', 'server']),
   version: z.string(),
+  /** Firmware images that are installed here, by the names people know. */
+  firmware: z.array(z.object({ name: z.string(), path: absolutePath })).optional(),
 });
 export type Host = z.infer<typeof hostSchema>;
 
