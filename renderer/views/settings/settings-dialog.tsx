@@ -26,7 +26,7 @@ import { useStore } from 'zustand';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge, useVm } from '../../components/lodge-context';
 import { OsIcon } from '../../components/os-icon';
-import { CpuCapField, CpuField, MemoryField } from '../../components/resource-fields';
+import { CpuCapField, CpuField, CpuSharesField, MemoryField } from '../../components/resource-fields';
 import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
 import { CPU_MODEL_LABEL, predictEngine } from '../../model/engine';
@@ -134,8 +134,8 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     >
       {!hardware && (
         <Alert variant="light" color="spruce" icon={<IconInfoCircle size={18} />} mb="md">
-          The machine is not stopped: name, notes, processor cap, screen size and discs can be changed now, the rest after it was
-          shut down.
+          The machine is not stopped: name, notes, processor cap and share, screen size and discs can be changed now, the rest
+          after it was shut down.
         </Alert>
       )}
       <Tabs defaultValue="general" orientation="vertical" variant="pills" classNames={{ tabLabel: classes.tabLabel ?? '' }}>
@@ -170,12 +170,12 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
               hardware={hardware}
               memoryError={errors.memoryMiB}
               cpuError={errors.cpus}
-              live={(cpuCap) => {
+              live={(change) => {
                 // A running machine follows the slider; a stopped one waits for “Save”.
                 if (hardware) return;
                 vms
                   .getState()
-                  .update(vm.definition.id, { cpuCap })
+                  .update(vm.definition.id, change)
                   .catch((e: unknown) => setError(LodgeError.from(e)));
               }}
             />
@@ -296,7 +296,11 @@ function ResourcesTab({
   memoryError,
   cpuError,
   live,
-}: TabProps & { memoryError: string | undefined; cpuError: string | undefined; live: (cpuCap: number) => void }) {
+}: TabProps & {
+  memoryError: string | undefined;
+  cpuError: string | undefined;
+  live: (change: Pick<VmConfig, 'cpuCap' | 'cpuShares'>) => void;
+}) {
   const { catalogue } = useLodge();
   const host = useHost();
   return (
@@ -310,7 +314,12 @@ function ResourcesTab({
         disabled={!hardware}
       />
       <CpuField value={config.cpus} onChange={(cpus) => change({ cpus })} host={host} error={cpuError} disabled={!hardware} />
-      <CpuCapField value={config.cpuCap ?? 100} onChange={(cpuCap) => change({ cpuCap })} onDone={live} />
+      <CpuCapField value={config.cpuCap ?? 100} onChange={(cpuCap) => change({ cpuCap })} onDone={(cpuCap) => live({ cpuCap })} />
+      <CpuSharesField
+        value={config.cpuShares ?? 100}
+        onChange={(cpuShares) => change({ cpuShares })}
+        onDone={(cpuShares) => live({ cpuShares })}
+      />
     </Stack>
   );
 }
