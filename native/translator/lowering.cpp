@@ -107,7 +107,13 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
     item(i);
     closeGroup(i);
   }
-  if (unit.open) exitTo(unit.end);
+  if (unit.open && unit.tail) {
+    clobberFlags(kArith);
+    returnAddress(kR15, unit.end);
+    jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
+  } else if (unit.open) {
+    exitTo(unit.end);
+  }
   emitStubs();
 }
 
