@@ -122,7 +122,13 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
       pastLoopFlags_ = flags_;
     }
   }
-  if (unit.open) exitTo(unit.end);
+  if (unit.open && unit.tail) {
+    clobberFlags(kArith);
+    returnAddress(kR15, unit.end);
+    jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
+  } else if (unit.open) {
+    exitTo(unit.end);
+  }
   if (strip_) emitStrip();
   emitStubs();
 }

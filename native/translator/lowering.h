@@ -72,6 +72,7 @@ struct Unit {
   uint16_t start = 0;            ///< offset in the page
   uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
   bool open = true;              ///< it does
+  bool tail = false;             ///< there lies an instruction that reaches into the next page
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   x86::Privilege privilege = x86::kSupervisor;
