@@ -101,7 +101,7 @@ const machineOptions = (command: Command): Command =>
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
-function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
+function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Extract<Boot, { kind: 'firmware' }> {
   if (firmware === 'builtin' && firmwareVariables !== undefined) {
     throw new LodgeError({
       code: 'invalidInput',
@@ -114,6 +114,20 @@ function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
     ...(firmware !== 'builtin' && { image: resolve(firmware) }),
     ...(firmwareVariables !== undefined && { variables: resolve(firmwareVariables) }),
   };
+}
+
+/** Firmware that starts the kernel, where an image is named. */
+function kernelFirmware(flags: MachineFlags): Pick<Extract<Boot, { kind: 'linux' }>, 'firmware'> {
+  const { kind: _kind, image, ...variables } = firmwareOf(flags);
+  if (image === undefined) return {};
+  if (flags.module.length > 0) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: 'Firmware starts Linux kernels only, and those take no modules.',
+      fix: 'Leave --firmware or --module out.',
+    });
+  }
+  return { firmware: { image, ...variables } };
 }
 
 /** FILE[=COMMAND LINE]; the file's name may contain no equals sign. */
@@ -147,6 +161,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
           commandLine: flags.append ?? '',
           ...(flags.module.length > 0 && { modules: flags.module.map(parseModule) }),
           ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
+          ...kernelFirmware(flags),
         };
   if (flags.boot && boot.kind !== 'firmware') {
     throw new LodgeError({

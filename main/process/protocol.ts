@@ -37,6 +37,8 @@ export const machineSpecSchema = z.object({
       initrd: z.string().optional(),
       commandLine: z.string(),
       modules: z.array(z.object({ path: z.string(), commandLine: z.string() })).optional(),
+      /** What starts it, instead of Lodge itself. */
+      firmware: z.object({ image: z.string(), variables: z.string().optional() }).optional(),
     }),
     /** Without `image`, the built-in BIOS. `variables`: the file of UEFI's settings; without it they are forgotten. */
     z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),

@@ -290,7 +290,7 @@ void Lowering::jumpCached(uint32_t site) {
   e_.land(other);
   e_.land(stale);
   e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(site);
-  e_.jumpTo(routines_.exitSaved);
+  e_.jumpTo(routines_.lookup);
 }
 
 void Lowering::emitStubs() {

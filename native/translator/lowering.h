@@ -36,6 +36,7 @@ struct CoreLayout {
 struct Routines {
   const uint8_t* step = nullptr;         ///< called: R15 names the site
   const uint8_t* refill = nullptr;       ///< called: R14 linear address, R15 access; ZF: in vain
+  const uint8_t* lookup = nullptr;       ///< jumped to: state.rip is where to, flags are saved; goes there, or as exitSaved
   const uint8_t* loadX87 = nullptr;      ///< called: the guest's x87 state goes into the host
   const uint8_t *exitHost = nullptr, *exitSaved = nullptr;  ///< leave; frame.argument says why
 };

@@ -83,9 +83,7 @@ class Writer {
 
 }  // namespace
 
-EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, StepFunction step, RefillFunction refill,
-                           LoadX87Function loadX87,
-                           Routines& routines) {
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, const Callees& callees, Routines& routines) {
   Emitter e(cache.next(), cache.end());
   Writer w(e, at, wide);
 
@@ -124,7 +122,7 @@ EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, St
   e.op32(0x8b, kRsi, inRegister(kR15));
   e.move64(kRbx, kCoreReg);
   e.load64(kCoreReg, w.core(at.hostStack, 8));
-  e.moveImm64(kRax, reinterpret_cast<uint64_t>(step));
+  e.moveImm64(kRax, reinterpret_cast<uint64_t>(callees.step));
   e.encode(0, kMap1, 0xff, 2, inRegister(kRax));
   e.move64(kCoreReg, kRbx);
   e.op32(0x85, kRax, inRegister(kRax));
@@ -135,31 +133,45 @@ EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, St
   e.u8(0xc3);
   e.land(out);
   e.alu64(0, inRegister(4), 8);
+  e.alu32(7, inRegister(kRax), 1);
+  uint8_t* const elsewhere = e.jumpIf(kNotEqual);
   w.leave();
+  e.land(elsewhere);
+  w.vectors(false, 0);
+  w.loadFlags(0);
+  w.gprs(false, 0);
+  e.encode(0, kMap1, 0xff, 4, w.core(at.temporary, 0));
 
   // Calls of functions that leave vector registers alone: only what C++ may clobber is saved.
   constexpr uint8_t kClobbered[] = {kRax, kRcx, kRdx, kRsi, kRdi, kR8, kR9, kR10, kR11};
-  const auto call = [&](const void* function, auto arguments) {
-    for (uint8_t g : kClobbered) e.store64(w.core(g * 8, 8), g);
-    e.lea64(kRdi, w.core(0, 8));
+  const auto call = [&](const void* function, int32_t below, auto arguments) {
+    for (uint8_t g : kClobbered) e.store64(w.core(g * 8, below), g);
+    e.lea64(kRdi, w.core(0, below));
     arguments();
     e.move64(kR15, kCoreReg);
-    e.load64(kCoreReg, w.core(at.hostStack, 8));
+    e.load64(kCoreReg, w.core(at.hostStack, below));
     e.moveImm64(kRax, reinterpret_cast<uint64_t>(function));
     e.encode(0, kMap1, 0xff, 2, inRegister(kRax));
     e.move64(kCoreReg, kR15);
-    e.op32(0x85, kRax, inRegister(kRax));
-    for (uint8_t g : kClobbered) e.load64(g, w.core(g * 8, 8));
-    e.u8(0xc3);
+    e.move64(kR15, kRax);
+    e.op64(0x85, kRax, inRegister(kRax));
+    for (uint8_t g : kClobbered) e.load64(g, w.core(g * 8, below));
   };
   // R14: linear address, R15D: access. Leaves ZF set when it was in vain.
   routines.refill = e.position();
-  call(reinterpret_cast<const void*>(refill), [&] {
+  call(reinterpret_cast<const void*>(callees.refill), 8, [&] {
     e.move64(kRsi, 14);
     e.op32(0x8b, kRdx, inRegister(kR15));
   });
+  e.u8(0xc3);
   routines.loadX87 = e.position();
-  call(reinterpret_cast<const void*>(loadX87), [] {});
+  call(reinterpret_cast<const void*>(callees.loadX87), 8, [] {});
+  e.u8(0xc3);
+  // Jumped to, so the Core is where the stack pointer is.
+  routines.lookup = e.position();
+  call(reinterpret_cast<const void*>(callees.lookup), 0, [] {});
+  e.jumpIfTo(4, routines.exitSaved);
+  e.encode(0, kMap1, 0xff, 4, inRegister(kR15));
 
   cache.take(static_cast<size_t>(e.position() - cache.next()));
   cache.keep();

@@ -8,8 +8,10 @@
 #include "translator/census.h"
 #include "translator/code_cache.h"
 #include "translator/refill.h"
+#include "translator/lookup.h"
 #include "translator/lowering.h"
 #include "translator/routines.h"
+#include "translator/translation.h"
 #include "translator/x87.h"
 #include "x86/fp/host_fp.h"
 #include "x86/interpreter/exec.h"
@@ -31,23 +33,8 @@ enum : uint32_t {
   kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
 };
 constexpr uint32_t kNoMode = ~0u;
-constexpr unsigned kHashBits = 16;
 constexpr size_t kUnitRoom = 64 << 10;  ///< code of one unit at most
 constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
-
-struct Translation {
-  Gpa gpa = 0;
-  uint32_t mode = 0;
-  bool anyFlags = false;   ///< does not look at the flags it is entered with
-  bool saved = false;      ///< expects them in Core::ax
-  bool dead = false;
-  bool interpreted = false;  ///< nothing here can be translated
-  uint64_t chunks = 0;       ///< of the page, as CodePage has them
-  uint8_t* code = nullptr;   ///< writable
-  uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead
-  Translation* hashNext = nullptr;
-  std::vector<uint32_t> incoming;  ///< link sites patched to lead here
-};
 
 struct Site {
   SiteSpec spec;
@@ -73,7 +60,8 @@ class Translator final : public SecondTier {
   Translator(Core& core, const Options& options)
       : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
     if (!cache_.valid()) return;
-    enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), stepFromCode, refill, loadX87, routines_);
+    enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), {stepFromCode, refill, lookup, loadX87}, routines_);
+    core.frame.units = hash_.data();
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
@@ -95,7 +83,9 @@ class Translator final : public SecondTier {
     auto* const self = static_cast<Translator*>(core->tier);
     if (!self->census_) return self->step(number);
     const uint64_t from = Census::now();
+    const uint64_t flushes = self->flushes_;
     const uint32_t out = self->step(number);
+    if (self->flushes_ != flushes) return out;
     const Site& site = self->sites_[number];
     self->census_->step(site.op, !site.spec.instruction, Census::now() - from);
     return out;
@@ -103,6 +93,9 @@ class Translator final : public SecondTier {
 
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
+  const uint8_t* goOn();
+  /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
+  bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
   Translation* translate(Gpa gpa, uint32_t mode, bool saved);
   bool collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit);
   Translation* known(Gpa gpa, uint32_t mode, bool saved) const;
@@ -111,9 +104,7 @@ class Translator final : public SecondTier {
   bool prepare(Site& site);
   void link(Site& from, uint32_t number, Translation& to);
 
-  static size_t hashOf(Gpa gpa, uint32_t mode) {
-    return (gpa ^ gpa >> 14 ^ uint64_t{mode} * 0x9e37) & ((size_t{1} << kHashBits) - 1);
-  }
+  static size_t hashOf(Gpa gpa, uint32_t mode) { return LODGE_UNIT_HASH(gpa, mode); }
 
   Core& c_;
   const Options options_;
@@ -185,7 +176,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
   if (!t || t->interpreted) return nullptr;
   if (t->anyFlags || t->saved) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
-    jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
+    jump = {linear, c_.frame.key, t->entry, 0};
   }
   return t;
 }
@@ -244,7 +235,7 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     flush();
     for (auto& [where, info] : c_.codePages) info.tierChunks = 0;
     c_.newGeneration();
-    c_.frame.key = c_.generationNow() << 16 | mode_;
+    c_.frame.key = c_.generationNow() << kModeBits | mode_;
   }
   // Protect first, decode then: a write in between is noticed.
   CodePage& watched = c_.watchCode(page);
@@ -268,6 +259,7 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
       return nullptr;
     }
     t.code = cache_.next();
+    t.entry = cache_.executable(t.code);
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
     for (const SiteSpec& spec : lowering.sites) {
@@ -394,12 +386,13 @@ uint32_t Translator::step(uint32_t number) {
   c_.block = stepBlock_;
   c_.blockDead = c_.stepHeld = false;
   stepping_ = site.owner;
+  const uint32_t earlierTraps = c_.traps;
   Exec how = site.insns[0].fn(c_, site.insns);
   while (how == Exec::Next) how = c_.cursor->fn(c_, c_.cursor);
   stepping_ = nullptr;
   c_.pendingLink = nullptr;
   if (how == Exec::Stepped) {
-    if (site.spec.kind == SiteKind::Run && !site.owner->dead) {
+    if (site.spec.kind == SiteKind::Run && !site.owner->dead && !debugDue()) {
       left_ = false;
       if (site.spec.x87 && !c_.frame.x87Loaded) loadX87(&c_);
       return 0;
@@ -407,10 +400,45 @@ uint32_t Translator::step(uint32_t number) {
     c_.state.rip += site.spec.endOffset - site.spec.offset;
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
-    c_.state.rip += c_.cursor->offset;
+    if (!c_.fault.trap) {
+      c_.state.rip += c_.cursor->offset;
+      c_.traps = earlierTraps;
+    }
+    if (c_.fault.kind == FaultKind::Exception) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
+  }
+  if (how == Exec::Continue) {
+    // A new unit may empty the cache, so the site is not looked at any more.
+    if (const uint8_t* const code = goOn()) {
+      left_ = false;
+      c_.frame.temporary = reinterpret_cast<uint64_t>(code);
+      return 2;
+    }
   }
   how_ = how;
   return 1;
+}
+
+/** The code for state.rip when the run loop would do nothing but come back for it; else nullptr. */
+const uint8_t* Translator::goOn() {
+  if (c_.requests.load(std::memory_order_acquire) || c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
+      debugDue() || (c_.interruptMaybe && (c_.state.rflags & kIf)))
+    return nullptr;
+  mode_ = currentMode();
+  if (mode_ == kNoMode) return nullptr;
+  c_.frame.key = c_.generationNow() << kModeBits | mode_;
+  const uint64_t rip = c_.state.rip;
+  const TierJump& jump = c_.tierJumps[tierJumpIndex(rip)];
+  const uint8_t* code;
+  if (jump.linear == rip && jump.key == c_.frame.key) {
+    code = jump.code;
+  } else {
+    Outcome why;
+    const Translation* const t = find(rip, true, why);  // a fault is found again
+    if (!t) return nullptr;
+    code = t->entry;
+  }
+  c_.frame.codePage = rip & ~kPageMask;
+  return code;
 }
 
 Outcome Translator::run() noexcept {
@@ -420,7 +448,7 @@ Outcome Translator::run() noexcept {
   }
   mode_ = currentMode();
   if (mode_ == kNoMode) return Outcome::Interpret;
-  c_.frame.key = c_.generationNow() << 16 | mode_;
+  c_.frame.key = c_.generationNow() << kModeBits | mode_;
   Outcome why;
   Translation* t = nullptr;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
@@ -433,7 +461,7 @@ Outcome Translator::run() noexcept {
       c_.tierMode = true;
       return why;
     }
-    code = cache_.executable(t->code);
+    code = t->entry;
   }
   for (;;) {
     c_.frame.codePage = c_.state.rip & ~kPageMask;
@@ -471,7 +499,7 @@ Outcome Translator::run() noexcept {
       return why;
     }
     if (spec.kind == SiteKind::Link && flushes == flushes_) link(sites_[number], number, *t);
-    code = cache_.executable(t->code);
+    code = t->entry;
   }
 }
 

@@ -41,6 +41,8 @@ export const bootSchema = z.discriminatedUnion('kind', [
       .array(z.object({ path: absolutePath, commandLine: z.string().max(2047) }))
       .max(32)
       .optional(),
+    /** A firmware image (SeaBIOS, OVMF) that starts it, a Linux kernel then, instead of Lodge itself. */
+    firmware: z.object({ image: absolutePath, variables: absolutePath.optional() }).optional(),
   }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),

@@ -158,7 +158,7 @@ TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t 
     if (info & kTlbTracked) memory.markDirty(page);
     e.write = linearPage;
   }
-  if (debugger && watchesPage(linear)) e.read = e.write = 1;
+  if ((debugger || dataBreaks) && watchesPage(linear)) e.read = e.write = 1;
   e.addend = addend;
   e.info = info;
   t.page[index] = linearPage;
@@ -282,7 +282,7 @@ bool Core::scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEnt
 }
 
 const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
-  if (debugger && watched(linear, size, true, false)) return nullptr;
+  if (watching && watched(linear, size, true, false)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const TlbEntry* first = lookup(linear, Access::Read, who);
   if (!first) return nullptr;
@@ -300,7 +300,7 @@ const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
 
 void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
   pending = PendingWrite::None;
-  if (debugger && watched(linear, size, read, true)) return nullptr;
+  if (watching && watched(linear, size, read, true)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const auto part = [&](uint64_t address, unsigned bytes, const TlbEntry& e) {
     uint8_t* host = e.info & kTlbMmio ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);

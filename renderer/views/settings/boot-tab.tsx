@@ -7,6 +7,14 @@ import type { Boot, VmConfig } from '../../model/types';
 import { DEFAULT_COMMAND_LINE, type DraftFile } from '../../model/wizard';
 import { BootOrder } from './boot-order';
 
+const kept = ({
+  modules,
+  firmware,
+}: Extract<Boot, { kind: 'linux' }>): Pick<Extract<Boot, { kind: 'linux' }>, 'modules' | 'firmware'> => ({
+  ...(modules && { modules }),
+  ...(firmware && { firmware }),
+});
+
 export function BootTab({
   config,
   change,
@@ -27,6 +35,8 @@ export function BootTab({
   const [firmware, setFirmware] = useState<DraftFile>({ path: boot.kind === 'firmware' ? (boot.image ?? '') : '' });
   const [commandLine, setCommandLine] = useState(boot.kind === 'linux' ? boot.commandLine : DEFAULT_COMMAND_LINE);
   const linux = (k: string, i: string, c: string): Boot => ({
+    // What has no field here stays: modules, and firmware that starts the kernel.
+    ...(boot.kind === 'linux' && kept(boot)),
     kind: 'linux',
     kernel: k,
     ...(i !== '' && { initrd: i }),
