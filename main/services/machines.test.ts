@@ -67,22 +67,31 @@ describe('a machine’s life', () => {
     expect(lodge.machines.get(id).definition.notes).toBe('while running');
   });
 
+  it('takes shares of the processors while it runs, and gives no quota to one that is alone', async () => {
+    const id = await create('Box');
+    await lodge.machines.start(id);
+    await lodge.machines.update(id, { cpuShares: 300 });
+    expect(lodge.machines.get(id).definition.cpuShares).toBe(300);
+    await expect(lodge.machines.update(id, { cpus: 2 })).rejects.toMatchObject({ code: 'invalidState' });
+  });
+
   it('starts from another disk once, if it has that disk and starts from disks at all', async () => {
     const path = await at.file('a.img', Buffer.alloc(512));
     const id = await create('Box', '', {
       boot: { kind: 'firmware' },
       disks: [disk(path), disk(await at.file('b.iso', Buffer.alloc(512)), { id: 'disc0', kind: 'disc', bus: 'ide' })],
     });
-    await expect(lodge.machines.start(id, 'disc7')).rejects.toMatchObject({ code: 'notFound' });
+    await expect(lodge.machines.start(id, { bootFirst: 'disc7' })).rejects.toMatchObject({ code: 'notFound' });
     expect(lodge.machines.get(id).state).toBe('stopped');
-    await lodge.machines.start(id, 'disc0');
+    await lodge.machines.start(id, { bootFirst: 'disc0' });
     expect((await lodge.machines.text(id)).lines?.[0]).toBe('hello from disc0');
     await lodge.machines.powerOff(id);
     await lodge.machines.start(id);
     expect((await lodge.machines.text(id)).lines?.[0]).toBe('hello');
     expect(lodge.machines.get(id).definition.disks.map((d) => d.id)).toEqual(['disk0', 'disc0']);
     const direct = await create('Direct', '', { disks: [disk(await at.file('c.img', Buffer.alloc(512)))] });
-    await expect(lodge.machines.start(direct, 'disk0')).rejects.toMatchObject({ code: 'invalidInput' });
+    await expect(lodge.machines.start(direct, { bootFirst: 'disk0' })).rejects.toMatchObject({ code: 'invalidInput' });
+    await expect(lodge.machines.start(direct, { bootMenu: true })).rejects.toMatchObject({ code: 'invalidInput' });
   });
 
   it('sees kill -9 within a second, can start it again, and the others never notice', async () => {

@@ -122,6 +122,11 @@ Error SoftwareMachine::writeState(VcpuThread& to, const CpuSnapshot& in) {
 
 // ---- timers ----------------------------------------------------------------------------------------------------------------
 
+void SoftwareMachine::init(unsigned index) noexcept {
+  vcpu(index).cpu().clearRequest(x86::kRequestStartup);  // one that came before found a processor that did not wait for it
+  vcpu(index).request(x86::kRequestInit);
+}
+
 void SoftwareMachine::startup(unsigned index, uint8_t vector) noexcept {
   vcpu(index).cpu().startupVector.store(vector, std::memory_order_relaxed);
   vcpu(index).request(x86::kRequestStartup);

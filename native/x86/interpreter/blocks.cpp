@@ -353,16 +353,24 @@ void Core::reportWritten(Gpa page) {
   ownWrite = ~0ull;
 }
 
-void Core::takeWrittenPages() {
-  std::vector<Gpa> pages, marked;
+void Core::tellOfWrites() {
+  std::vector<Gpa> marked;
   {
     const std::lock_guard<std::mutex> lock(queueLock);
-    pages.swap(writtenPages);
     marked.swap(markedPages);
   }
   for (const Gpa page : marked) {
     // What this vCPU wrote between the other's decoding and now went unnoticed.
     if (dropWriteAccess(page)) memory.codeWritten(page);
+  }
+}
+
+void Core::takeWrittenPages() {
+  tellOfWrites();
+  std::vector<Gpa> pages;
+  {
+    const std::lock_guard<std::mutex> lock(queueLock);
+    pages.swap(writtenPages);
   }
   for (const Gpa page : pages) {
     invalidateCode(page, 0, static_cast<unsigned>(kPageBytes));

@@ -101,6 +101,7 @@ constexpr uint64_t noTag(unsigned n) { return static_cast<uint64_t>(n ^ 1) << 12
 struct Tlb {
   TlbEntry entry[kTlbEntries];
   uint64_t page[kTlbEntries];  ///< linear page `info` speaks of, whatever the fast tags say; 1: none
+  uint64_t local[kTlbEntries / 64] = {};  ///< one bit an entry: all that may hold what is not global
   bool used = false;           ///< holds anything since the last flush
 };
 /** Second level: what walks found, for all privileges. A flush is a new generation. */
@@ -118,7 +119,21 @@ enum Privilege : unsigned { kUser, kSupervisor, kSupervisorUserAllowed /**< SMAP
 struct JumpEntry { uint64_t linear = 1, key = 0; Block* block = nullptr; };
 constexpr unsigned kJumpEntries = 4096;
 struct FetchEntry { uint64_t page = 1, key = 0; Gpa gpa = 0; };
-constexpr unsigned kFetchEntries = 256;
+constexpr unsigned kFetchEntries = 1024;
+
+/**
+ * What is remembered of an address space while another one is in use: which of its translations still hold. With PCIDs a few
+ * spaces are kept (SDM vol. 3 §4.10.1); without them there is only ever the first.
+ */
+struct AddressSpace {
+  uint64_t pcid = 0;
+  uint64_t generation = 0;      ///< of what is fetched in user mode
+  uint64_t walkGeneration = 0;  ///< of WalkEntries that are not global; 0: nothing is known of this space
+  uint64_t fetched[64] = {};    ///< hashed linear pages that cached jumps of this generation may lead to
+};
+constexpr unsigned kSpaces = 8;  ///< Linux uses six PCIDs at a time
+/** Lower halves of address spaces, whose addresses are the same in all, use different slots of Core::walks. */
+constexpr uint64_t kWalkSalt = 0x9c5;
 
 struct CodePage {
   uint64_t chunks = 0;  ///< bit n: bytes 64n … 64n + 63 hold decoded code
@@ -149,7 +164,8 @@ class SecondTier {
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
-struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
+/** `place`: what the code was made of, whatever the mapping: guest-physical page << 16 | mode. */
+struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t place = 0; };
 constexpr unsigned kTierJumps = 8192;
 /** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
 inline unsigned tierJumpIndex(uint64_t linear) {
@@ -164,6 +180,9 @@ struct TierFrame {
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
+  const void* units = nullptr;  ///< the tier's own table of what it has translated
+  uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
+  uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
 };
 
 /** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to
@@ -249,17 +268,27 @@ struct Core {
   RunExit exit = RunExit::Halted;
 
   // Less hot.
+  /** The newest of the generations below, which cached jumps, links and fetches carry: none is ever used twice. */
   uint64_t generation = 1;
+  uint64_t kernelGeneration = 1;  ///< of what is fetched outside user mode; survives loads of CR3, as kernels are global
+  bool kernelLocal = false;       ///< but not this one: something was fetched that is not global
+  AddressSpace spaces[kSpaces];
+  AddressSpace* space = spaces;   ///< the one at hand
+  unsigned nextSpace = 0;         ///< to be forgotten when another one comes
+  uint64_t generationNow() const { return cpl == 3 ? space->generation : kernelGeneration; }
   uint32_t modeBits = 0;      ///< ModeBit of the code at hand
   Tlb tlbs[kPrivileges];
   Tlb noTlb;                  ///< stays empty: every access takes the slow path (alignment checks)
   WalkEntry walks[kWalkEntries];
   uint64_t walkGeneration = 1, globalGeneration = 1;
+  uint64_t newestWalkGeneration = 1;
+  uint64_t walkSalt = 0;          ///< of the address space at hand
   JumpEntry jumps[kJumpEntries];
   TierJump tierJumps[kTierJumps];
   FetchEntry fetches[kFetchEntries];
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
-  uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
+  /** Hashed linear pages of either half that cached jumps of several spaces may lead to. */
+  uint64_t sharedFetches[2][512] = {};
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
   CpuCounters counters;
   TierCounters tierCounters;
@@ -389,7 +418,7 @@ struct Core {
   TlbEntry* lookup(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* install(uint64_t linear, Access access, Privilege privilege, uint64_t addend, uint64_t info);
   WalkEntry& walkEntry(uint64_t linear, Privilege privilege) {
-    return walks[(linear >> 12 ^ uint64_t{privilege} << 11) & (kWalkEntries - 1)];
+    return walks[(linear >> 12 ^ uint64_t{privilege} << 11 ^ (linear >> 63 ? 0 : walkSalt)) & (kWalkEntries - 1)];
   }
   bool scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e);
   bool walk(uint64_t linear, Access access, Privilege privilege, Gpa& page, uint64_t& info);
@@ -430,6 +459,11 @@ struct Core {
   /** Checks that [linear, linear + size) may be written, without writing. */
   bool probeWrite(uint64_t linear, unsigned size, Privilege who);
   void flushTlb(bool globals);
+  /** Another address space is in use from now on. `keep`: what is known of it still holds. */
+  void enterSpace(uint64_t pcid, bool keep);
+  /** Nothing that is known of an address space which is not at hand holds any more; ~0: of all of them. */
+  void forgetSpaces(uint64_t pcid);
+  void flushLocals();
   void invalidatePage(uint64_t linear);
   bool dropWriteAccess(Gpa page);  ///< true when there was any
   void dirtyTaken();
@@ -450,6 +484,12 @@ struct Core {
   void wroteCode(Gpa gpa, unsigned bytes);
   void reportWritten(Gpa page);
   void takeWrittenPages();
+  /** Other vCPUs hear of code that this one may have written since they decoded it. */
+  void tellOfWrites();
+  /** Before an access that may be an interrupt to another vCPU, which then runs what was written before (SDM vol. 3 §8.1.3). */
+  void beforeSignal() {
+    if (requests.load(std::memory_order_acquire) & kRequestInvalidateCode) tellOfWrites();
+  }
 
   // ---- segments (segments.cpp) -----------------------------------------------------------------------------
   struct Descriptor { uint32_t low = 0, high = 0; uint64_t address = 0; };

@@ -167,9 +167,13 @@ bool Core::loadPdptes(uint64_t cr3) {
 
 bool Core::setCr3(uint64_t value) {
   if (longMode()) {
-    // With PCIDs bit 63 asks to keep translations, and is not kept. Dropping them all the same is always right.
-    if (state.cr4 & kCr4Pcide) value &= ~(1ull << 63);
+    // Bit 63 asks to keep translations, and is itself not kept.
+    const bool pcids = state.cr4 & kCr4Pcide, keep = pcids && value >> 63;
+    if (pcids) value &= ~(1ull << 63);
     if (value >> kPhysicalAddressBits) return raise(kGP, 0);
+    state.cr3 = value;
+    enterSpace(pcids ? value & 0xfff : 0, keep);
+    return true;
   } else if ((state.cr0 & kCr0Pg) && (state.cr4 & kCr4Pae) && !loadPdptes(value)) {
     return false;
   }
@@ -422,7 +426,8 @@ class Interpreter final : public Cpu, private CodeObserver {
     core_.runner.store(currentThread(), std::memory_order_relaxed);
     core_.paravirtEnter();
     const RunExit exit = core_.run();
-    if (exit == RunExit::Halted) core_.paravirtLeave();
+    // A pause may also be the cap's, which others do not wait for.
+    if (exit == RunExit::Halted || exit == RunExit::StopRequested) core_.paravirtLeave();
     core_.runner.store(0, std::memory_order_relaxed);
     materialise();
     return exit;

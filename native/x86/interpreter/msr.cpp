@@ -199,6 +199,7 @@ bool Core::readMsr(uint32_t index, uint64_t& value) {
 bool Core::writeMsr(uint32_t index, uint64_t value) {
   if (apicMsr(index)) {
     requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
+    beforeSignal();
     return env.writeApicMsr(index, value);
   }
   if (index >> 8 == 0x4b564d) return writeKvmMsr(index, value);

@@ -57,6 +57,48 @@ TEST(aKickEndsHltWhateverTheInterruptFlagIs) {
   CHECK_EQ(g.state().rip, kCode + 4);
 }
 
+TEST(aKickIsNotLostWhileADebuggerLooksOn) {
+  Guest g;
+  g.enter64(kCode);
+  g.code(kCode, {0xff, 0xc0, 0xf4, 0xff, 0xc0, 0xf4, 0xf4});  // inc eax; hlt; inc eax; hlt; hlt
+  g.cpu->setDebugPoints({{kOther}, {{kData, 4, true, true}}});
+  g.cpu->setStep(true);
+  g.cpu->request(kRequestKick);
+  CHECK(g.run() == RunExit::Debug);
+  CHECK_EQ(g.state().rip, kCode + 2);
+  g.cpu->setStep(true);
+  CHECK(g.run() == RunExit::Debug);
+  g.cpu->setStep(true);  // what came before the HLT ends it
+  CHECK(g.run() == RunExit::Debug);
+  CHECK_EQ(g.state().rip, kCode + 5);
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().rip, kCode + 6);
+  g.cpu->request(kRequestKick | kRequestStop);  // neither is it by a pause
+  CHECK(g.run() == RunExit::StopRequested);
+  g.cpu->clearRequest(kRequestStop);
+  g.cpu->setDebugPoints({});
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().rip, kCode + 7);
+}
+
+TEST(aProcessorThatIsStoppedSaysSoAndFlushesWhatOthersAskFor) {
+  Guest g;
+  g.enter64(kCode);
+  CHECK(g.cpu->writeMsr(kStealMsr, kSteal | 1));
+  g.code(kCode, {0xeb, 0xfe});
+  g.cpu->request(kRequestStop);
+  CHECK(g.run() == RunExit::StopRequested);
+  CHECK_EQ(g.get<uint8_t>(kSteal + 16), 1u);
+  g.put<uint32_t>(kOther, 2);
+  // mov ebx,[kData]; hlt
+  g.code(kCode, {0x8b, 0x1c, 0x25, 0x00, 0x20, 0x01, 0x00, 0xf4});
+  g.put<uint64_t>(g.pteOf(kData), kOther | 7);
+  g.put<uint8_t>(kSteal + 16, 1 | 2);
+  g.cpu->clearRequest(kRequestStop);
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRbx], 2u);
+}
+
 TEST(stealTimeIsPublishedAndGoesOnWhereItWas) {
   Guest g;
   g.enter64(kCode);

@@ -452,7 +452,7 @@ bool rdpid(Core& c, const Insn* i) {
   c.state.gpr[i->rm] = static_cast<uint32_t>(c.state.tscAux);
   return true;
 }
-/** SDM vol. 2, INVPCID. Translations carry no PCID here: all that a type names, and more, goes. */
+/** SDM vol. 2, INVPCID. Of an address space that is not at hand all goes, whatever the type names. */
 bool invpcid(Core& c, const Insn* i) {
   const uint64_t type = i->operandSize() == 8 ? c.state.gpr[i->reg] : static_cast<uint32_t>(c.state.gpr[i->reg]);
   const auto* const m = static_cast<const uint8_t*>(c.slowRead(i, 16));
@@ -465,10 +465,19 @@ bool invpcid(Core& c, const Insn* i) {
       (type == 0 && !canonical(linear))) {
     return c.raise(kGP, 0);
   }
-  if (type == 0 && !(pcid ^ (c.state.cr3 & 0xfff)))
+  const bool current = pcid == (c.state.cr4 & kCr4Pcide ? c.state.cr3 & 0xfff : 0);
+  if (type == 2) {
+    c.flushTlb(true);
+  } else if (type == 3) {
+    c.forgetSpaces(~0ull);
+    c.flushTlb(false);
+  } else if (!current) {
+    c.forgetSpaces(pcid);
+  } else if (type == 0) {
     c.invalidatePage(linear);
-  else
-    c.flushTlb(type == 2);
+  } else {
+    c.flushTlb(false);
+  }
   return true;
 }
 bool clflush(Core& c, const Insn* i) { return !(i->flags & kInsnMemory) || c.slowRead(i, 1); }

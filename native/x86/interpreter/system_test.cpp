@@ -475,7 +475,7 @@ TEST(cpuidTellsTheTopologyItWasGiven) {
 }
 
 TEST(countersFollowWhatTheProcessorDid) {
-  Guest g;
+  Guest g(testing::kRamBytes, makeInterpreter);
   g.enter64(kCode);
   g.gate(0x40, kHandler);
   g.gate(kUD, kHandler);
