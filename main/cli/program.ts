@@ -103,7 +103,7 @@ const machineOptions = (command: Command): Command =>
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
-function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
+function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Extract<Boot, { kind: 'firmware' }> {
   if (firmware === 'builtin' && firmwareVariables !== undefined) {
     throw new LodgeError({
       code: 'invalidInput',
@@ -116,6 +116,20 @@ function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
     ...(firmware !== 'builtin' && { image: resolve(firmware) }),
     ...(firmwareVariables !== undefined && { variables: resolve(firmwareVariables) }),
   };
+}
+
+/** Firmware that starts the kernel, where an image is named. */
+function kernelFirmware(flags: MachineFlags): Pick<Extract<Boot, { kind: 'linux' }>, 'firmware'> {
+  const { kind: _kind, image, ...variables } = firmwareOf(flags);
+  if (image === undefined) return {};
+  if (flags.module.length > 0) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: 'Firmware starts Linux kernels only, and those take no modules.',
+      fix: 'Leave --firmware or --module out.',
+    });
+  }
+  return { firmware: { image, ...variables } };
 }
 
 /** FILE[=COMMAND LINE]; the file's name may contain no equals sign. */
@@ -149,6 +163,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
           commandLine: flags.append ?? '',
           ...(flags.module.length > 0 && { modules: flags.module.map(parseModule) }),
           ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
+          ...kernelFirmware(flags),
         };
   if (flags.boot && boot.kind !== 'firmware') {
     throw new LodgeError({
@@ -305,7 +320,7 @@ function program(context: Context): Command {
           throw new LodgeError({
             code: 'invalidInput',
             message: 'The boot menu is no part of a machine.',
-            fix: 'Press F12 when it starts, or use --boot menu with `lodge run`.',
+            fix: 'Press F12 when it starts, or start it with `lodge start --menu`.',
           });
         }
         const { create } = await import('./verbs');
@@ -342,12 +357,17 @@ function program(context: Context): Command {
   ] as const;
   verb('start <vm>', 'start a machine in the running Lodge')
     .option('--from <disk>', 'start from this disk or disc (its id) this once')
-    .action(async (vm: string, flags: { data?: string; from?: string }) => {
+    .option('--menu', 'its firmware asks what to start from, this once')
+    .action(async (vm: string, flags: { data?: string; from?: string; menu?: boolean }) => {
       const { withMachine } = await import('./verbs');
       const bootFirst = flags.from;
       print(
         await withMachine(dataPaths({ dataDir: flags.data }), vm, (client, id) =>
-          client.call('vm.start', { id, ...(bootFirst !== undefined && { bootFirst }) }),
+          client.call('vm.start', {
+            id,
+            ...(bootFirst !== undefined && { bootFirst }),
+            ...(flags.menu === true && { bootMenu: true }),
+          }),
         ),
         '',
       );

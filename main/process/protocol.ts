@@ -37,6 +37,8 @@ export const machineSpecSchema = z.object({
       initrd: z.string().optional(),
       commandLine: z.string(),
       modules: z.array(z.object({ path: z.string(), commandLine: z.string() })).optional(),
+      /** What starts it, instead of Lodge itself. */
+      firmware: z.object({ image: z.string(), variables: z.string().optional() }).optional(),
     }),
     /** Without `image`, the built-in BIOS. `variables`: the file of UEFI's settings; without it they are forgotten. */
     z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),
@@ -65,7 +67,7 @@ export const machineSpecSchema = z.object({
   menuSeconds: z.number().min(0).max(60).optional(),
   /** Absent: 'vga'. */
   video: videoSchema.optional(),
-  /** The boot menu comes without its key, where firmware can do that. */
+  /** The boot menu comes without its key, where firmware can do that, until the first reset. */
   openMenu: z.boolean().optional(),
   /** Id of the disk or disc to start from first, until the first reset. */
   bootFirst: z.string().optional(),

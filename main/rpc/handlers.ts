@@ -94,7 +94,7 @@ function machineHandlers(machines: Machines) {
   return {
     'vm.list': async () => machines.list(),
     'vm.get': async ({ id }) => machines.get(id),
-    'vm.start': ({ id, bootFirst }) => machines.start(id, bootFirst),
+    'vm.start': ({ id, bootFirst, bootMenu }) => machines.start(id, { bootFirst, bootMenu }),
     'vm.pause': ({ id }) => machines.pause(id),
     'vm.resume': ({ id }) => machines.resume(id),
     'vm.shutdown': ({ id }) => machines.shutdown(id),

@@ -81,16 +81,17 @@ describe('a machine’s life', () => {
       boot: { kind: 'firmware' },
       disks: [disk(path), disk(await at.file('b.iso', Buffer.alloc(512)), { id: 'disc0', kind: 'disc', bus: 'ide' })],
     });
-    await expect(lodge.machines.start(id, 'disc7')).rejects.toMatchObject({ code: 'notFound' });
+    await expect(lodge.machines.start(id, { bootFirst: 'disc7' })).rejects.toMatchObject({ code: 'notFound' });
     expect(lodge.machines.get(id).state).toBe('stopped');
-    await lodge.machines.start(id, 'disc0');
+    await lodge.machines.start(id, { bootFirst: 'disc0' });
     expect((await lodge.machines.text(id)).lines?.[0]).toBe('hello from disc0');
     await lodge.machines.powerOff(id);
     await lodge.machines.start(id);
     expect((await lodge.machines.text(id)).lines?.[0]).toBe('hello');
     expect(lodge.machines.get(id).definition.disks.map((d) => d.id)).toEqual(['disk0', 'disc0']);
     const direct = await create('Direct', '', { disks: [disk(await at.file('c.img', Buffer.alloc(512)))] });
-    await expect(lodge.machines.start(direct, 'disk0')).rejects.toMatchObject({ code: 'invalidInput' });
+    await expect(lodge.machines.start(direct, { bootFirst: 'disk0' })).rejects.toMatchObject({ code: 'invalidInput' });
+    await expect(lodge.machines.start(direct, { bootMenu: true })).rejects.toMatchObject({ code: 'invalidInput' });
   });
 
   it('sees kill -9 within a second, can start it again, and the others never notice', async () => {

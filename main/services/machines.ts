@@ -256,10 +256,13 @@ export class Machines {
 
   // ---- life -------------------------------------------------------------------------------------------------------
 
-  /** `bootFirst`: the disk or disc to start from, this once. */
-  async start(id: VmId, bootFirst?: string): Promise<Vm> {
+  /** `bootFirst`: the disk or disc to start from; `bootMenu`: firmware asks for it. Both this once. */
+  async start(
+    id: VmId,
+    { bootFirst, bootMenu }: { bootFirst?: string | undefined; bootMenu?: boolean | undefined } = {},
+  ): Promise<Vm> {
     const vm = this.require(id);
-    if (bootFirst !== undefined) this.checkBootFirst(vm, bootFirst);
+    if (bootFirst !== undefined || bootMenu) this.checkChoice(vm, bootFirst);
     if (this.closing) throw new LodgeError({ code: 'invalidState', message: 'Lodge is closing.' });
     this.act(vm, 'start', { lastStop: undefined, engine: undefined, stats: undefined });
     vm.notices = 0;
@@ -270,6 +273,7 @@ export class Machines {
         ...vm.run,
         ...(vm.folder !== undefined && { variables: join(vm.folder, 'nvram.fd') }),
         ...(bootFirst !== undefined && { bootFirst }),
+        ...(bootMenu && { openMenu: true }),
       });
       this.admit(vm);
       vm.locks = await FileLocks.acquire(
@@ -306,8 +310,9 @@ export class Machines {
     }
   }
 
-  private checkBootFirst({ definition: { name, boot, disks } }: Machine, diskId: string): void {
-    if (!disks.some((disk) => disk.id === diskId))
+  /** What it starts from can be chosen, and the disk is there, if one is named. */
+  private checkChoice({ definition: { name, boot, disks } }: Machine, diskId: string | undefined): void {
+    if (diskId !== undefined && !disks.some((disk) => disk.id === diskId))
       throw new LodgeError({ code: 'notFound', message: `“${name}” has no such disk.`, detail: diskId });
     if (boot.kind !== 'firmware')
       throw new LodgeError({

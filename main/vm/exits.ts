@@ -2,7 +2,7 @@
  * Exit record → bus access → answer in the record. Layout: Exit in native/addon/types.ts. Nothing is allocated per exit. A device
  * that throws here is a bug, which the run loop reports.
  */
-import { Exit, ExitKind } from '../../native/addon/types';
+import { Exit, ExitKind, Posted } from '../../native/addon/types';
 import type { Bus } from '../machine/bus/bus';
 
 export class ExitDispatcher {
@@ -45,6 +45,15 @@ export class ExitDispatcher {
         break;
       default:
         throw new Error(`vCPU ${vcpu} reports an exit of unknown kind ${kind}`);
+    }
+  }
+
+  /** The writes of one Serve.POSTED. */
+  deliverPosted(): void {
+    const { words, dwords, bus } = this;
+    const count = dwords[Posted.COUNT >> 2]!;
+    for (let n = 0, at = Posted.FIRST; n < count; n++, at += Posted.BYTES) {
+      bus.writePort(words[at >> 1]!, words[(at >> 1) + 1]!, dwords[(at >> 2) + 1]!);
     }
   }
 

@@ -3,6 +3,7 @@
  * whatever ends it, disks are quiet and closed before the reason is told.
  */
 import { randomFillSync } from 'node:crypto';
+import { cpus as hostCpus } from 'node:os';
 import { basename } from 'node:path';
 import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
@@ -21,7 +22,8 @@ import { crashedCpu } from './cpu-snapshot';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
-import { type FirmwareImage, loadFirmware } from './firmware-image';
+import { type FirmwareFiles, type FirmwareImage, loadFirmware } from './firmware-image';
+import { openFirmwareKernel, type FirmwareKernelFiles } from './firmware-kernel';
 import { GdbServer } from './gdb/server';
 import type { DebugTarget } from './gdb/session';
 import { GuestClock } from './guest-clock';
@@ -59,6 +61,8 @@ interface Parts {
   /** Changes with the media. */
   readonly disks: BoardDisk[];
   readonly firmware?: FirmwareImage;
+  /** What that is to start. */
+  readonly kernel?: FirmwareKernelFiles;
 }
 
 const hostTimers: Timers = {
@@ -106,6 +110,7 @@ export class Machine {
     const serial: CharPipe[] = [];
     const disks: BoardDisk[] = [];
     let firmware: FirmwareImage | undefined;
+    let kernel: FirmwareKernelFiles | undefined;
     let native: NativeMachine | undefined;
     let machine: Machine | undefined;
     try {
@@ -125,10 +130,15 @@ export class Machine {
         disks.push(await openDisk(disk, native));
       }
       const { boot } = spec;
-      if (boot.kind === 'firmware' && boot.image !== undefined) {
-        firmware = await loadFirmware({ ...boot, image: boot.image }, (message) => hooks.onNotice('error', message));
-      }
-      const parts: Parts = { spec, hooks, engine: choice.info, native, exitBuffer, serial, disks, ...(firmware && { firmware }) };
+      const tell = (message: string): void => hooks.onNotice('error', message);
+      const external = externalFirmware(boot);
+      if (external) firmware = await loadFirmware(external, tell);
+      if (external && boot.kind === 'linux') kernel = await openFirmwareKernel(boot, spec.memoryBytes, tell);
+      const parts: Parts = {
+        ...{ spec, hooks, engine: choice.info, native, exitBuffer, serial, disks },
+        ...(firmware && { firmware }),
+        ...(kernel && { kernel }),
+      };
       machine = createNative(() => new Machine(parts));
       return machine;
     } catch (error) {
@@ -136,6 +146,7 @@ export class Machine {
         ...serial.map((s) => s.close()),
         ...disks.map((d) => d.backend.close()),
         firmware?.variables?.close(),
+        kernel?.close(),
       ]);
       native?.destroy();
       throw friendly(error);
@@ -143,14 +154,16 @@ export class Machine {
   }
 
   private constructor(private readonly parts: Parts) {
-    const { spec, hooks, native, serial, disks, firmware } = parts;
+    const { spec, hooks, native, serial, disks, firmware, kernel } = parts;
     const traces = process.env['LODGE_TRACE']?.split(',') ?? [];
     this.held = spec.gdb?.wait ?? false;
     this.board = new Board({
       native,
+      exitBuffer: parts.exitBuffer,
       clock: this.clock,
       ramBytes: spec.memoryBytes,
       cpus: spec.cpus,
+      cpuMegahertz: hostCpus()[0]?.speed ?? 0,
       version: __LODGE_VERSION__,
       serial,
       disks,
@@ -160,7 +173,7 @@ export class Machine {
       menuSeconds: spec.menuSeconds ?? 0,
       openMenu: spec.openMenu ?? false,
       ...(spec.bootFirst !== undefined && { bootFirst: spec.bootFirst }),
-      ...(firmware && { flash: firmware }),
+      ...(firmware && { flash: { ...firmware, ...(kernel && { kernel }) } }),
       ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),
       defer: (callback) => void setImmediate(callback),
@@ -179,6 +192,7 @@ export class Machine {
     this.loop = new RunLoop({
       native,
       dispatch: (vcpu) => dispatcher.dispatch(vcpu),
+      deliverPosted: () => dispatcher.deliverPosted(),
       onEvents: (events) => this.handle(events),
       onBug: (error) => this.end({ kind: 'failed', error: LodgeError.from(error).toData() }),
     });
@@ -449,7 +463,7 @@ export class Machine {
   }
 
   private async close(ran: boolean): Promise<string | null | undefined> {
-    const { native, serial, disks, spec } = this.parts;
+    const { native, serial, disks, spec, firmware, kernel } = this.parts;
     const screen = spec.lastScreen && ran ? this.screenshot(spec.lastScreen.maxWidth) : undefined;
     // The other processors run on until they are told; nothing of theirs is answered any more.
     if (ran) native.pause();
@@ -460,7 +474,7 @@ export class Machine {
         await backend.close();
       }),
     );
-    await Promise.allSettled([...serial.map((port) => port.close()), this.parts.firmware?.variables?.close()]);
+    await Promise.allSettled([...serial.map((port) => port.close()), firmware?.variables?.close(), kernel?.close()]);
     this.viewers.dispose();
     this.display.dispose();
     this.board.dispose();
@@ -473,7 +487,7 @@ export class Machine {
 
   private async boot(): Promise<void> {
     const { native, spec } = this.parts;
-    if (spec.boot.kind === 'firmware') {
+    if (spec.boot.kind === 'firmware' || this.parts.firmware) {
       this.board.loadFirmware();
       return;
     }
@@ -638,6 +652,12 @@ export class Machine {
     this.lastNotice.set(id, now);
     this.parts.hooks.onNotice('error', message);
   }
+}
+
+/** The image that the processors start in; undefined: Lodge's own BIOS, or the kernel itself. */
+function externalFirmware(boot: MachineSpec['boot']): FirmwareFiles | undefined {
+  if (boot.kind === 'linux') return boot.firmware;
+  return boot.image === undefined ? undefined : { ...boot, image: boot.image };
 }
 
 /** LODGE_TRACE=bus: accesses that no device claims, on standard error. */

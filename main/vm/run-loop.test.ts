@@ -14,7 +14,13 @@ function setUp() {
   const dispatcher = new ExitDispatcher(buffer, bus);
   const onBug = vi.fn();
   const onEvents = vi.fn();
-  const loop: RunLoop = new RunLoop({ native, dispatch: (v) => dispatcher.dispatch(v), onEvents, onBug });
+  const loop: RunLoop = new RunLoop({
+    native,
+    dispatch: (v) => dispatcher.dispatch(v),
+    deliverPosted: () => dispatcher.deliverPosted(),
+    onEvents,
+    onBug,
+  });
   return { native, bus, loop, onBug, onEvents };
 }
 
@@ -48,6 +54,30 @@ describe('exits', () => {
       [12, 4, 0x11223],
     ]);
     expect(t.native.answers).toEqual([[0x23], [0x24, 0x24, 0x24], [0xd0 * 2 ** 32 + 0x8c], [0xffffffff]]);
+  });
+
+  it('come behind the writes that were posted before them', async () => {
+    const t = setUp();
+    const seen: unknown[] = [];
+    const read = (offset: number) => (seen.push(['read', offset]), 7);
+    t.bus.claimPorts(0x100, 16, { read, write: (...write) => void seen.push(write) }, 'ports');
+    t.native.resume();
+    t.native.run(
+      { kind: 'post', address: 0x101, width: 1, values: [0xab] },
+      { kind: 'post', address: 0x104, width: 4, values: [0xdeadbeef] },
+      { kind: 'in', address: 0x102, width: 1 },
+      { kind: 'post', address: 0x101, width: 1, values: [2] },
+      { kind: 'out', address: 0x102, width: 2, values: [3] },
+    );
+    await turns(3);
+    expect(seen).toEqual([
+      [1, 1, 0xab],
+      [4, 4, 0xdeadbeef],
+      ['read', 2],
+      [1, 1, 2],
+      [2, 2, 3],
+    ]);
+    expect(t.native.answers).toEqual([[7]]);
   });
 });
 

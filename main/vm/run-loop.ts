@@ -8,14 +8,20 @@ import { type NativeEvent, type NativeMachine, Serve } from '../../native/addon/
 const TURN_MS = 2;
 /** Looking at the time costs as much as a cheap exit. */
 const EXITS_BETWEEN_LOOKS = 16;
-/** The spin adapts: it grows while exits come in bursts and shrinks while they are far apart. Microseconds. */
+/**
+ * The spin adapts, in microseconds: it grows while what comes next comes so soon after the loop went idle that a longer one would have
+ * caught it, and shrinks while it comes late. To be woken takes the event loop tens of microseconds, which a little more allows for.
+ */
 const SPIN_MIN = 2;
-const SPIN_MAX = 50;
+const SPIN_MAX = 150;
+const SOON_MS = 0.25;
 
 export interface RunLoopDeps {
   readonly native: Pick<NativeMachine, 'serve' | 'takeEvents'>;
   /** Answers the exit of this vCPU in its record. */
   readonly dispatch: (vcpu: number) => void;
+  /** Performs the writes that were posted. */
+  readonly deliverPosted: () => void;
   readonly onEvents: (events: NativeEvent[]) => void;
   /** A device or the loop itself threw: nothing more will be served. */
   readonly onBug: (error: unknown) => void;
@@ -28,12 +34,16 @@ export class RunLoop {
   private inTurn = false;
   private scheduled = false;
   private ended = false;
+  private idleSince = 0;
 
   constructor(private readonly deps: RunLoopDeps) {}
 
   /** From the engine: something waits, and no turn is running or due. */
   readonly wake = (): void => {
-    if (!this.inTurn && !this.scheduled) this.turn();
+    if (this.inTurn || this.scheduled) return;
+    const soon = performance.now() - this.idleSince < SOON_MS;
+    this.spin = soon ? Math.min(SPIN_MAX, this.spin * 2) : Math.max(SPIN_MIN, this.spin >> 1);
+    this.turn();
   };
 
   /** Nothing is served from now on; may be called from within an exit. */
@@ -77,18 +87,19 @@ export class RunLoop {
       const result = native.serve(completed, late ? 0 : this.spin);
       completed = -1;
       if (result >= 0) {
-        this.spin = Math.min(SPIN_MAX, this.spin * 2);
         if (late) {
           this.carried = result;
           return true;
         }
         dispatch(result);
         completed = result;
+      } else if (result === Serve.POSTED) {
+        this.deps.deliverPosted();
       } else if (result === Serve.EVENTS) {
         this.deps.onEvents(native.takeEvents());
         if (late) return true;
       } else {
-        this.spin = Math.max(SPIN_MIN, this.spin >> 1);
+        this.idleSince = performance.now();
         return false;
       }
     }

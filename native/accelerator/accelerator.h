@@ -27,9 +27,19 @@ namespace exit_record {
 constexpr unsigned kStride = 8192, kKind = 0, kWidth = 4, kCount = 8, kAddressLow = 16, kAddressHigh = 20, kData = 4096,
                    kDataBytes = 4096;
 }
+/** Of the first record: the writes that serve() hands over with kServePosted, {u16 port, u16 width, u32 value} each. */
+namespace posted_write {
+constexpr unsigned kCount = 1024, kFirst = 1032, kBytes = 8, kMost = 64;
+}
+/** Of the first record: a word for each quick port. Reads give kValue if kRead; writes of v are posted if kWrite and (v & mask) is match. */
+namespace quick_port {
+constexpr unsigned kWords = 2048, kPorts = 64;
+constexpr uint32_t kRead = 1, kWrite = 2;
+constexpr unsigned kValueShift = 8, kMaskShift = 16, kMatchShift = 24;
+}
 enum class ExitKind : uint32_t { PortIn = 1, PortOut = 2, MmioRead = 3, MmioWrite = 4 };
 
-constexpr int kServeIdle = -1, kServeEvents = -2;
+constexpr int kServeIdle = -1, kServeEvents = -2, kServePosted = -3;
 
 constexpr unsigned kMaxCpus = 64;
 
@@ -58,6 +68,7 @@ struct VcpuStats {
   std::optional<double> waitedSeconds;    ///< ready to run, while the host ran something else
   uint64_t exits[4] = {};  ///< that waited for the owner, by ExitKind - 1
   uint64_t doorbells = 0;  ///< that did not
+  uint64_t quick = 0;      ///< accesses of quick ports
   // What the accelerator cannot tell is absent.
   bool halted = false;
   std::optional<double> haltedSeconds;
@@ -101,6 +112,10 @@ class Machine {
 
   virtual Error addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) = 0;
   virtual void removeDoorbell(uint32_t id) = 0;
+
+  /** See quick_ports.h. `number` is that of its word; a word that says nothing makes every access wait. */
+  virtual Error addQuickPort(uint16_t port, unsigned width, unsigned number) = 0;
+  virtual void removeQuickPort(unsigned number) = 0;
 
   virtual Error start() = 0;
   virtual void pause() = 0;

@@ -202,6 +202,7 @@ Error ThreadedMachine::setCpuQuota(double processors) {
 
 /** Under runLock_, which it gives back: the governor's thread begins or ends as it is needed. */
 Error ThreadedMachine::governed(std::unique_lock<std::mutex> hold) {
+  capped_.store(governor_.active(), std::memory_order_relaxed);
   waiting_ = 0;
   parkChanged_.notify_all();
   if (governor_.active() == governing_) return {};
@@ -215,6 +216,7 @@ Error ThreadedMachine::governed(std::unique_lock<std::mutex> hold) {
     if (governing_) return {};
     governor_.setCap(100, 0);
     governor_.setQuota(0, 0);
+    capped_.store(false, std::memory_order_relaxed);
     return "The host has no thread left to watch the processors.";
   }
   governing_ = false;
@@ -291,6 +293,31 @@ bool ThreadedMachine::ring(DoorbellKind kind, uint64_t address, unsigned width, 
   return true;
 }
 
+Error ThreadedMachine::addQuickPort(uint16_t port, unsigned width, unsigned number) {
+  if (destroyed_) return kDestroyed;
+  bool added = false;
+  withWorldStopped([&] { added = quickPorts_.add(port, width, number); });
+  return added ? Error{} : "There is a quick port with this number or at this address, or too many of them.";
+}
+
+void ThreadedMachine::removeQuickPort(unsigned number) {
+  if (destroyed_) return;
+  withWorldStopped([&] { quickPorts_.remove(number); });
+}
+
+bool ThreadedMachine::quickIn(uint16_t port, unsigned width, void* data) noexcept {
+  const int number = quickPorts_.find(port, width);
+  return number >= 0 && exits_.quickRead(static_cast<unsigned>(number), width, data);
+}
+
+bool ThreadedMachine::quickOut(uint16_t port, unsigned width, const void* data) noexcept {
+  const int number = quickPorts_.find(port, width);
+  if (number < 0) return false;
+  uint32_t value = 0;
+  std::memcpy(&value, data, width);
+  return exits_.post(static_cast<unsigned>(number), port, width, value);
+}
+
 // ---- state ---------------------------------------------------------------------------------------------------------------------
 
 Error ThreadedMachine::reset() {
@@ -298,6 +325,7 @@ Error ThreadedMachine::reset() {
   std::lock_guard hold(runLock_);
   if (!atRest()) return kNotPaused;
   freeze();
+  exits_.dropPosted();
   return resetParts();
 }
 

@@ -3,7 +3,7 @@
 //
 // Threads: the owner (JS), the vCPUs, the one that ticks while the guest is profiled, and what a derived machine adds. runLock_ is held around who runs, pause and stop, and around
 // the hooks that say so; inside it the derived machine's own locks and ExitChannel's event lock may be taken, never the other way
-// round. The owner never waits for a vCPU with runLock_ held. The physical map and the doorbells change only with the world stopped:
+// round. The owner never waits for a vCPU with runLock_ held. The physical map, the doorbells and the quick ports change only with the world stopped:
 // every vCPU idle, parked, or waiting for the owner's answer, so they need no lock.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "accelerator/doorbells.h"
 #include "accelerator/exit_channel.h"
 #include "accelerator/governor.h"
+#include "accelerator/quick_ports.h"
 #include "accelerator/vcpu_thread.h"
 
 namespace lodge {
@@ -27,6 +28,8 @@ class ThreadedMachine : public Machine {
   Error unmap(Gpa gpa, uint64_t bytes) final;
   Error addDoorbell(DoorbellKind kind, uint64_t address, unsigned width, uint32_t id) final;
   void removeDoorbell(uint32_t id) final;
+  Error addQuickPort(uint16_t port, unsigned width, unsigned number) final;
+  void removeQuickPort(unsigned number) final;
   Error start() final;
   void pause() final;
   using Machine::resume;
@@ -53,6 +56,9 @@ class ThreadedMachine : public Machine {
   /** This vCPU came to something a debugger waits for: as stopped(). */
   void debugStopped(VcpuThread& vcpu, const x86::DebugStop& stop) noexcept;
   bool ring(DoorbellKind kind, uint64_t address, unsigned width, const void* data) noexcept;
+  /** False: the access has to wait for the owner. */
+  bool quickIn(uint16_t port, unsigned width, void* data) noexcept;
+  bool quickOut(uint16_t port, unsigned width, const void* data) noexcept;
   ExitChannel& exits() { return exits_; }
 
  protected:
@@ -80,6 +86,8 @@ class ThreadedMachine : public Machine {
   /** With runLock_, everybody parked; `in` is possible. May fail half-way: the caller puts back what was there before. */
   virtual Error writeState(VcpuThread& vcpu, const CpuSnapshot& in) = 0;
 
+  /** There is a cap: time spent looking for work is time that the guest does not get. */
+  bool capped() const noexcept { return capped_.load(std::memory_order_relaxed); }
   bool ending() const noexcept { return stop_.load(std::memory_order_seq_cst) & kEnd; }
   bool destroyed() const noexcept { return destroyed_; }
 
@@ -102,6 +110,7 @@ class ThreadedMachine : public Machine {
   void withWorldStopped(Change change);
 
   Doorbells doorbells_;
+  QuickPorts quickPorts_;
   std::mutex runLock_;
   std::condition_variable parkChanged_, allParked_;
   std::atomic<uint32_t> stop_{kPause};
@@ -116,6 +125,7 @@ class ThreadedMachine : public Machine {
   Governor governor_;
   pthread_t governorThread_{};
   bool governing_ = false, governorEnds_ = false;
+  std::atomic<bool> capped_{false};
   std::condition_variable governorChanged_;
 
   pthread_t sampler_{};

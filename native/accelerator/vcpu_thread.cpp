@@ -54,6 +54,7 @@ VcpuStats VcpuThread::commonStats() const noexcept {
   if (const auto waited = waitedNanoseconds()) out.waitedSeconds = static_cast<double>(*waited) / 1e9;
   for (unsigned kind = 0; kind < 4; ++kind) out.exits[kind] = exits_[kind].value();
   out.doorbells = doorbells_.value();
+  out.quick = quick_.value();
   return out;
 }
 

@@ -64,7 +64,7 @@ class VcpuThread {
   /** What every kind of vCPU knows of itself. */
   VcpuStats commonStats() const noexcept;
 
-  x86::Counter exits_[4], doorbells_;  ///< written on the vCPU's thread
+  x86::Counter exits_[4], doorbells_, quick_;  ///< written on the vCPU's thread
 
  private:
   const unsigned index_;

@@ -13,7 +13,7 @@
 namespace lodge::addon {
 namespace {
 
-constexpr unsigned kAbiVersion = 6;
+constexpr unsigned kAbiVersion = 7;
 
 std::string cpuVendor() {
   unsigned a = 0, words[3] = {};

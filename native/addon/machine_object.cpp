@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "accelerator/clock.h"
 #include "addon/arguments.h"
 #include "addon/cpu_state.h"
 #include "addon/file_worker.h"
@@ -38,7 +39,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(memReadU16),  METHOD(memReadU32),   METHOD(memReadU64),     METHOD(memWriteU16), METHOD(memWriteU32),
                       METHOD(memFill),     METHOD(regionRead),   METHOD(regionWrite),    METHOD(takeDirty),   METHOD(convertPixels),
                       METHOD(fileRead),    METHOD(fileWrite),    METHOD(fileZero),       METHOD(setIrq),         METHOD(sendMsi),     METHOD(nmi),
-                      METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(start),        METHOD(pause),       METHOD(resume),
+                      METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(addQuickPort), METHOD(removeQuickPort), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
                       METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap),
                       METHOD(setCpuQuota),
@@ -277,11 +278,23 @@ Napi::Value MachineObject::transfer(Info info, bool toGuest) {
   using Direction = FileTransfer::Direction;
   auto work = std::make_unique<FileTransfer>(machine(info).memory(), toGuest ? Direction::FileToGuest : Direction::GuestToFile, fd, offset);
   if (!work->resolve(ranges)) return FileWorker::fault(env, EFAULT);
-  if (work->tryNow()) {
+  if (work->tryNow() || writeHere(*work)) {
     work->finish();
+    if (work->error() != 0) return FileWorker::fault(env, work->error());
     return Napi::Number::New(env, static_cast<double>(work->done()));
   }
   return FileWorker::start(env, std::move(work));
+}
+
+/** A write that will probably not wait; see WriteGate. */
+bool MachineObject::writeHere(FileTransfer& transfer) {
+  if (transfer.direction() != FileTransfer::Direction::GuestToFile || transfer.bytes() > WriteGate::kMostBytes) return false;
+  const uint64_t began = monotonicNs();
+  if (!writeGate_.open(began)) return false;
+  const uint64_t slept = timesSlept();
+  transfer.run();
+  writeGate_.tried(began, monotonicNs(), timesSlept() != slept);
+  return true;
 }
 
 Napi::Value MachineObject::fileRead(Info info) { return transfer(info, true); }
@@ -317,6 +330,17 @@ void MachineObject::addDoorbell(Info info) {
 
 void MachineObject::removeDoorbell(Info info) {
   machine(info).removeDoorbell(static_cast<uint32_t>(integer(info[0], "id", 0xffffffff)));
+}
+
+void MachineObject::addQuickPort(Info info) {
+  const auto port = static_cast<uint16_t>(integer(info[0], "port", 0xffff));
+  const auto width = static_cast<unsigned>(integer(info[1], "width", 4));
+  if (width != 1 && width != 2 && width != 4) fail(info.Env(), "width must be 1, 2 or 4.");
+  check(info.Env(), machine(info).addQuickPort(port, width, static_cast<unsigned>(integer(info[2], "number", quick_port::kPorts - 1))));
+}
+
+void MachineObject::removeQuickPort(Info info) {
+  machine(info).removeQuickPort(static_cast<unsigned>(integer(info[0], "number", quick_port::kPorts - 1)));
 }
 
 // ---- run control -----------------------------------------------------------------------------------------------------------
@@ -440,6 +464,7 @@ Napi::Value MachineObject::stats(Info info) {
       item.Set("halted", Napi::Boolean::New(env, from.halted));
       item.Set("exits", exits);
       item.Set("doorbells", number(from.doorbells));
+      item.Set("quick", number(from.quick));
       if (from.haltedSeconds) item.Set("haltedSeconds", Napi::Number::New(env, *from.haltedSeconds));
       if (from.instructions) item.Set("instructions", number(*from.instructions));
       if (from.cpu != nullptr) {

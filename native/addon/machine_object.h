@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "accelerator/accelerator.h"
+#include "io/file_io.h"
 
 namespace lodge::addon {
 
@@ -41,6 +42,8 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void nmi(Info info);
   void addDoorbell(Info info);
   void removeDoorbell(Info info);
+  void addQuickPort(Info info);
+  void removeQuickPort(Info info);
   void start(Info info);
   void pause(Info info);
   void resume(Info info);
@@ -66,6 +69,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   template <class T>
   bool store(Info info, T value) const;
   Napi::Value transfer(Info info, bool toGuest);
+  bool writeHere(FileTransfer& transfer);
   void end();
   static void onEnvironmentEnds(void* self);
 
@@ -73,6 +77,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   Napi::Reference<Napi::ArrayBuffer> exitBuffer_;
   Napi::ThreadSafeFunction wake_;
   unsigned cpus_ = 0;
+  WriteGate writeGate_;
 };
 
 }  // namespace lodge::addon

@@ -16,7 +16,7 @@ export interface NativeAddon {
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 6;
+export const ABI_VERSION = 7;
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator';
@@ -75,10 +75,26 @@ export const Exit = {
   DATA_BYTES: 4096,
 } as const;
 
+/** In the first record: the writes of one Serve.POSTED, in their order. */
+export const Posted = {
+  /** u32. */
+  COUNT: 1024,
+  FIRST: 1032,
+  /** u16 port, u16 width, u32 value. */
+  BYTES: 8,
+  MOST: 64,
+} as const;
+
+/**
+ * In the first record, at any time: a u32 for each quick port, stored as one. Its reads give VALUE while READ is set; its writes of v are
+ * posted while WRITE is set and (v & MASK) is MATCH. MASK and MATCH are of the low byte; only ports one byte wide can be read.
+ */
+export const Quick = { WORDS: 2048, PORTS: 64, READ: 1, WRITE: 2, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
+
 export const ExitKind = { PORT_IN: 1, PORT_OUT: 2, MMIO_READ: 3, MMIO_WRITE: 4 } as const;
 
 /** Results of `serve` below zero. */
-export const Serve = { IDLE: -1, EVENTS: -2 } as const;
+export const Serve = { IDLE: -1, EVENTS: -2, POSTED: -3 } as const;
 
 export type RegionId = number;
 
@@ -120,7 +136,7 @@ export interface NativeMachine {
   // ---- bulk I/O -----------------------------------------------------------------------------------------------
   /**
    * preadv into guest memory. `ranges` holds gpa, length pairs. The byte count (short only at end of file), at once if the
-   * host had it cached, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
+   * host had it cached or is quick to take it, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
    * with code 'EFAULT' if a range is not RAM.
    */
   fileRead(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;
@@ -144,6 +160,13 @@ export interface NativeMachine {
    */
   addDoorbell(kind: 'mmio' | 'port', address: number, width: 1 | 2 | 4, id: number): void;
   removeDoorbell(id: number): void;
+
+  /**
+   * Accesses of this port that need not wait: see Quick. A posted write arrives as a Serve.POSTED before any exit or event that comes after
+   * it, of whichever vCPU; until it was delivered, reads of the same port wait. `number` is that of its word, below Quick.PORTS.
+   */
+  addQuickPort(port: number, width: 1 | 2 | 4, number: number): void;
+  removeQuickPort(number: number): void;
 
   // ---- run control --------------------------------------------------------------------------------------------
   /** Spawns the vCPU threads; all start parked as after `pause`. */
@@ -178,7 +201,8 @@ export interface NativeMachine {
 
   /**
    * Says that the exit of vCPU `completed` has been answered in its record (-1: none), then waits up to `spinMicros` for
-   * the next thing to do. Returns a vCPU number whose exit record waits, Serve.EVENTS, or Serve.IDLE.
+   * the next thing to do. Returns a vCPU number whose exit record waits, Serve.EVENTS, Serve.POSTED (the
+   * writes of Posted have to be performed before the next call), or Serve.IDLE.
    */
   serve(completed: number, spinMicros: number): number;
   takeEvents(): NativeEvent[];
@@ -256,6 +280,8 @@ export interface MachineStats {
     exits: { portIn: number; portOut: number; mmioRead: number; mmioWrite: number };
     /** Notifications of devices that did not wait. */
     doorbells: number;
+    /** Accesses of quick ports. */
+    quick: number;
     /** Lodge's own processor only. */
     counters?: CpuCounters;
     /** Only where there is a translator. */

@@ -17,11 +17,15 @@ struct alignas(64) Frame {
   Context context;
 };
 
-// The handler finds where to resume here; tests are single-threaded. A fault outside run() resumes at 0 and so ends the test.
+// The handler finds where to resume here; tests are single-threaded. A fault outside run() is the test's own, and ends it.
 volatile uint64_t resumeAt = 0;
 volatile int raised = 0;
 
 void onSignal(int number, siginfo_t*, void* data) {
+  if (resumeAt == 0) {
+    signal(number, SIG_DFL);
+    return;
+  }
   raised = number;
   static_cast<ucontext_t*>(data)->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(resumeAt);
 }

@@ -1,11 +1,9 @@
-#include "translator/item.h"
+#include "translator/item_forms.h"
 
 namespace lodge::translator {
 namespace {
 
 using namespace x86;
-
-constexpr uint16_t bit(unsigned gpr) { return static_cast<uint16_t>(1u << (gpr & 15)); }
 
 /** Where the opcode is, and what precedes it. */
 struct Layout {
@@ -51,7 +49,8 @@ bool layOut(const Item& item, Layout& l) {
   return n <= item.d.length;
 }
 
-/** The memory operand, when this tier can compute its address. */
+}  // namespace
+
 bool addressOf(const Decoded& d, unsigned offset, const Setting& setting, Access& a) {
   a.address = Address{};
   a.disp = d.displacement;
@@ -106,180 +105,7 @@ void rmGpr(Item& item, bool read, bool written) {
   item.rmWritten = written;
 }
 
-bool describeSimd(Item& item, const Setting& setting) {
-  const Decoded& d = item.d;
-  const FpRow& row = *d.simd;
-  if (!setting.vectors) return false;
-  if (row.attributes & (kFpMmx | kFpVariableStore)) return false;
-  item.prefixes |= static_cast<uint8_t>((row.prefix == FpPrefix::P66   ? k66
-                                         : row.prefix == FpPrefix::PF2 ? kF2
-                                         : row.prefix == FpPrefix::PF3 ? kF3
-                                                                       : 0) |
-                                        (d.rex & 8 ? kRexW : 0));
-  // A prefix that selects nothing is left out: 66h with F2h or F3h.
-  const unsigned bytes = row.memoryBytes ? row.memoryBytes : d.rex & 8 ? 8 : 4;
-  switch (row.form) {
-    case FpForm::XmmRm:
-      item.regBank = Bank::Vector;
-      item.rmBank = d.memory ? Bank::None : Bank::Vector;
-      break;
-    case FpForm::RmXmm:
-      item.regBank = Bank::Vector;
-      item.rmBank = d.memory ? Bank::None : Bank::Vector;
-      break;
-    case FpForm::XmmRmImmShift:
-      item.rmBank = Bank::Vector;
-      break;
-    case FpForm::XmmGpr:
-      item.regBank = Bank::Vector;
-      item.rmBank = d.memory ? Bank::None : Bank::Gpr;
-      item.rmRead = true;
-      break;
-    case FpForm::GprXmm:
-      item.regBank = Bank::Gpr;
-      item.rmBank = d.memory ? Bank::None : Bank::Vector;
-      item.regWritten = item.regRead = true;
-      item.gprsWritten = bit(d.reg);
-      break;
-    case FpForm::RmGprXmm:
-      item.regBank = Bank::Vector;
-      item.rmBank = d.memory ? Bank::None : Bank::Gpr;
-      item.rmWritten = true;
-      item.rmRead = true;
-      if (!d.memory) item.gprsWritten = bit(d.rm);
-      break;
-    default:
-      return false;
-  }
-  if (row.map == FpMap::M0F3A && (row.opcode == 0x61 || row.opcode == 0x63)) item.gprsWritten |= bit(kRcx);
-  if (row.extension >= 0) item.regBank = Bank::None;
-  if (!memoryOperand(item, setting, bytes, row.attributes & kFpStore)) return false;
-  item.access.aligned = row.attributes & kFpAligned ? 16 : 0;
-  if (row.attributes & kFpWritesFlags) {
-    item.flagsWritten = true;
-    item.flagsKilled = kArith;
-  }
-  item.kind = Kind::Same;
-  return true;
-}
-
-/** AVX and its kin. What touches memory element by element, and what changes MXCSR, is the interpreter's. */
-bool describeVex(Item& item, const Setting& setting) {
-  const Decoded& d = item.d;
-  const VexRow& row = *d.vex;
-  if (!setting.vex || !setting.vectors) return false;
-  item.vex = true;
-  if (row.form == VexForm::None) {
-    item.raw = true;
-    return true;
-  }
-  const auto vectors = [&](bool reg, bool v) {
-    if (reg) item.regBank = Bank::Vector;
-    if (v) item.vBank = Bank::Vector;
-    item.rmBank = d.memory ? Bank::None : Bank::Vector;
-  };
-  switch (row.form) {
-    case VexForm::Rm:
-    case VexForm::Mr:
-    case VexForm::Compare:
-      vectors(true, false);
-      break;
-    case VexForm::Rvm:
-    case VexForm::Rvmr:
-    case VexForm::Mvr:
-      vectors(true, true);
-      break;
-    case VexForm::Vmi:
-      vectors(false, true);
-      break;
-    case VexForm::RmGpr:
-      vectors(false, false);
-      item.regBank = Bank::Gpr;
-      item.regWritten = true;
-      item.gprsWritten = bit(d.reg);
-      break;
-    case VexForm::MrGpr:
-      vectors(true, false);
-      if (!d.memory) {
-        item.rmBank = Bank::Gpr;
-        item.rmWritten = true;
-        item.gprsWritten = bit(d.rm);
-      }
-      break;
-    case VexForm::RmFromGpr:
-    case VexForm::RvmGpr:
-      vectors(true, row.form == VexForm::RvmGpr);
-      if (!d.memory) item.rmBank = Bank::Gpr;
-      item.rmRead = true;
-      break;
-    default:
-      return false;
-  }
-  const bool general = row.form == VexForm::RmGpr || row.form == VexForm::MrGpr || row.form == VexForm::RmFromGpr ||
-                       row.form == VexForm::RvmGpr;
-  item.vexW = d.vexW && (!general || setting.size == CodeSize::k64);
-  const unsigned bytes = row.memoryBytes[d.vexL] ? row.memoryBytes[d.vexL] : d.vexW && setting.size == CodeSize::k64 ? 8 : 4;
-  if (!memoryOperand(item, setting, bytes, row.attributes & kFpStore)) return false;
-  if (d.memory && (row.attributes & kFpAligned)) item.access.aligned = static_cast<uint8_t>(bytes);
-  if (row.attributes & kFpWritesFlags) {
-    item.flagsWritten = true;
-    item.flagsKilled = kArith;
-  }
-  return true;
-}
-
-/** BMI1 and BMI2. */
-bool describeVexInteger(Item& item, const Setting& setting) {
-  const Decoded& d = item.d;
-  item.vex = true;
-  item.vexW = d.vexW && setting.size == CodeSize::k64;
-  item.vBank = Bank::Gpr;
-  item.rmBank = d.memory ? Bank::None : Bank::Gpr;
-  item.rmRead = true;
-  switch (d.row->form) {
-    case Form::VM:
-      item.vWritten = true;
-      item.gprsWritten = bit(d.v);
-      break;
-    case Form::RMI:
-      item.vBank = Bank::None;
-      [[fallthrough]];
-    default:
-      item.regBank = Bank::Gpr;
-      item.regWritten = true;
-      item.gprsWritten = bit(d.reg);
-  }
-  if (d.op == Op::Mulx) {
-    if (d.reg >= kR13 || d.v >= kR13) return false;  // both are written, and kept in the Core
-    item.vWritten = true;
-    item.gprsWritten |= bit(d.v);
-  }
-  item.flagsWritten = d.row->writes != 0;
-  item.flagsKilled = d.row->writes;
-  return memoryOperand(item, setting, d.operandSize, false);
-}
-
-bool describeX87(Item& item, const Setting& setting) {
-  const Decoded& d = item.d;
-  const X87Row& row = *d.x87;
-  if (!setting.x87) return false;
-  const bool loadsControl = d.memory && row.opcode == 0xd9 && row.extension == 5;
-  const bool storesControl = d.memory && ((row.opcode == 0xd9 && row.extension == 7) || (row.opcode == 0xdd && row.extension == 7));
-  const bool storesStatus = !d.memory && row.opcode == 0xdf && d.modrm == 0xe0;
-  if ((row.attributes & kX87Control) && !loadsControl && !storesControl && !storesStatus) return false;
-  if (d.memory) {
-    if (row.memoryBytes > 10 || !memoryOperand(item, setting, row.memoryBytes, row.attributes & kFpStore)) return false;
-  }
-  item.x87 = true;
-  if (row.attributes & kFpReadsFlags) item.flagsRead = kArith;
-  if (row.attributes & kFpWritesFlags) {
-    item.flagsWritten = true;
-    item.flagsKilled = kArith;
-  }
-  if (storesStatus) item.gprsWritten = bit(kRax);
-  item.kind = loadsControl ? Kind::LoadControl : Kind::Same;
-  return true;
-}
+namespace {
 
 /** MOV with an address in the instruction, as a MOV with a ModRM byte. */
 bool describeMoffs(Item& item, const Setting& setting) {
@@ -574,6 +400,12 @@ void describeControl(Item& item, const Setting& setting) {
       item.gprsWritten = bit(kRsp);
       stack(-static_cast<int>(word), true);
       return;
+    case Op::Pushf:
+      item.kind = Kind::PushFlags;
+      item.gprsWritten = bit(kRsp);
+      item.flagsRead = kArith;
+      stack(-static_cast<int>(word), true);
+      return;
     case Op::Pop:
       if (d.memory || d.rm == kRsp) return;
       item.kind = Kind::Pop;
@@ -660,9 +492,39 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
       item.immediateBytes = 1;  // the ModRM byte
       return true;
     case Op::Cli:
-      if (setting.user) return step();
-      item.kind = Kind::Cli;
+    case Op::Cld:
+    case Op::Std:
+      if (setting.user && d.op == Op::Cli) return step();
+      item.kind = Kind::FlagBit;
       return true;
+    case Op::Sti:
+    case Op::Swapgs:
+    case Op::Stac:
+    case Op::Clac:
+      if (setting.user) return step();
+      item.kind = d.op == Op::Sti ? Kind::Sti : d.op == Op::Swapgs ? Kind::SwapGs : Kind::UserDoor;
+      return true;
+    case Op::MovSegFrom:
+      if (d.memory || (d.reg & 7) > kGs) return step();
+      item.kind = Kind::ReadSegment;
+      item.gprsWritten = bit(d.rm);
+      return true;
+    case Op::Bt:
+    case Op::Bts:
+    case Op::Btr:
+    case Op::Btc:
+      // The host adds the same distance to another address: with 64 bits that comes to the same.
+      if (d.memory && d.opcode != 0xba) {
+        Access a;
+        if (setting.size != CodeSize::k64 || d.operandSize < 4 || d.addressSize != 8 || d.reg >= kR13 || !addressOf(d, offset, setting, a))
+          return step();
+        item.kind = Kind::BitString;
+        item.access = a;
+        item.flagsWritten = true;
+        item.flagsKilled = d.row->writes;
+        return true;
+      }
+      break;
     case Op::X87:
       return describeX87(item, setting) || step();
     case Op::Fwait:
@@ -698,6 +560,7 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
       item.flagsKilled = kArith;
       item.gprsWritten = bit(kRax) | bit(kRdx);
       return true;
+    case Op::Pushf:
     case Op::Push:
     case Op::Pop:
     case Op::Leave:

@@ -4,11 +4,12 @@ namespace lodge::translator {
 
 using namespace x86;
 
-[[gnu::target("general-regs-only")]] uint32_t refill(Core* c, uint64_t linear, uint32_t access) {
+[[gnu::target("general-regs-only")]] uint64_t refill(Core* c, uint64_t linear, uint32_t access) {
   const unsigned who = access & 3;
   const bool write = access & kRefillWrite;
   const uint64_t page = linear & ~kPageMask;
-  const WalkEntry& w = c->walks[(linear >> 12 ^ uint64_t{who} << 11) & (kWalkEntries - 1)];
+  const uint64_t salt = linear >> 63 ? 0 : c->walkSalt;
+  const WalkEntry& w = c->walks[(linear >> 12 ^ uint64_t{who} << 11 ^ salt) & (kWalkEntries - 1)];
   if (w.tag != (page | who) || w.generation != (w.info & kTlbGlobal ? c->globalGeneration : c->walkGeneration)) return 0;
   if (w.info & kTlbMmio) return 0;
   Tlb& t = c->tlbs[who];
@@ -23,6 +24,7 @@ using namespace x86;
   e.addend = w.addend;
   e.info = w.info;
   t.page[index] = page;
+  if (!(w.info & kTlbGlobal)) t.local[index >> 6] |= 1ull << (index & 63);
   t.used = true;
   return 1;
 }

@@ -60,5 +60,24 @@ TEST(translation_dies_with_its_bytes) {
   CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
 }
 
+TEST(translated_code_ends_behind_a_control_word_that_unmasks) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // fldcw [rdi]; fincstp; hlt. The first access of a page is the interpreter's, and the second is not.
+  g.code(kFree, {0xd9, 0x2f, 0xd9, 0xf7, 0xf4});
+  g.code(kFree + 0x100, {0xf4});
+  for (unsigned pass = 0; pass < 2; ++pass) {
+    g.enter64(kFree);
+    g.gate(kMF, kFree + 0x100);
+    g.put<uint16_t>(kFree + 0x2000, 0x0340);
+    g.state().gpr[kRdi] = kFree + 0x2000;
+    g.state().x87.control = 0x037f;
+    g.state().x87.status = 1;  // an invalid operation, not taken so far
+    CHECK(g.run() == RunExit::Halted);
+    CHECK_EQ(g.state().rip, kFree + 0x101);
+    CHECK_EQ(g.state().x87.control, 0x0340);
+  }
+}
+
 }  // namespace
 }  // namespace lodge::x86

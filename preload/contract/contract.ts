@@ -59,8 +59,14 @@ export const contract = {
   'vm.update': procedure(byId.extend({ config: vmConfigSchema.partial() }), vmSchema),
   /** Moves the VM's folder to the trash folder beside the VMs; deleteFiles removes it for good. */
   'vm.remove': procedure(byId.extend({ deleteFiles: z.boolean() }), none),
-  /** `bootFirst`: id of the disk or disc to start from this once; the order of the settings stays, and counts from the first reset on. */
-  'vm.start': procedure(byId.extend({ bootFirst: z.string().min(1).max(64).optional() }), vmSchema),
+  /**
+   * `bootFirst`: id of the disk or disc to start from this once; the order of the settings stays, and counts from the first reset on.
+   * `bootMenu`: firmware asks what to start from, this once.
+   */
+  'vm.start': procedure(
+    byId.extend({ bootFirst: z.string().min(1).max(64).optional(), bootMenu: z.boolean().optional() }),
+    vmSchema,
+  ),
   'vm.pause': procedure(byId, vmSchema),
   'vm.resume': procedure(byId, vmSchema),
   /** ACPI power button: asks the guest. */

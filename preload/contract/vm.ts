@@ -42,6 +42,8 @@ export const bootSchema = z.discriminatedUnion('kind', [
       .array(z.object({ path: absolutePath, commandLine: z.string().max(2047) }))
       .max(32)
       .optional(),
+    /** A firmware image (SeaBIOS, OVMF) that starts it, a Linux kernel then, instead of Lodge itself. */
+    firmware: z.object({ image: absolutePath, variables: absolutePath.optional() }).optional(),
   }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),
@@ -194,6 +196,8 @@ export const hostSchema = z.object({
   /** How this Lodge runs; the browser has no native file dialogs. */
   mode: z.enum(['electron', 'server']),
   version: z.string(),
+  /** Firmware images that are installed here, by the names people know. */
+  firmware: z.array(z.object({ name: z.string(), path: absolutePath })).optional(),
 });
 export type Host = z.infer<typeof hostSchema>;
 

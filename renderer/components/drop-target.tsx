@@ -135,7 +135,7 @@ function DropHint({ vmId }: { vmId: string | null }) {
 
 function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => void }) {
   const lodge = useLodge();
-  const { api, vms, uploads, notices } = lodge;
+  const { vms, uploads, notices } = lodge;
   const vm = useVm(pending.vmId ?? '');
   const upload = useStore(uploads, (s) => s.active.find((u) => u.name === pending.name));
   const [busy, setBusy] = useState(false);
@@ -146,12 +146,12 @@ function DropDialog({ pending, onClose }: { pending: Pending; onClose: () => voi
   const plan = info !== undefined && vm !== undefined ? planAttach(info, vm) : null;
 
   /** It was added last. */
-  const startFrom = async ({ definition: { id, name, disks } }: Vm): Promise<void> => {
+  const startFrom = async ({ definition: { id, disks } }: Vm): Promise<void> => {
     const medium = disks.at(-1);
     if (medium === undefined) return;
-    const started = api.call('vm.start', { id, bootFirst: medium.id });
+    const started = vms.getState().start(id, { bootFirst: medium.id });
     if (!lodge.openVmWindow(id)) navigate({ view: 'vm', id });
-    await started.catch((e: unknown) => notices.getState().fail(`Start “${name}”`, e, { vmId: id }));
+    await started;
   };
   const attach = async (): Promise<void> => {
     if (info === undefined || vm === undefined) return;

@@ -3,7 +3,7 @@ import { modals } from '@mantine/modals';
 import { useMemo } from 'react';
 import { actionsOf, isLive, type VmAction } from '../model/actions';
 import type { Vm } from '../model/types';
-import type { VmCommand } from '../stores/vms';
+import type { StartChoice, VmCommand } from '../stores/vms';
 import { navigate, useLodge } from './lodge-context';
 import { openSettings } from '../views/settings/open-settings';
 
@@ -24,6 +24,8 @@ const QUESTIONS: Partial<Record<VmCommand, (name: string) => { title: string; te
 export interface VmCommands {
   readonly allowed: Readonly<Record<VmAction, boolean>>;
   run(command: VmCommand): void;
+  /** Starts it from something else than usual, and shows its window. */
+  start(choice: StartChoice): void;
   /** Starts it if it is stopped, and shows its window. */
   open(): void;
   settings(): void;
@@ -36,7 +38,7 @@ export interface VmCommands {
 export function useVmCommands(vm: Vm): VmCommands {
   const lodge = useLodge();
   return useMemo(() => {
-    const { id, name } = vm.definition;
+    const { id, name, boot } = vm.definition;
     const { vms, notices, api } = lodge;
     const allowed = actionsOf(vm);
     const execute = async (command: VmCommand): Promise<void> => {
@@ -59,6 +61,12 @@ export function useVmCommands(vm: Vm): VmCommands {
           confirmProps: { color: 'red' },
           onConfirm: () => void execute(command),
         });
+      },
+      start: (choice) => {
+        void vms.getState().start(id, choice);
+        if (!lodge.openVmWindow(id)) navigate({ view: 'vm', id });
+        if (choice.bootMenu === true && boot.kind === 'firmware' && boot.image !== undefined)
+          notices.getState().say('info', 'This firmware opens its menu when Esc is pressed while it says so or shows its logo.');
       },
       open: () => {
         if (!isLive(vm.state) && allowed.start) void execute('start');

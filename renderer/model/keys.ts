@@ -33,5 +33,6 @@ export const KEY_COMBINATIONS: readonly { readonly label: string; readonly keys:
   { label: 'Alt + F4', keys: '<alt+f4>' },
   { label: 'Ctrl + C', keys: '<ctrl+c>' },
   { label: 'Escape', keys: '<esc>' },
+  { label: 'F12, for the boot menu', keys: '<f12>' },
   { label: 'Print Screen', keys: '<print>' },
 ];

@@ -16,6 +16,12 @@ const COMMAND_LABEL: Readonly<Record<VmCommand, string>> = {
   powerOff: 'Power off',
 };
 
+/** What a machine starts from this once, instead of the first in its order. */
+export interface StartChoice {
+  readonly bootFirst?: string;
+  readonly bootMenu?: boolean;
+}
+
 /** Points of the CPU curve in a status bar: one a second for a minute. */
 const HISTORY_POINTS = 60;
 
@@ -29,6 +35,8 @@ export interface VmStoreState {
   drop(id: VmId): void;
   /** Runs a command; failures go to the notices with a way to try again. Resolves to whether it worked. */
   command(id: VmId, command: VmCommand): Promise<boolean>;
+  /** The same, from something else than usual. */
+  start(id: VmId, choice: StartChoice): Promise<boolean>;
   create(input: Input<'vm.create'>): Promise<Vm>;
   update(id: VmId, config: Partial<VmConfig>): Promise<Vm>;
   remove(id: VmId, deleteFiles: boolean): Promise<boolean>;
@@ -72,6 +80,17 @@ export const createVmStore = (api: Api, notices: NoticeStore) =>
           notices
             .getState()
             .fail(`${COMMAND_LABEL[command]} “${nameOf(id)}”`, e, { vmId: id, retry: () => void get().command(id, command) });
+          return false;
+        }
+      },
+      start: async (id, choice) => {
+        try {
+          await api.call('vm.start', { id, ...choice });
+          return true;
+        } catch (e) {
+          notices
+            .getState()
+            .fail(`${COMMAND_LABEL.start} “${nameOf(id)}”`, e, { vmId: id, retry: () => void get().start(id, choice) });
           return false;
         }
       },

@@ -20,7 +20,10 @@ const bin = (path) => [process.execPath, at('node_modules', path)];
 const RESULTS = at('test-results');
 const resultFile = (stage) => `${RESULTS}/${stage}.json`;
 
-/** A stage is a command that passes or fails as a whole, unless `read` finds single tests in what it wrote. */
+/**
+ * A stage is a command that passes or fails as a whole, unless `read` finds single tests in what it wrote. `variants` are names and
+ * environments in which it is run one after the other.
+ */
 const STAGES = [
   { name: 'typecheck', limit: 300, needs: [], command: () => [...bin('typescript/bin/tsc'), '--build'] },
   { name: 'lint', limit: 300, needs: [], command: () => [process.execPath, at('resources/tools/lint.mjs')] },
@@ -29,6 +32,12 @@ const STAGES = [
     limit: 300,
     needs: ['native'],
     command: () => [at('native/build/Release/native_tests')],
+    // The tests of the processor, on each tier that executes: long units, and units of a single instruction.
+    variants: {
+      interpreter: { LODGE_TEST_TIER: 'interpreter' },
+      translator: { LODGE_TEST_TIER: 'translator' },
+      'translator, one instruction a unit': { LODGE_TEST_TIER: 'translator-1' },
+    },
     skip: () => !existsSync(at('native/build/Release/native_tests')) && 'native/build/Release/native_tests was not built',
   },
   {
@@ -122,17 +131,27 @@ async function runStage(stage) {
   const reason = stage.skip?.();
   if (reason) return { passed: 0, failed: [], skipped: [{ name: stage.name, reason }] };
   if (stage.prepare) await stage.prepare();
+  const total = { passed: 0, failed: [], skipped: [] };
+  for (const [name, variables] of Object.entries(stage.variants ?? { '': {} })) {
+    const result = await runCommand(stage, name ? `${stage.name} (${name})` : stage.name, variables);
+    for (const key of ['failed', 'skipped']) total[key].push(...result[key]);
+    total.passed += result.passed;
+  }
+  return total;
+}
+
+async function runCommand(stage, name, variables) {
   rmSync(resultFile(stage.name), { force: true });
   const [command, ...args] = stage.command();
-  const env = { ...process.env, LODGE_TEST_RESULTS: resultFile(stage.name) };
+  const env = { ...process.env, ...variables, LODGE_TEST_RESULTS: resultFile(stage.name) };
   const { code, timedOut } = await runShown(command, args, {
     env,
     timeoutSeconds: stage.limit,
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   const result = (!timedOut && stage.read?.()) || { passed: code === 0 ? 1 : 0, failed: [], skipped: [] };
-  if (timedOut) result.failed.push(`${stage.name}: ended after its time limit of ${stage.limit} s`);
-  else if (code !== 0 && result.failed.length === 0) result.failed.push(`${stage.name} (exit code ${code})`);
+  if (timedOut) result.failed.push(`${name}: ended after its time limit of ${stage.limit} s`);
+  else if (code !== 0 && result.failed.length === 0) result.failed.push(`${name} (exit code ${code})`);
   return result;
 }
 

@@ -35,15 +35,14 @@ describe('Debian’s kernel', () => {
   });
 });
 
-describe('the boot order', () => {
-  const disk = (context: TestContext): string[] => [
-    '--disk',
-    ownMedium(context, 'syslinux.img'),
-    '--cdrom',
-    medium(context, 'grub-rescue.iso'),
-  ];
-  const SMALL = ['--memory', '128', ...TIER];
+/** A disk that was installed from the disc beside it. */
+const disk = (context: TestContext): string[] => [
+  ...['--disk', ownMedium(context, 'syslinux.img')],
+  ...['--cdrom', medium(context, 'grub-rescue.iso')],
+];
+const SMALL = ['--memory', '128', ...TIER];
 
+describe('the boot order', () => {
   it('a disk comes before the disc it was installed from; an empty one lets the disc start', async (context) => {
     const installed = new ScreenRun([...disk(context), ...SMALL]);
     await installed.waitForScreen(/SYSLINUX 6\./, 30);
@@ -64,6 +63,19 @@ describe('the boot order', () => {
     const first = new ScreenRun([...disk(context), '--boot', 'cdrom', ...SMALL]);
     await first.waitForScreen(/GNU GRUB {2}version 2/, 30);
     first.kill();
+  });
+});
+
+describe('F12', () => {
+  it('pressed while the machine starts opens the menu, and the second entry boots', async (context) => {
+    const run = await ScreenRun.served([...disk(context), ...SMALL]);
+    // The splash is short: the key is pressed until the menu is there, which pays no attention to it.
+    const menu = run.waitForScreen(/Boot from:\n+ *1 {2}\S*syslinux\.img\n *2 {2}grub-rescue-cdrom\.iso/, 30);
+    const pressing = setInterval(() => void run.keys('<f12>').catch(() => {}), 200);
+    await menu.finally(() => clearInterval(pressing));
+    await run.keys('<down><enter>');
+    await run.waitForScreen(/GNU GRUB {2}version 2/, 30);
+    run.kill();
   });
 });
 

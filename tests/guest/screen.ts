@@ -6,7 +6,7 @@ import type { TestContext } from 'vitest';
 import { dataPaths } from '../../main/lib/paths';
 import { connectAll, type LocalClient } from '../../main/rpc/local-socket';
 import { MEDIA } from '../../resources/tools/lib/media.mjs';
-import { GuestRun, PATIENCE, scratch } from './harness';
+import { GuestRun, lodge, PATIENCE, scratch } from './harness';
 
 /** The medium's path, or the test is skipped with the reason it is missing. */
 export function medium(context: TestContext, name: string): string {
@@ -27,6 +27,7 @@ export function ownMedium(context: TestContext, name: string): string {
 }
 
 const POLL_MS = 500;
+const NAME = 'screen';
 
 export interface Picture {
   readonly width: number;
@@ -67,8 +68,24 @@ export class ScreenRun extends GuestRun {
   constructor(
     args: readonly string[],
     private readonly data = scratch(),
+    command: readonly string[] = ['run', '--name', NAME, '--display', 'none', '--serial', 'stdio'],
   ) {
-    super(['run', '--name', 'screen', '--data', data, '--display', 'none', '--serial', 'stdio', ...args]);
+    super([...command, '--data', data, ...args]);
+  }
+
+  /** The only machine of a Lodge that serves, which it also starts: as people have it, the key of its boot menu included. */
+  static async served(machine: readonly string[]): Promise<ScreenRun> {
+    const data = scratch();
+    const run = new ScreenRun(['--port', '0'], data, ['serve']);
+    await run.waitFor(/Lodge is at/, 30);
+    for (const command of [
+      ['create', 'screen', ...machine],
+      ['start', 'screen'],
+    ]) {
+      const { code, stderr } = lodge([...command, '--data', data]);
+      if (code !== 0) throw new Error(stderr);
+    }
+    return run;
   }
 
   /** The text screen, one line each; empty while the machine starts or shows graphics. */
@@ -134,7 +151,7 @@ export class ScreenRun extends GuestRun {
     if (this.client) return this.client;
     const [client] = await connectAll(dataPaths({ dataDir: this.data }).instanceDir);
     if (!client) return undefined;
-    const [vm] = await client.call('vm.list', null);
+    const vm = (await client.call('vm.list', null)).find(({ definition }) => definition.name === NAME);
     if (!vm) {
       client.close();
       return undefined;

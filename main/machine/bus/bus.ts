@@ -6,6 +6,7 @@
  * tracer is set. All values are unsigned: width 4 is 0 … 2^32-1.
  */
 import type { Disposable } from '../../lib/disposable';
+import type { QuickPorts } from './quick-ports';
 import { RangeMap, type Slot } from './range-map';
 import type { IoHandler, MmioHandler } from './types';
 
@@ -41,10 +42,13 @@ export class Bus {
   unclaimedWrites = 0;
   /** Set for LODGE_TRACE=bus. */
   trace: ((access: UnclaimedAccess) => void) | undefined;
+  /** Set before ports are claimed, where there is an engine behind. */
+  quickPorts: QuickPorts | undefined;
 
   /** Fixed ports of a legacy device; throws on overlap. */
   claimPorts(start: number, count: number, handler: IoHandler, name: string, options: ClaimOptions = {}): Disposable {
-    return this.ports.claim(start, count, { handler, maxWidth: options.maxWidth ?? 4, name }, name);
+    const claim = this.ports.claim(start, count, { handler, maxWidth: options.maxWidth ?? 4, name }, name);
+    return this.withQuickPorts(start, handler, claim);
   }
 
   claimMmio(start: number, bytes: number, handler: MmioHandler, name: string, options: ClaimOptions = {}): Disposable {
@@ -53,11 +57,24 @@ export class Bus {
 
   /** Ports the guest can move (PCI BARs); never throws. */
   overlayPorts(start: number, count: number, handler: IoHandler, name: string, options: ClaimOptions = {}): Disposable {
-    return this.ports.overlay(start, count, { handler, maxWidth: options.maxWidth ?? 4, name }, name);
+    const overlay = this.ports.overlay(start, count, { handler, maxWidth: options.maxWidth ?? 4, name }, name);
+    return this.withQuickPorts(start, handler, overlay);
   }
 
   overlayMmio(start: number, bytes: number, handler: MmioHandler, name: string, options: ClaimOptions = {}): Disposable {
     return this.mmio.overlay(start, bytes, { handler, maxWidth: options.maxWidth ?? 4, name }, name);
+  }
+
+  private withQuickPorts(start: number, handler: IoHandler, mapping: Disposable): Disposable {
+    // What another claim hides is not this device's.
+    const visible = handler.quick?.filter(({ offset }) => this.ports.find(start + offset)?.owner.handler === handler) ?? [];
+    const connected = visible.map((quick) => this.quickPorts?.connect(quick, start + quick.offset));
+    return {
+      dispose: () => {
+        for (const one of connected) one?.dispose();
+        mapping.dispose();
+      },
+    };
   }
 
   readPort(port: number, width: number): number {

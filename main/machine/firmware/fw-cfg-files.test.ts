@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { FwCfgKey } from '../bus/fw-cfg-items';
 import { buildAcpi } from './acpi/tables';
 import { firmwareFiles, type FirmwareFilesInput } from './fw-cfg-files';
 
@@ -10,7 +11,7 @@ const input = (change: Partial<FirmwareFilesInput> = {}): FirmwareFilesInput => 
   version: '1.0',
   ram: { low: 512 * MIB, high: 0 },
   bootOrder: () => ['/pci@i0cf8/scsi@3/disk@0,0', '/pci@i0cf8/scsi@4/disk@0,0'],
-  menuMilliseconds: 0,
+  menuMilliseconds: () => 0,
   powerManagementBase: () => 0x600,
   ...change,
 });
@@ -116,6 +117,20 @@ describe('files for external firmware', () => {
     expect(rows(read(firmwareFiles(input()), 'etc/e820'))).toEqual([[0, 512 * MIB, 1]]);
     const big = firmwareFiles(input({ ram: { low: 3072 * MIB, high: 1024 * MIB }, ramBytes: 4096 * MIB }));
     expect(rows(read(big, 'etc/e820'))).toEqual([[0, 3072 * MIB, 1], [4096 * MIB, 1024 * MIB, 1]]); // prettier-ignore
+  });
+
+  it('says at each start how long the key of the boot menu is waited for', () => {
+    let wait = 10_000;
+    const contents = firmwareFiles(input({ menuMilliseconds: () => wait }));
+    const menu = contents.items.get(FwCfgKey.BOOT_MENU)!;
+    const said = (): number[] => {
+      const flag = new Uint8Array(menu.bytes);
+      menu.read(0, flag);
+      return [new DataView(read(contents, 'etc/boot-menu-wait').buffer).getUint32(0, true), ...flag];
+    };
+    expect(said()).toEqual([10_000, 1, 0]);
+    wait = 0;
+    expect(said()).toEqual([0, 0, 0]);
   });
 
   it('says what to boot first, and hands out the display’s ROM', () => {

@@ -13,6 +13,7 @@ import {
   textItem,
 } from '../bus/fw-cfg-items';
 import type { RamLayout } from '../memory/address-space';
+import type { FirmwareKernel } from './linux';
 import { type AcpiConfig, type AcpiImage, buildAcpi } from './acpi/tables';
 import { E820, memoryMap } from './layout';
 import { buildSmbios, SMBIOS_ENTRY_BYTES, type SmbiosConfig } from './smbios';
@@ -25,41 +26,48 @@ export interface FirmwareFilesInput extends AcpiConfig, SmbiosConfig {
   readonly powerManagementBase: () => number;
   /** Option ROMs that firmware runs for the display. */
   readonly vgaRom?: Uint8Array;
-  /** Milliseconds the boot menu's key is waited for; 0: no menu. */
-  readonly menuMilliseconds: number;
+  /** Started before anything else. */
+  readonly kernel?: FirmwareKernel;
+  /** Milliseconds the boot menu's key is waited for at this start; 0: no menu. */
+  readonly menuMilliseconds: () => number;
 }
 
+/** In the folder of what a BIOS runs and can boot from. */
+const KERNEL_ROM = 'genroms/kernel.bin';
 const RSDP_FILE = 'etc/acpi/rsdp';
 const TABLES_FILE = 'etc/acpi/tables';
 /** The RSDP takes the first 64 bytes of the image; the other tables start aligned behind it, at address 0. */
 const RSDP_AREA = 64;
 
 export function firmwareFiles(input: FirmwareFilesInput): FwCfgContents {
-  const { cpus, ramBytes, ram } = input;
+  const { cpus, ramBytes, ram, kernel, menuMilliseconds } = input;
+  const bootOrder = (): readonly string[] => [...(kernel ? [`/rom@${KERNEL_ROM}`] : []), ...input.bootOrder()];
   const files: FwCfgFile[] = [
     { name: 'etc/e820', item: bytesItem(e820(ram)) },
     ...acpiFiles(input),
     ...smbiosFiles(input),
-    { name: 'bootorder', item: bootOrderItem(input.bootOrder) },
+    { name: 'bootorder', item: changingItem(() => textItem(bootOrder().join('\n'))) },
     { name: 'etc/boot-fail-wait', item: numberItem(0xffffffff, 4) },
-    { name: 'etc/boot-menu-wait', item: numberItem(input.menuMilliseconds, 4) },
+    { name: 'etc/boot-menu-wait', item: changingItem(() => numberItem(menuMilliseconds(), 4)) },
   ];
   if (input.vgaRom) files.push({ name: 'vgaroms/vgabios.bin', item: bytesItem(input.vgaRom) });
+  if (kernel) files.push({ name: KERNEL_ROM, item: bytesItem(kernel.optionRom) });
   const items = new Map([
     [FwCfgKey.UUID, bytesItem(new Uint8Array(16))],
     [FwCfgKey.RAM_SIZE, numberItem(ramBytes, 8)],
     [FwCfgKey.NO_GRAPHICS, numberItem(0, 2)],
     [FwCfgKey.CPUS, numberItem(cpus, 2)],
     [FwCfgKey.MAX_CPUS, numberItem(cpus, 2)],
-    [FwCfgKey.BOOT_MENU, numberItem(input.menuMilliseconds > 0 ? 1 : 0, 2)],
+    [FwCfgKey.BOOT_MENU, changingItem(() => numberItem(menuMilliseconds() > 0 ? 1 : 0, 2))],
+    ...(kernel?.items ?? []),
   ]);
   return { items, files };
 }
 
-/** The order of each start: the same paths, so that the item keeps its size. */
-const bootOrderItem = (order: () => readonly string[]): FwCfgItem => ({
-  bytes: textItem(order().join('\n')).bytes,
-  read: (offset, into) => textItem(order().join('\n')).read(offset, into),
+/** What is read is what holds then; each start may have another value of the same size. */
+const changingItem = (now: () => FwCfgItem): FwCfgItem => ({
+  bytes: now().bytes,
+  read: (offset, into) => now().read(offset, into),
 });
 
 /** RAM only: what else is reserved below 1 MiB is the firmware's own. */

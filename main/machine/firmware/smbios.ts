@@ -1,8 +1,11 @@
-/** SMBIOS 2.8 (DSP0134): entry point and the structures an OS reads to name the machine and count its memory. */
+/** SMBIOS 2.8 (DSP0134): entry point and the structures an OS or a firmware's setup reads to name the machine and count its memory. */
+import { HIGH_RAM_START, ramLayout } from '../memory/address-space';
 
 export interface SmbiosConfig {
   readonly ramBytes: number;
   readonly cpus: number;
+  /** Of the host's processors, which run the guest's; absent: not known. */
+  readonly cpuMegahertz?: number;
   readonly version: string;
 }
 
@@ -29,6 +32,9 @@ class Structure {
   u32(value: number): this {
     return this.u16(value & 0xffff).u16(value >>> 16);
   }
+  u64(value: number): this {
+    return this.u32(value % 2 ** 32).u32(Math.floor(value / 2 ** 32));
+  }
   text(value: string): this {
     this.strings.push(value);
     return this.u8(this.strings.length);
@@ -43,7 +49,32 @@ class Structure {
   }
 }
 
+/** As CPUID names it where the processor is the engine's own. */
+const PROCESSOR = 'Lodge Virtual CPU';
+const MEMORY_ARRAY = 0x1000;
+
+/** §7.20: what of the memory is where. Addresses count KiB, the last one belongs to it. */
+function mappedAddresses({ ramBytes }: SmbiosConfig): Structure[] {
+  const { low, high } = ramLayout(ramBytes);
+  const ranges = [{ start: 0, bytes: low }, ...(high > 0 ? [{ start: HIGH_RAM_START, bytes: high }] : [])];
+  return ranges.map(({ start, bytes }, i) => {
+    const [first, last] = [start / 1024, Math.ceil((start + bytes) / 1024) - 1];
+    const structure = new Structure(19, 0x1300 + i);
+    // Where 32 bits do not reach, 64-bit addresses of bytes follow.
+    return last < 0xffff_ffff
+      ? structure.u32(first).u32(last).u16(MEMORY_ARRAY).u8(1).u64(0).u64(0)
+      : structure
+          .u32(0xffff_ffff)
+          .u32(0xffff_ffff)
+          .u16(MEMORY_ARRAY)
+          .u8(1)
+          .u64(start)
+          .u64((last + 1) * 1024 - 1);
+  });
+}
+
 function structures(config: SmbiosConfig): number[][] {
+  const megahertz = Math.min(0xffff, Math.round(config.cpuMegahertz ?? 0));
   const mebibytes = Math.ceil(config.ramBytes / (1 << 20));
   const kibibytes = mebibytes * 1024;
   const list = [
@@ -64,13 +95,15 @@ function structures(config: SmbiosConfig): number[][] {
       { length: config.cpus },
       (_, i) =>
       new Structure(4, 0x0400 + i)
-        .text(`CPU ${i}`).u8(3, 1).text('Lodge').u32(0).u32(0).text('virtual').u8(0).u16(0).u16(0).u16(0).u8(0x41, 1)
+        .text(`CPU ${i}`).u8(3, 1).text('Lodge').u32(0).u32(0).text(PROCESSOR).u8(0).u16(0).u16(megahertz).u16(megahertz).u8(0x41, 1)
         .u16(0xffff).u16(0xffff).u16(0xffff).u8(0, 0, 0, 1, 1, 1).u16(4).u16(1), // prettier-ignore
     ),
-    new Structure(16, 0x1000).u8(1, 3, 3).u32(kibibytes < 0x8000_0000 ? kibibytes : 0x8000_0000).u16(0xfffe).u16(1)
+    new Structure(16, MEMORY_ARRAY).u8(1, 3, 3).u32(kibibytes < 0x8000_0000 ? kibibytes : 0x8000_0000).u16(0xfffe).u16(1)
       .u32(kibibytes < 0x8000_0000 ? 0 : config.ramBytes % 2 ** 32).u32(kibibytes < 0x8000_0000 ? 0 : Math.floor(config.ramBytes / 2 ** 32)), // prettier-ignore
-    new Structure(17, 0x1100).u16(0x1000).u16(0xfffe).u16(64).u16(64).u16(mebibytes < 0x7fff ? mebibytes : 0x7fff).u8(9, 0).text('DIMM 0').u8(0, 7)
+    new Structure(17, 0x1100).u16(MEMORY_ARRAY).u16(0xfffe).u16(64).u16(64).u16(mebibytes < 0x7fff ? mebibytes : 0x7fff).u8(9, 0).text('DIMM 0').u8(0, 7)
       .u16(2).u16(0).u8(0, 0, 0, 0, 0).u32(mebibytes < 0x7fff ? 0 : mebibytes).u16(0).u16(0).u16(0).u16(0), // prettier-ignore
+    ...mappedAddresses(config),
+    new Structure(32, 0x2000).u8(0, 0, 0, 0, 0, 0, 0), // the last start had no error
     new Structure(127, 0x7f00),
   ];
   return list.map((s) => s.finish());

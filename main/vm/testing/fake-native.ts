@@ -2,6 +2,7 @@
 import {
   Exit,
   ExitKind,
+  Posted,
   Serve,
   type CpuState,
   type DebugPoints,
@@ -15,7 +16,8 @@ import { readSync } from 'node:fs';
 const PAGE = 4096;
 
 export interface ScriptedExit {
-  readonly kind: 'in' | 'out' | 'mmioRead' | 'mmioWrite';
+  /** 'post': written to a quick port. */
+  readonly kind: 'in' | 'out' | 'mmioRead' | 'mmioWrite' | 'post';
   readonly address: number;
   readonly width: number;
   /** What is written, element by element. */
@@ -140,6 +142,13 @@ export class FakeNative implements NativeMachine {
   nmi(): void {}
   addDoorbell(): void {}
   removeDoorbell(): void {}
+  readonly quickPorts = new Map<number, number>();
+  addQuickPort(port: number, _width: number, number: number): void {
+    this.quickPorts.set(number, port);
+  }
+  removeQuickPort(number: number): void {
+    this.quickPorts.delete(number);
+  }
   start(): void {
     this.calls.push('start');
   }
@@ -180,12 +189,23 @@ export class FakeNative implements NativeMachine {
     if (this.destroyed) throw new Error('serve after destroy');
     if (completed >= 0) this.finishExit();
     if (this.events.length > 0) return Serve.EVENTS;
-    const next = this.script[0];
-    if (!next || !this.running || this.waiting) return Serve.IDLE;
     const { view } = this;
+    let next = this.script[0];
+    if (!next || !this.running || this.waiting) return Serve.IDLE;
+    let posted = 0;
+    for (; next?.kind === 'post'; next = this.script[0], posted++) {
+      const at = Posted.FIRST + posted * Posted.BYTES;
+      view.setUint16(at, next.address, true);
+      view.setUint16(at + 2, next.width, true);
+      view.setUint32(at + 4, next.values![0]!, true);
+      this.script.shift();
+    }
+    view.setUint32(Posted.COUNT, posted, true);
+    if (posted > 0) return Serve.POSTED;
+    if (!next) return Serve.IDLE;
     const kinds = { in: ExitKind.PORT_IN, out: ExitKind.PORT_OUT, mmioRead: ExitKind.MMIO_READ, mmioWrite: ExitKind.MMIO_WRITE };
     const count = next.count ?? next.values?.length ?? 1;
-    view.setUint32(Exit.KIND, kinds[next.kind], true);
+    view.setUint32(Exit.KIND, kinds[next.kind as keyof typeof kinds], true);
     view.setUint32(Exit.WIDTH, next.width, true);
     view.setUint32(Exit.COUNT, count, true);
     view.setUint32(Exit.ADDRESS_LOW, next.address % 2 ** 32, true);
@@ -213,7 +233,7 @@ export class FakeNative implements NativeMachine {
   }
   stats(): MachineStats {
     const exits = { portIn: 3, portOut: this.answers.length, mmioRead: 0, mmioWrite: 0 };
-    return { vcpus: [{ cpuSeconds: 1.5, halted: !this.running, instructions: 1000, exits, doorbells: 0 }] };
+    return { vcpus: [{ cpuSeconds: 1.5, halted: !this.running, instructions: 1000, exits, doorbells: 0, quick: 0 }] };
   }
   /** What takeSamples() gives next. */
   samples: SampleBatch = { addresses: new BigUint64Array(), what: new Uint32Array(), halted: [0], lost: 0 };

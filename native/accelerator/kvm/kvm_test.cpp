@@ -58,6 +58,34 @@ TEST(kvm_port_exits) {
   CHECK(owner.machine->stats()[0].allExits() >= 2002);
 }
 
+TEST(kvm_quick_ports) {
+  if (!present()) return;
+  Owner owner;
+  owner.load({0xb9, 0xe8, 0x03, 0xe4, 0x99, 0xe2, 0xfc,   // 1000 times: in al, 99h
+              0xe6, 0x98, 0x04, 0x01, 0xe6, 0x98,         // out 98h, al; add al, 1; out 98h, al
+              0xe6, 0x80, 0xf4});                         // out 80h, al; hlt
+  const auto say = [&](unsigned number, uint32_t word) { std::memcpy(owner.records + quick_port::kWords + 4 * number, &word, 4); };
+  say(0, quick_port::kRead | 0x41 << quick_port::kValueShift);
+  say(63, quick_port::kWrite);
+  CHECK_OK(owner.machine->addQuickPort(0x99, 1, 0));
+  CHECK_OK(owner.machine->addQuickPort(0x98, 1, 63));
+  owner.run();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  int first = kServeIdle;
+  while (first == kServeIdle && std::chrono::steady_clock::now() < deadline) first = owner.machine->serve(-1, 1000);
+  CHECK_EQ(first, kServePosted);
+  CHECK_EQ(field(owner.records, posted_write::kCount), 2u);
+  CHECK_EQ(field(owner.records, posted_write::kFirst), 0x0001'0098u);
+  CHECK_EQ(field(owner.records, posted_write::kFirst + 4), 0x41u);
+  CHECK_EQ(field(owner.records, posted_write::kFirst + 12), 0x42u);
+  uint64_t port = 0;
+  owner.onExit = [&](ExitKind, uint64_t address, unsigned, unsigned, uint8_t*) { port = address; };
+  CHECK(owner.serveUntil([&] { return port != 0; }));
+  CHECK_EQ(port, 0x80u);
+  CHECK_EQ(owner.machine->stats()[0].allExits(), 1u);
+  CHECK_EQ(owner.machine->stats()[0].quick, 1002u);
+}
+
 TEST(kvm_interrupts_reach_a_halted_guest) {
   if (!present()) return;
   Owner owner;

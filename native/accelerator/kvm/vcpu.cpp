@@ -182,6 +182,10 @@ void Vcpu::portExit() noexcept {
     doorbells_.add();
     return;
   }
+  if (io.count == 1 && (out ? machine_.quickOut(io.port, io.size, data) : machine_.quickIn(io.port, io.size, data))) {
+    quick_.add();
+    return;
+  }
   const unsigned most = exit_record::kDataBytes / io.size;
   for (unsigned left = io.count; left != 0;) {
     const unsigned part = std::min(left, most);

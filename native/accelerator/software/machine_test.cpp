@@ -247,6 +247,41 @@ TEST(machine_doorbells_do_not_wait_and_coalesce) {
   CHECK(seen[0] && seen[1] && seen[2]);
 }
 
+TEST(machine_quick_ports_do_not_wait_and_a_pause_comes_behind_what_was_posted) {
+  Owner owner(1, [](ScriptedCpu& cpu) {
+    uint8_t value = 0;
+    if (cpu.env.portIn(0x3f6, 1, 1, &value) != IoStatus::Done) return Step::Abandoned;
+    if (cpu.state().rip < 20 && cpu.env.portOut(0x1f1, 1, 1, &value) != IoStatus::Done) return Step::Abandoned;
+    return Step::Next;
+  });
+  const auto say = [&](unsigned number, uint32_t word) { std::memcpy(owner.records + quick_port::kWords + 4 * number, &word, 4); };
+  say(0, quick_port::kRead | 0x50 << quick_port::kValueShift);
+  say(1, quick_port::kWrite);
+  CHECK_EQ(owner.machine->addQuickPort(0x3f6, 1, 0).size(), 0u);
+  CHECK_EQ(owner.machine->addQuickPort(0x1f1, 1, 1).size(), 0u);
+  CHECK(!owner.machine->addQuickPort(0x1f1, 1, 2).empty());
+  CHECK(!owner.machine->addQuickPort(0x1f2, 1, 1).empty());
+  CHECK(!owner.machine->addQuickPort(0x1f2, 1, quick_port::kPorts).empty());
+  owner.run();
+  CHECK(owner.serveUntil([&] { return owner.machine->stats()[0].quick > 1000; }));
+  owner.machine->pause();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  int first = kServeIdle;
+  while (first == kServeIdle && std::chrono::steady_clock::now() < deadline) first = owner.machine->serve(-1, 1000);
+  CHECK_EQ(first, kServePosted);
+  CHECK_EQ(Owner::field(owner.records, posted_write::kCount), 20u);
+  CHECK_EQ(Owner::field(owner.records, posted_write::kFirst + 19 * posted_write::kBytes + 4), 0x50u);
+  CHECK(owner.serveUntil([&] { return owner.saw(Event::Kind::Paused); }));
+  CHECK_EQ(owner.machine->stats()[0].allExits(), 0u);
+
+  CHECK_EQ(owner.machine->reset().size(), 0u);
+  owner.machine->removeQuickPort(0);
+  owner.machine->resume();
+  bool asked = false;
+  owner.onExit = [&](unsigned, uint8_t* record) { asked = Owner::field(record, exit_record::kAddressLow) == 0x3f6; };
+  CHECK(owner.serveUntil([&] { return asked; }));
+}
+
 TEST(machine_pause_waits_for_the_answer_of_an_exit) {
   Owner owner(1, [](ScriptedCpu& cpu) { return cpu.out(0x10, 1); });
   owner.run();

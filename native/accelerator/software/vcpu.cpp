@@ -1,12 +1,15 @@
 #include "accelerator/software/vcpu.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 #include "accelerator/clock.h"
 #include "accelerator/futex.h"
@@ -40,28 +43,49 @@ void Vcpu::run() noexcept {
 
 namespace {
 
+constexpr uint64_t kPatienceMicros = 10;
+
 /** Counts the time it lives. */
 class HaltedTime {
  public:
-  HaltedTime(x86::Counter& total, std::atomic<uint64_t>& since) : total_(total), since_(since) {
+  HaltedTime(x86::Counter& total, std::atomic<uint64_t>& since, HaltPoll& poll) : total_(total), since_(since), poll_(poll) {
     since_.store(monotonicNs(), std::memory_order_relaxed);
   }
   ~HaltedTime() {
-    const uint64_t began = since_.exchange(0, std::memory_order_relaxed);
-    total_.add(monotonicNs() - began);
+    const uint64_t began = since_.exchange(0, std::memory_order_relaxed), halted = monotonicNs() - began;
+    total_.add(halted);
+    poll_.halted(halted / 1000);
   }
 
  private:
   x86::Counter& total_;
   std::atomic<uint64_t>& since_;
+  HaltPoll& poll_;
 };
 
 }  // namespace
 
+/** Looks for a wake-up for as long as that has paid lately. */
+bool Vcpu::awaited(uint32_t seen) noexcept {
+  static const unsigned processors = std::thread::hardware_concurrency();
+  if (poll_.micros() == 0 || machine_.capped()) return false;
+  const bool mayPoll = machine_.polling.fetch_add(1, std::memory_order_relaxed) + 1 < processors;
+  bool woken = false;
+  const uint64_t start = hostTsc(), perMicro = hostTscHz() / 1'000'000, most = poll_.micros() * perMicro;
+  for (uint64_t waited = 0; mayPoll && !woken && waited < most; waited = hostTsc() - start) {
+    // Whoever will wake it may wait for this very processor.
+    if (waited > kPatienceMicros * perMicro) sched_yield();
+    else _mm_pause();
+    woken = wakes_.load(std::memory_order_acquire) != seen;
+  }
+  machine_.polling.fetch_sub(1, std::memory_order_relaxed);
+  return woken;
+}
+
 /** Until run() would do something: what that is depends on why it returned. */
 void Vcpu::sleep(bool waitForSipi) noexcept {
   mode.store(Mode::Idle, std::memory_order_seq_cst);
-  const HaltedTime time(haltedNs_, haltedSince_);
+  const HaltedTime time(haltedNs_, haltedSince_, poll_);
   const bool interruptible = !waitForSipi && (cpu_->state().rflags & x86::kIf);
   for (;;) {
     const uint32_t seen = wakes_.load(std::memory_order_seq_cst);
@@ -75,6 +99,7 @@ void Vcpu::sleep(bool waitForSipi) noexcept {
       if (requests & ~static_cast<uint32_t>(x86::kRequestInterrupt)) return;
       if (interruptible && interruptPending()) return;
     }
+    if (awaited(seen)) continue;
     asleep_.store(true, std::memory_order_seq_cst);
     if (wakes_.load(std::memory_order_seq_cst) == seen) futexWait(wakes_, seen);
     asleep_.store(false, std::memory_order_seq_cst);
@@ -94,7 +119,7 @@ void Vcpu::request(uint32_t requests) noexcept {
 VcpuStats Vcpu::stats() noexcept {
   VcpuStats out = commonStats();
   const uint64_t total = haltedNs_.value(), since = haltedSince_.load(std::memory_order_relaxed), now = monotonicNs();
-  out.halted = asleep_.load(std::memory_order_relaxed);
+  out.halted = since != 0;
   out.haltedSeconds = static_cast<double>(total + (since != 0 && now > since ? now - since : 0)) / 1e9;
   out.cpu = &cpu_->counters();
   out.translator = cpu_->tierCounters();
@@ -103,7 +128,7 @@ VcpuStats Vcpu::stats() noexcept {
 }
 
 void Vcpu::sampleTick(uint32_t ticks) noexcept {
-  if (asleep_.load(std::memory_order_relaxed)) {
+  if (haltedSince_.load(std::memory_order_relaxed) != 0) {
     samples.halted(ticks);
   } else if (mode.load(std::memory_order_relaxed) != Mode::Idle) {
     samples.owe(ticks);
@@ -126,7 +151,11 @@ IoStatus Vcpu::exit(ExitKind kind, uint64_t address, unsigned width, unsigned co
 // A wide access that begins at a port of the interrupt controllers goes to them byte by byte, as on an 8-bit bus; bytes past
 // their ports read as ones.
 IoStatus Vcpu::portIn(uint16_t port, unsigned width, unsigned count, void* data) noexcept {
-  if (!IrqChip::ownsPort(port)) return exit(ExitKind::PortIn, port, width, count, data);
+  if (!IrqChip::ownsPort(port)) {
+    if (count != 1 || !machine_.quickIn(port, width, data)) return exit(ExitKind::PortIn, port, width, count, data);
+    quick_.add();
+    return IoStatus::Done;
+  }
   auto* bytes = static_cast<uint8_t*>(data);
   for (unsigned i = 0; i < width * count; ++i) {
     const auto at = static_cast<uint16_t>(port + i % width);
@@ -146,6 +175,10 @@ IoStatus Vcpu::portOut(uint16_t port, unsigned width, unsigned count, const void
   }
   if (count == 1 && machine_.ring(DoorbellKind::Port, port, width, data)) {
     doorbells_.add();
+    return IoStatus::Done;
+  }
+  if (count == 1 && machine_.quickOut(port, width, data)) {
+    quick_.add();
     return IoStatus::Done;
   }
   return exit(ExitKind::PortOut, port, width, count, const_cast<void*>(data));

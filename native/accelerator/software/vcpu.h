@@ -13,6 +13,26 @@ namespace lodge::software {
 
 class SoftwareMachine;
 
+/**
+ * How long a halted vCPU looks for what wakes it before it sleeps. To be woken costs tens of microseconds, which is most of the time that
+ * a request to a disk takes; a guest that is idle must cost nothing. So the time grows while sleeps turn out to be short, and shrinks
+ * while they are long.
+ */
+class HaltPoll {
+ public:
+  static constexpr uint64_t kLeastMicros = 10, kMostMicros = 200;
+
+  uint64_t micros() const noexcept { return micros_; }
+  /** The vCPU was halted for so long. */
+  void halted(uint64_t micros) noexcept {
+    if (micros > kMostMicros) micros_ = micros_ <= kLeastMicros ? 0 : micros_ / 2;
+    else if (micros > micros_) micros_ = micros_ == 0 ? kLeastMicros : micros_ * 2 < kMostMicros ? micros_ * 2 : kMostMicros;
+  }
+
+ private:
+  uint64_t micros_ = 0;
+};
+
 class Vcpu final : public VcpuThread, public x86::Environment {
  public:
   Vcpu(SoftwareMachine& machine, unsigned index) : VcpuThread(index), machine_(machine), index_(index) {}
@@ -59,6 +79,7 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   void takePvEoi() noexcept;
   void run() noexcept override;
   void sleep(bool waitForSipi) noexcept;
+  bool awaited(uint32_t seen) noexcept;
   x86::IoStatus exit(ExitKind kind, uint64_t address, unsigned width, unsigned count, void* data) noexcept;
 
   SoftwareMachine& machine_;
@@ -66,10 +87,12 @@ class Vcpu final : public VcpuThread, public x86::Environment {
   std::unique_ptr<x86::Cpu> cpu_;
 
   std::atomic<uint32_t> wakes_{0};  // futex word: counts wake()
-  std::atomic<bool> asleep_{false};
+  std::atomic<bool> asleep_{false};    // in the futex, or nearly
   std::atomic<uint64_t> tscOffset_{0};
   x86::Counter haltedNs_;
   std::atomic<uint64_t> haltedSince_{0};  // 0: it is not halted
+
+  HaltPoll poll_;
 
   // On the vCPU's thread, or while it stands still.
   uint64_t pvEoi_ = 0;            // guest-physical address | enabled

@@ -101,6 +101,7 @@ constexpr uint64_t noTag(unsigned n) { return static_cast<uint64_t>(n ^ 1) << 12
 struct Tlb {
   TlbEntry entry[kTlbEntries];
   uint64_t page[kTlbEntries];  ///< linear page `info` speaks of, whatever the fast tags say; 1: none
+  uint64_t local[kTlbEntries / 64] = {};  ///< one bit an entry: all that may hold what is not global
   bool used = false;           ///< holds anything since the last flush
 };
 /** Second level: what walks found, for all privileges. A flush is a new generation. */
@@ -118,7 +119,21 @@ enum Privilege : unsigned { kUser, kSupervisor, kSupervisorUserAllowed /**< SMAP
 struct JumpEntry { uint64_t linear = 1, key = 0; Block* block = nullptr; };
 constexpr unsigned kJumpEntries = 4096;
 struct FetchEntry { uint64_t page = 1, key = 0; Gpa gpa = 0; };
-constexpr unsigned kFetchEntries = 256;
+constexpr unsigned kFetchEntries = 1024;
+
+/**
+ * What is remembered of an address space while another one is in use: which of its translations still hold. With PCIDs a few
+ * spaces are kept (SDM vol. 3 §4.10.1); without them there is only ever the first.
+ */
+struct AddressSpace {
+  uint64_t pcid = 0;
+  uint64_t generation = 0;      ///< of what is fetched in user mode
+  uint64_t walkGeneration = 0;  ///< of WalkEntries that are not global; 0: nothing is known of this space
+  uint64_t fetched[64] = {};    ///< hashed linear pages that cached jumps of this generation may lead to
+};
+constexpr unsigned kSpaces = 8;  ///< Linux uses six PCIDs at a time
+/** Lower halves of address spaces, whose addresses are the same in all, use different slots of Core::walks. */
+constexpr uint64_t kWalkSalt = 0x9c5;
 
 struct CodePage {
   uint64_t chunks = 0;  ///< bit n: bytes 64n … 64n + 63 hold decoded code
@@ -149,7 +164,8 @@ class SecondTier {
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
-struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
+/** `place`: what the code was made of, whatever the mapping: guest-physical page << 16 | mode. */
+struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t place = 0; };
 constexpr unsigned kTierJumps = 8192;
 /** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
 inline unsigned tierJumpIndex(uint64_t linear) {
@@ -164,16 +180,21 @@ struct TierFrame {
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
+  const void* units = nullptr;  ///< the tier's own table of what it has translated
+  uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
+  uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
 };
 
-/** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
-enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal, Watch };
+/** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to
+ * be executed again. */
+enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal, Watch, Break };
 struct FaultInfo {
   FaultKind kind = FaultKind::None;
   uint8_t vector = 0;
   bool hasError = false;
-  bool trap = false;  ///< state.rip already is the following instruction
+  bool trap = false;  ///< state.rip is where it is to be reported: a switch of tasks left the instruction behind
   uint32_t error = 0;
+  bool resume = false;  ///< the flags saved have RF set, though it is not of a vector that says so by itself
 };
 
 /** How a slow write ends, once its bytes lie at the pointer slowWrite() gave. */
@@ -194,6 +215,8 @@ enum Cr0 : uint64_t { kCr0Pe = 1, kCr0Mp = 2, kCr0Em = 4, kCr0Ts = 8, kCr0Et = 1
 enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse = 16, kCr4Pae = 32, kCr4Mce = 64, kCr4Pge = 128,
   kCr4Pce = 256, kCr4Osfxsr = 512, kCr4Osxmmexcpt = 1024, kCr4Umip = 1u << 11, kCr4Fsgsbase = 1u << 16, kCr4Smep = 1u << 20,
   kCr4Smap = 1u << 21, kCr4Pcide = 1u << 17, kCr4Osxsave = 1u << 18 };
+enum Dr6 : uint64_t { kDr6Bd = 1u << 13, kDr6Bs = 1u << 14, kDr6Bt = 1u << 15 };
+enum Dr7 : uint64_t { kDr7Gd = 1u << 13, kDr7Local = 0x155 /**< L0–L3, LE */ };
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
 /** Decode mode: what a block's instructions depend on besides their bytes. */
@@ -245,17 +268,27 @@ struct Core {
   RunExit exit = RunExit::Halted;
 
   // Less hot.
+  /** The newest of the generations below, which cached jumps, links and fetches carry: none is ever used twice. */
   uint64_t generation = 1;
+  uint64_t kernelGeneration = 1;  ///< of what is fetched outside user mode; survives loads of CR3, as kernels are global
+  bool kernelLocal = false;       ///< but not this one: something was fetched that is not global
+  AddressSpace spaces[kSpaces];
+  AddressSpace* space = spaces;   ///< the one at hand
+  unsigned nextSpace = 0;         ///< to be forgotten when another one comes
+  uint64_t generationNow() const { return cpl == 3 ? space->generation : kernelGeneration; }
   uint32_t modeBits = 0;      ///< ModeBit of the code at hand
   Tlb tlbs[kPrivileges];
   Tlb noTlb;                  ///< stays empty: every access takes the slow path (alignment checks)
   WalkEntry walks[kWalkEntries];
   uint64_t walkGeneration = 1, globalGeneration = 1;
+  uint64_t newestWalkGeneration = 1;
+  uint64_t walkSalt = 0;          ///< of the address space at hand
   JumpEntry jumps[kJumpEntries];
   TierJump tierJumps[kTierJumps];
   FetchEntry fetches[kFetchEntries];
   uint64_t largePages[64] = {};   ///< hashed 1 GiB regions that large TLB entries came from
-  uint64_t fetchedPages[64] = {}; ///< hashed linear pages that cached jumps of this generation may lead to
+  /** Hashed linear pages of either half that cached jumps of several spaces may lead to. */
+  uint64_t sharedFetches[2][512] = {};
   uint64_t pdptes[4] = {};        ///< loaded with CR3 when PAE paging is on without long mode
   CpuCounters counters;
   TierCounters tierCounters;
@@ -296,7 +329,7 @@ struct Core {
   // A debugger outside the guest (debug.cpp).
   std::unique_ptr<struct Debugger> debugger;  ///< nullptr: it has set no points
   bool stepping = false;                       ///< it wants to hear behind the next instruction
-  bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watchpoints
+  bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watch- and breakpoints
   bool watchHit = false;                       ///< the instruction at hand touches one: debugStop is due behind it
   DebugStop debugStop;
   void setDebugPoints(const DebugPoints& points);
@@ -306,6 +339,22 @@ struct Core {
   bool watchesPage(uint64_t linear) const;
   /** True: a watchpoint is touched, and fault says so. */
   bool watched(uint64_t linear, unsigned size, bool read, bool write);
+
+  // The guest's debug registers (breaks.cpp). Bit n: DRn is armed.
+  uint8_t codeBreaks = 0, dataBreaks = 0, portBreaks = 0;
+  bool replaying = false;  ///< the instruction at hand touches a data breakpoint, and is executed for the second time
+  uint32_t traps = 0;      ///< bits of DR6: #DB is due at the next instruction boundary, but behind a load of SS
+  void armBreaks();        ///< from DR7 and CR4
+  void updateBreaks();     ///< the same after a change
+  /** RF means something only where instruction breakpoints are armed; nothing would clear it elsewhere. */
+  void dropResume() {
+    if (!codeBreaks) state.rflags &= ~uint64_t{kRf};
+  }
+  unsigned codeBreaksAt(uint64_t linear, uint64_t mask = ~0ull) const;
+  unsigned dataBreaksAt(uint64_t linear, uint64_t bytes, bool write) const;
+  void touchedPort(uint16_t port, unsigned bytes);
+  bool trapDue() const { return traps && !(shadow && stepHeld); }
+  bool deliverTraps();
 
   // MSRs that are only kept.
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
@@ -369,7 +418,7 @@ struct Core {
   TlbEntry* lookup(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* install(uint64_t linear, Access access, Privilege privilege, uint64_t addend, uint64_t info);
   WalkEntry& walkEntry(uint64_t linear, Privilege privilege) {
-    return walks[(linear >> 12 ^ uint64_t{privilege} << 11) & (kWalkEntries - 1)];
+    return walks[(linear >> 12 ^ uint64_t{privilege} << 11 ^ (linear >> 63 ? 0 : walkSalt)) & (kWalkEntries - 1)];
   }
   bool scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e);
   bool walk(uint64_t linear, Access access, Privilege privilege, Gpa& page, uint64_t& info);
@@ -410,6 +459,11 @@ struct Core {
   /** Checks that [linear, linear + size) may be written, without writing. */
   bool probeWrite(uint64_t linear, unsigned size, Privilege who);
   void flushTlb(bool globals);
+  /** Another address space is in use from now on. `keep`: what is known of it still holds. */
+  void enterSpace(uint64_t pcid, bool keep);
+  /** Nothing that is known of an address space which is not at hand holds any more; ~0: of all of them. */
+  void forgetSpaces(uint64_t pcid);
+  void flushLocals();
   void invalidatePage(uint64_t linear);
   bool dropWriteAccess(Gpa page);  ///< true when there was any
   void dirtyTaken();
@@ -446,6 +500,7 @@ struct Core {
     uint64_t mask = ~0ull;
     Privilege who = kSupervisor;
     bool wide = false;  ///< 64-bit mode: no base, no limit
+    uint32_t error = 0;  ///< code of #SS: the selector of a stack that is about to be loaded
   };
   bool readDescriptor(uint16_t selector, Descriptor& out, uint8_t vector);
   static SegmentRegister unpack(uint16_t selector, const Descriptor& d);
@@ -476,6 +531,13 @@ struct Core {
   bool deliverReal(uint8_t vector);
   bool deliverLong(uint8_t vector, Source source, bool hasError, uint32_t error);
   bool deliverProtected(uint8_t vector, Source source, bool hasError, uint32_t error);
+  /** What virtual-8086 mode extensions (CR4.VME) make of IOPL-sensitive instructions while IOPL < 3. False: nothing, they are #GP. */
+  bool virtualFlags(unsigned size) const { return (state.cr4 & kCr4Vme) && size == 2; }
+  uint64_t virtualImage() const;  ///< the flags a task sees: IF is VIF, IOPL 3
+  bool setVirtualImage(uint64_t image);
+  /** Whether INT n of a V86 task goes to its own handler. False: a fault. */
+  bool redirected(uint8_t vector, bool& to8086);
+  bool deliverVirtual(uint8_t vector);
   /** Delivers fault; escalates to #DF and shutdown. False: triple fault. */
   bool deliverFault();
   bool iret(unsigned size);
@@ -485,12 +547,15 @@ struct Core {
   // ---- hardware tasks (task.cpp) ---------------------------------------------------------------------------
   enum class Switch : uint8_t { Jump, Call, Interrupt, Return };
   bool switchTask(uint16_t selector, Switch how, bool hasError, uint32_t error);
+  bool changeTask(uint16_t selector, Switch how, bool hasError, uint32_t error, bool& committed);
 
   // ---- system registers (system.cpp, msr.cpp, cpuid.cpp) ----------------------------------------------------
   bool setCr0(uint64_t value);
   bool setCr3(uint64_t value);
   bool setCr4(uint64_t value);
   bool loadPdptes(uint64_t cr3);
+  /** What the model has no feature for does not exist to RDMSR and WRMSR. */
+  bool msrOffered(uint32_t index) const;
   bool readMsr(uint32_t index, uint64_t& value);
   bool writeMsr(uint32_t index, uint64_t value);
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;

@@ -15,9 +15,20 @@ constexpr uint64_t kPhysicalMask = (1ull << kPhysicalAddressBits) - 1;
 constexpr uint64_t kReservedAddress = ((1ull << 52) - 1) & ~kPhysicalMask;
 constexpr uint64_t kAddressMask = kPhysicalMask & ~kPageMask;
 
-unsigned bloom(uint64_t number) { return static_cast<unsigned>((number ^ number >> 12) & 4095); }
-void setBloom(uint64_t* bits, uint64_t number) { bits[bloom(number) >> 6] |= 1ull << (bloom(number) & 63); }
-bool inBloom(const uint64_t* bits, uint64_t number) { return bits[bloom(number) >> 6] >> (bloom(number) & 63) & 1; }
+template <size_t Words>
+unsigned bloom(const uint64_t (&)[Words], uint64_t number) {
+  return static_cast<unsigned>((number ^ number >> 12) & (Words * 64 - 1));
+}
+template <size_t Words>
+void setBloom(uint64_t (&bits)[Words], uint64_t number) {
+  const unsigned n = bloom(bits, number);
+  bits[n >> 6] |= 1ull << (n & 63);
+}
+template <size_t Words>
+bool inBloom(const uint64_t (&bits)[Words], uint64_t number) {
+  const unsigned n = bloom(bits, number);
+  return bits[n >> 6] >> (n & 63) & 1;
+}
 
 }  // namespace
 
@@ -71,13 +82,14 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
       if (!(pte & kPteP)) return fault(0);
       bool large = false, reserved = false;
       if (entryBytes == 8) {
-        large = level == 1 || ((pte & kPtePs) && (level == 2 || (level == 3 && longMode())));
-        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level == 4 && (pte & kPtePs));
+        const bool gigabyte = level == 3 && features.has(Feature::Page1G);
+        large = level == 1 || ((pte & kPtePs) && (level == 2 || (gigabyte && longMode())));
+        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level >= 3 && !gigabyte && longMode() && (pte & kPtePs));
         if (!longMode()) reserved |= (pte & 0x7ff0000000000000ull) != 0;
         if (large && level > 1) reserved |= (pte & ((1ull << shift) - 1) & ~0x1fffull) != 0;
       } else {
         large = level == 1 || ((pte & kPtePs) && (state.cr4 & kCr4Pse));
-        if (large && level == 2) reserved = pte & 1u << 21;
+        if (large && level == 2) reserved = pte & (features.has(Feature::Pse36) ? 0x200000u : 0x3fe000u);
       }
       if (reserved) return fault(kPfPresent | kPfReserved);
       writable &= (pte & kPteW) != 0;
@@ -147,10 +159,11 @@ TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t 
     if (info & kTlbTracked) memory.markDirty(page);
     e.write = linearPage;
   }
-  if (debugger && watchesPage(linear)) e.read = e.write = 1;
+  if ((debugger || dataBreaks) && watchesPage(linear)) e.read = e.write = 1;
   e.addend = addend;
   e.info = info;
   t.page[index] = linearPage;
+  if (!(info & kTlbGlobal)) t.local[index >> 6] |= 1ull << (index & 63);
   t.used = true;
   return &e;
 }
@@ -169,8 +182,11 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
     if (backing.tracked) info |= kTlbTracked;
     addend = reinterpret_cast<uint64_t>(backing.host) - linearPage;
   }
-  walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info,
-                            memory.codeFlag(page)};
+  // A global page in the lower half would lie in a slot of every space, and INVLPG would have to find them all.
+  if (!((info & kTlbGlobal) && (state.cr4 & kCr4Pcide) && !(linear >> 63))) {
+    walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info,
+                              memory.codeFlag(page)};
+  }
   return install(linear, access, who, addend, info);
 }
 
@@ -267,7 +283,7 @@ bool Core::scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEnt
 }
 
 const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
-  if (debugger && watched(linear, size, true, false)) return nullptr;
+  if (watching && watched(linear, size, true, false)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const TlbEntry* first = lookup(linear, Access::Read, who);
   if (!first) return nullptr;
@@ -285,7 +301,7 @@ const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
 
 void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
   pending = PendingWrite::None;
-  if (debugger && watched(linear, size, read, true)) return nullptr;
+  if (watching && watched(linear, size, read, true)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const auto part = [&](uint64_t address, unsigned bytes, const TlbEntry& e) {
     uint8_t* host = e.info & kTlbMmio ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);
@@ -395,30 +411,82 @@ bool Core::probeWrite(uint64_t linear, unsigned size, Privilege who) {
 // ---- TLB upkeep ------------------------------------------------------------------------------------------------------
 
 void Core::flushTlb(bool globals) {
-  ++walkGeneration;
-  if (globals) ++globalGeneration;
+  if (!globals) return enterSpace(space->pcid, false);
+  ++globalGeneration;
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
-    bool left = false;
     for (unsigned n = 0; n < kTlbEntries; ++n) {
-      if (!globals && (t.entry[n].info & kTlbGlobal) && t.page[n] != 1) {
-        left = true;
-        continue;
-      }
       t.entry[n].read = t.entry[n].write = noTag(n);
       t.page[n] = 1;
     }
-    t.used = left;
+    std::memset(t.local, 0, sizeof t.local);
+    t.used = false;
   }
-  if (globals) std::memset(largePages, 0, sizeof largePages);
+  std::memset(largePages, 0, sizeof largePages);
+  space = spaces;
+  forgetSpaces(~0ull);
+  space->pcid = state.cr4 & kCr4Pcide ? state.cr3 & 0xfff : 0;
+  space->walkGeneration = walkGeneration = ++newestWalkGeneration;
+  walkSalt = 0;
   newGeneration();
+}
+
+void Core::flushLocals() {
+  for (Tlb& t : tlbs) {
+    if (!t.used) continue;
+    for (unsigned word = 0; word < kTlbEntries / 64; ++word) {
+      for (uint64_t bits = t.local[word]; bits; bits &= bits - 1) {
+        const unsigned n = word * 64 + static_cast<unsigned>(__builtin_ctzll(bits));
+        if (t.entry[n].info & kTlbGlobal) continue;
+        t.entry[n].read = t.entry[n].write = noTag(n);
+        t.page[n] = 1;
+      }
+      t.local[word] = 0;
+    }
+  }
+}
+
+void Core::enterSpace(uint64_t pcid, bool keep) {
+  flushLocals();
+  if (pcid != space->pcid) {
+    AddressSpace* found = nullptr;
+    for (AddressSpace& s : spaces) {
+      if (s.walkGeneration && s.pcid == pcid) found = &s;
+    }
+    if (!found) {
+      nextSpace = (nextSpace + 1) % kSpaces;
+      if (&spaces[nextSpace] == space) nextSpace = (nextSpace + 1) % kSpaces;
+      found = &spaces[nextSpace];
+      found->pcid = pcid;
+      keep = false;
+    }
+    space = found;
+    walkSalt = static_cast<uint64_t>(found - spaces) * kWalkSalt;
+  }
+  if (!keep) {
+    space->walkGeneration = ++newestWalkGeneration;
+    space->generation = ++generation;
+    std::memset(space->fetched, 0, sizeof space->fetched);
+  }
+  walkGeneration = space->walkGeneration;
+  if (kernelLocal) {
+    kernelLocal = false;
+    kernelGeneration = ++generation;
+  }
+  updateMode();
+}
+
+void Core::forgetSpaces(uint64_t pcid) {
+  for (AddressSpace& s : spaces) {
+    if (&s != space && (pcid == ~0ull || s.pcid == pcid)) s.walkGeneration = 0;
+  }
 }
 
 void Core::invalidatePage(uint64_t linear) {
   const uint64_t page = linear & ~kPageMask;
   const bool large = inBloom(largePages, linear >> 30);
   if (large) {
-    ++walkGeneration;
+    space->walkGeneration = walkGeneration = ++newestWalkGeneration;
     ++globalGeneration;
   } else {
     for (Privilege who : {kUser, kSupervisor, kSupervisorUserAllowed}) walkEntry(linear, who).tag = 1;
@@ -436,7 +504,13 @@ void Core::invalidatePage(uint64_t linear) {
       if ((t.entry[n].info & kTlbLarge) && t.page[n] >> 30 == linear >> 30) drop(n);
     }
   }
-  if (large || inBloom(fetchedPages, linear >> 12)) newGeneration();
+  if (large || inBloom(sharedFetches[linear >> 63], linear >> 12)) {
+    newGeneration();
+  } else if (inBloom(space->fetched, linear >> 12)) {
+    space->generation = ++generation;
+    std::memset(space->fetched, 0, sizeof space->fetched);
+    updateMode();
+  }
 }
 
 bool Core::dropWriteAccess(Gpa page) {
@@ -475,13 +549,24 @@ bool Core::fetchPage(uint64_t linear, Gpa& page) {
   uint64_t info;
   if (!walk(linear, Access::Fetch, cpl == 3 ? kUser : kSupervisor, page, info)) return false;
   f = {linear & ~kPageMask, fetchKey & kPlaceKey, page};
-  setBloom(fetchedPages, linear >> 12);
+  const bool global = info & kTlbGlobal;
+  if (cpl == 3 && !global) {
+    setBloom(space->fetched, linear >> 12);
+  } else {
+    setBloom(sharedFetches[linear >> 63], linear >> 12);
+    kernelLocal |= !global;
+  }
   return true;
 }
 
 void Core::newGeneration() {
-  ++generation;
-  std::memset(fetchedPages, 0, sizeof fetchedPages);
+  kernelGeneration = ++generation;
+  kernelLocal = false;
+  for (AddressSpace& s : spaces) {
+    s.generation = ++generation;
+    std::memset(s.fetched, 0, sizeof s.fetched);
+  }
+  std::memset(sharedFetches, 0, sizeof sharedFetches);
   updateMode();
 }
 
@@ -511,7 +596,7 @@ void Core::updateMode() {
     codeSize = CodeSize::k16;
   codeBase = codeSize == CodeSize::k64 ? 0 : state.seg[kCs].base;
   modeBits = static_cast<uint32_t>(codeSize) | (codeSize == CodeSize::k32 ? flatness() : 0);
-  fetchKey = generation << 8 | modeBits | (cpl == 3 ? 8 : 0);
+  fetchKey = generationNow() << 8 | modeBits | (cpl == 3 ? 8 : 0);
   updateFp();
   tlb = cpl == 3 && (state.cr0 & kCr0Am) && (state.rflags & kAc) ? &noTlb : &tlbs[privilege()];
 }

@@ -1,7 +1,5 @@
 import { ActionIcon, Button, Menu, Text, Tooltip } from '@mantine/core';
 import {
-  IconDeviceFloppy,
-  IconDisc,
   IconDots,
   IconExternalLink,
   IconPlayerPauseFilled,
@@ -13,6 +11,7 @@ import type { ReactNode } from 'react';
 import { CpuStateButton } from '../../components/cpu-state';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge } from '../../components/lodge-context';
+import { MediumIcon } from '../../components/medium-icon';
 import { StateBadge } from '../../components/state-badge';
 import { Thumbnail } from '../../components/thumbnail';
 import { useVmCommands } from '../../components/vm-commands';
@@ -70,7 +69,7 @@ export function Details({ vm }: { vm: Vm }) {
         )}
         <IconAction label="Shut down" icon={<IconPower size={18} />} enabled={allowed.shutdown} onClick={() => run('shutdown')} />
         <IconAction label="Settings" icon={<IconSettings size={18} />} enabled={allowed.rename} onClick={commands.settings} />
-        <Menu position="bottom-end" width={210}>
+        <Menu position="bottom-end" width={230}>
           <Menu.Target>
             <ActionIcon variant="default" size={36} aria-label="More actions">
               <IconDots size={18} />
@@ -130,7 +129,7 @@ export function Details({ vm }: { vm: Vm }) {
             definition.disks.map((d) => (
               <Tooltip key={d.id} label={d.path}>
                 <div className={classes.disk} tabIndex={0}>
-                  {d.kind === 'disc' ? <IconDisc size={15} /> : <IconDeviceFloppy size={15} />}
+                  <MediumIcon kind={d.kind} size={15} />
                   <span>{baseName(d.path)}</span>
                   <Text span size="xs" c="dimmed">
                     {driveName(d)}

@@ -1,6 +1,7 @@
 import { Menu } from '@mantine/core';
 import {
   IconExternalLink,
+  IconListNumbers,
   IconPlayerPause,
   IconPlayerPlay,
   IconPower,
@@ -32,6 +33,15 @@ export function VmMenuItems({ vm }: { vm: Vm }) {
       ) : (
         <Menu.Item leftSection={<IconPlayerPlay size={ICON} />} disabled={!allowed.start} onClick={() => run('start')}>
           Start
+        </Menu.Item>
+      )}
+      {vm.state === 'stopped' && vm.definition.boot.kind === 'firmware' && (
+        <Menu.Item
+          leftSection={<IconListNumbers size={ICON} />}
+          disabled={!allowed.start}
+          onClick={() => commands.start({ bootMenu: true })}
+        >
+          Start with the boot menu
         </Menu.Item>
       )}
       {kind === 'server' && (

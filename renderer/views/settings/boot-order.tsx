@@ -1,6 +1,7 @@
 import { Input, Text, UnstyledButton, VisuallyHidden } from '@mantine/core';
-import { IconDatabase, IconDeviceFloppy, IconDisc, IconGripVertical } from '@tabler/icons-react';
+import { IconGripVertical } from '@tabler/icons-react';
 import { useRef, useState, type KeyboardEvent, type PointerEvent } from 'react';
+import { MediumIcon } from '../../components/medium-icon';
 import { baseName } from '../../model/format';
 import { driveName, dropIndex, moved } from '../../model/storage';
 import type { Disk } from '../../model/types';
@@ -105,13 +106,7 @@ export function BootOrder({
             <Text size="xs" className={`${classes.orderNumber} tabular`}>
               {index + 1}
             </Text>
-            {disk.kind === 'disc' ? (
-              <IconDisc size={18} />
-            ) : disk.kind === 'floppy' ? (
-              <IconDeviceFloppy size={18} />
-            ) : (
-              <IconDatabase size={18} />
-            )}
+            <MediumIcon kind={disk.kind} size={18} />
             <Text size="sm" fw={600} truncate style={{ flex: 1, minWidth: 0 }}>
               {baseName(disk.path)}
             </Text>

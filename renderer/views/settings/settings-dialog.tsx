@@ -21,7 +21,7 @@ import {
   IconPlayerPlay,
   IconWriting,
 } from '@tabler/icons-react';
-import { useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import { useStore } from 'zustand';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge, useVm } from '../../components/lodge-context';
@@ -31,18 +31,33 @@ import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
 import { CPU_MODEL_LABEL, predictEngine } from '../../model/engine';
 import { changedFields, configOf, validateSettings } from '../../model/settings';
-import { driveProblems } from '../../model/storage';
+import { driveProblems, withNewDisk } from '../../model/storage';
 import { CPU_MODELS, LodgeError, type CpuModel, type Vm, type VmConfig } from '../../model/types';
 import { BootTab } from './boot-tab';
 import { DisplayTab } from './display-tab';
 import { StorageTab, type PendingDisk } from './storage-tab';
 import classes from './settings.module.css';
 
+/** Escape, while nothing lies over the only dialog. */
+function useEscape(close: () => void): void {
+  useEffect(() => {
+    const onKey = (e: KeyboardEvent): void => {
+      if (e.key !== 'Escape' || e.isComposing) return;
+      if (document.querySelectorAll('[role=dialog]').length !== 1 || document.querySelector('[role=menu]') !== null) return;
+      close();
+    };
+    // Before those who take what lies over it away.
+    window.addEventListener('keydown', onKey, { capture: true });
+    return () => window.removeEventListener('keydown', onKey, { capture: true });
+  }, [close]);
+}
+
 export function SettingsDialog() {
   const { library } = useLodge();
   const id = useStore(library, (s) => s.editing);
   const vm = useVm(id ?? '');
-  const close = (): void => library.getState().edit(null);
+  const close = useCallback((): void => library.getState().edit(null), [library]);
+  useEscape(close);
   return (
     <Modal
       opened={vm !== undefined}
@@ -50,6 +65,9 @@ export function SettingsDialog() {
       title={vm === undefined ? '' : `Settings of “${vm.definition.name}”`}
       size={780}
       padding="lg"
+      // A form that is not saved yet neither goes with a click beside it nor with the Escape that closes a dialog over it.
+      closeOnClickOutside={false}
+      closeOnEscape={false}
     >
       {vm !== undefined && <SettingsForm key={vm.definition.id} vm={vm} onClose={close} />}
     </Modal>
@@ -180,8 +198,7 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
               pending={pending}
               onChange={(next) => change({ disks: next })}
               onAddNew={(disk, wanted) => {
-                // First: a blank disk is passed over, and once it is installed it starts before the installer's disc.
-                change({ disks: [disk, ...config.disks] });
+                change({ disks: withNewDisk(config.disks, disk) });
                 setPending((p) => ({ ...p, [disk.id]: wanted }));
               }}
               onRemove={(disk, deleteFile) => {

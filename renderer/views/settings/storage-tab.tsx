@@ -2,8 +2,6 @@ import { ActionIcon, Alert, Button, Group, Menu, NativeSelect, Stack, Text, Tool
 import {
   IconArrowsMaximize,
   IconCopy,
-  IconDatabase,
-  IconDeviceFloppy,
   IconDisc,
   IconDots,
   IconInfoCircle,
@@ -17,6 +15,7 @@ import { useStore } from 'zustand';
 import { JobRow } from '../../components/job-row';
 import { useLodge, usePreferences } from '../../components/lodge-context';
 import { useMedia } from '../../components/media';
+import { MediumIcon } from '../../components/medium-icon';
 import { PathField } from '../../components/path-field';
 import { findOs } from '../../model/catalogue';
 import { isFloppyImage } from '../../model/drop';
@@ -283,13 +282,7 @@ function Drive({
   return (
     <div className={classes.drive} data-bad={wrong !== undefined || undefined}>
       <div className={classes.disk}>
-        {disk.kind === 'disc' ? (
-          <IconDisc size={20} />
-        ) : disk.kind === 'floppy' ? (
-          <IconDeviceFloppy size={20} />
-        ) : (
-          <IconDatabase size={20} />
-        )}
+        <MediumIcon kind={disk.kind} size={20} />
         <div className={classes.diskText}>
           <Tooltip label={shortPath(disk.path, 90)}>
             <Text size="sm" fw={600} truncate tabIndex={0}>

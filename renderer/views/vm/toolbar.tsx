@@ -2,6 +2,8 @@ import { ActionIcon, Button, Divider, Menu, Tooltip } from '@mantine/core';
 import {
   IconArrowLeft,
   IconArrowsMaximize,
+  IconChevronDown,
+  IconListNumbers,
   IconCamera,
   IconKeyboard,
   IconPlayerPauseFilled,
@@ -15,9 +17,11 @@ import {
 } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
 import { navigate, useLodge } from '../../components/lodge-context';
+import { MediumIcon } from '../../components/medium-icon';
 import { OsIcon } from '../../components/os-icon';
 import { StateBadge } from '../../components/state-badge';
 import type { VmCommands } from '../../components/vm-commands';
+import { baseName } from '../../model/format';
 import { KEY_COMBINATIONS } from '../../model/keys';
 import { SCALE_LABEL, SCALE_MODES, type ScaleMode } from '../../model/scale';
 import type { Vm } from '../../model/types';
@@ -62,14 +66,7 @@ export function Toolbar({ vm, commands, scale, onScale, onSendKeys, fullscreen, 
       </div>
       <div className={classes.group}>
         {vm.state === 'stopped' ? (
-          <Button
-            size="compact-md"
-            leftSection={<IconPlayerPlayFilled size={15} />}
-            disabled={!allowed.start}
-            onClick={() => run('start')}
-          >
-            Start
-          </Button>
+          <StartButton vm={vm} commands={commands} />
         ) : vm.state === 'paused' || vm.state === 'resuming' ? (
           <Button
             size="compact-md"
@@ -156,6 +153,51 @@ export function Toolbar({ vm, commands, scale, onScale, onSendKeys, fullscreen, 
         )}
       </div>
     </header>
+  );
+}
+
+/** Start, and beside it what else the machine could start from this once. */
+function StartButton({ vm: { definition }, commands: { allowed, run, start } }: { vm: Vm; commands: VmCommands }) {
+  const button = (
+    <Button
+      size="compact-md"
+      leftSection={<IconPlayerPlayFilled size={15} />}
+      disabled={!allowed.start}
+      onClick={() => run('start')}
+    >
+      Start
+    </Button>
+  );
+  if (definition.boot.kind !== 'firmware') return button;
+  return (
+    <Button.Group>
+      {button}
+      <Menu position="bottom-start" width={270}>
+        <Menu.Target>
+          <Tooltip label="Start from something else">
+            <ActionIcon className={classes.more ?? ''} aria-label="Start from something else" disabled={!allowed.start}>
+              <IconChevronDown size={15} />
+            </ActionIcon>
+          </Tooltip>
+        </Menu.Target>
+        <Menu.Dropdown>
+          <Menu.Item leftSection={<IconListNumbers size={16} />} onClick={() => start({ bootMenu: true })}>
+            Start with the boot menu
+          </Menu.Item>
+          {definition.disks.length > 1 && <Menu.Label>This once from</Menu.Label>}
+          {definition.disks.length > 1 &&
+            definition.disks.map((disk) => (
+              <Menu.Item
+                key={disk.id}
+                leftSection={<MediumIcon kind={disk.kind} size={16} />}
+                onClick={() => start({ bootFirst: disk.id })}
+              >
+                {baseName(disk.path)}
+              </Menu.Item>
+            ))}
+        </Menu.Dropdown>
+      </Menu>
+    </Button.Group>
   );
 }
 

@@ -2,6 +2,7 @@
  * One channel of the bus master: three registers, and tables of physical regions in guest memory. Programming Interface for Bus
  * Master IDE Controller, revision 1.0 (Intel/Brad Hosler, 1994); PIIX3 data sheet §2.7. The tables are hostile.
  */
+import { gives, QuickPort, takes, TAKES_ALL, WAIT } from '../../bus/quick-ports';
 import type { IoHandler } from '../../bus/types';
 import { gpa, type GuestMemory } from '../../memory/guest-memory';
 
@@ -63,11 +64,41 @@ export class BusMasterChannel implements IoHandler {
   private command = 0;
   private status = 0;
   private table = 0;
+  /** The channel has nothing under way: only a command, which waits, can make it set a bit of the status. */
+  private settled = false;
+  readonly quick: readonly QuickPort[];
+  private readonly commandPort: QuickPort;
+  private readonly statusPort: QuickPort;
+  private readonly tablePort: QuickPort;
   /** The engine was started; the drive may be waiting for it. */
   onStart: () => void = () => undefined;
 
+  /** `at`: of its first register in the function's range. */
+  constructor(at: number) {
+    this.commandPort = new QuickPort(at + COMMAND);
+    this.statusPort = new QuickPort(at + STATUS);
+    this.tablePort = new QuickPort(at + TABLE, 4);
+    this.quick = [this.commandPort, this.statusPort, this.tablePort];
+    this.publish();
+  }
+
   reset(): void {
     this.command = this.status = this.table = 0;
+    this.publish();
+  }
+
+  settle(settled: boolean): void {
+    if (settled === this.settled) return;
+    this.settled = settled;
+    this.publish();
+  }
+
+  /** Of an engine that stands still, only the write that starts it does anything at once. */
+  private publish(): void {
+    const idle = !this.active;
+    this.commandPort.set(gives(this.command) | (idle ? takes(START, 0) : 0));
+    this.statusPort.set(gives(this.status) | (this.settled ? TAKES_ALL : 0));
+    this.tablePort.set(idle ? TAKES_ALL : WAIT);
   }
 
   get active(): boolean {
@@ -85,15 +116,18 @@ export class BusMasterChannel implements IoHandler {
   /** The drive's interrupt line rose. */
   interrupt(): void {
     this.status |= MasterStatus.INTERRUPT;
+    this.publish();
   }
 
   /** The transfer is over; `exhausted`: the table was used up exactly. */
   finish(exhausted: boolean): void {
     if (exhausted) this.status &= ~MasterStatus.ACTIVE;
+    this.publish();
   }
 
   fail(): void {
     this.status = (this.status & ~MasterStatus.ACTIVE) | MasterStatus.ERROR;
+    this.publish();
   }
 
   read(offset: number, width: number): number {
@@ -109,6 +143,7 @@ export class BusMasterChannel implements IoHandler {
 
   write(offset: number, width: number, value: number): void {
     for (let i = 0; i < width; i++) this.writeByte(offset + i, (value >>> (8 * i)) & 0xff);
+    this.publish();
   }
 
   private writeByte(at: number, value: number): void {

@@ -3,6 +3,7 @@
  * machines) and vol. 1 §5 (registers). Programmed I/O: programmed-io.ts; DMA goes straight between medium and guest memory.
  * The guest may touch any register at any time; what a real drive would ignore while busy is ignored.
  */
+import { gives, QuickPort, takes, TAKES_ALL, WAIT } from '../../bus/quick-ports';
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 import type { GuestMemory } from '../../memory/guest-memory';
 import { readRanges, sliceRanges, writeRanges } from '../../memory/ranges';
@@ -73,22 +74,33 @@ export class IdeChannel implements Device, PioHost {
     return this.inFlight.idle();
   }
 
+  /** Features, count, low, mid and high; device; status. */
+  private readonly taskPorts = [Reg.FEATURES, Reg.COUNT, Reg.LOW, Reg.MID, Reg.HIGH].map((offset) => new QuickPort(offset));
+  private readonly devicePort = new QuickPort(Reg.DEVICE);
+  private readonly statusPort = new QuickPort(Reg.COMMAND);
+  private readonly alternatePort = new QuickPort(0);
+
   readonly commandBlock: IoHandler = {
+    quick: [...this.taskPorts, this.devicePort, this.statusPort],
     read: (offset, width) => {
       if (!this.deps.decoded()) return 0xffffffff;
-      if (offset === Reg.DATA) return this.pio.readRegister(width);
       let value = 0;
-      for (let i = 0; i < width; i++) value |= this.readRegister(offset + i) << (8 * i);
+      if (offset === Reg.DATA) value = this.pio.readRegister(width);
+      else for (let i = 0; i < width; i++) value |= this.readRegister(offset + i) << (8 * i);
+      this.publish();
       return value;
     },
     write: (offset, width, value) => {
       if (!this.deps.decoded()) return;
       if (offset === Reg.DATA) this.pio.writeRegister(width, value);
       else for (let i = 0; i < width; i++) this.writeRegister(offset + i, (value >>> (8 * i)) & 0xff);
+      this.publish();
     },
     readString: (offset, width, count, into) => {
-      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.pio.read(into.subarray(0, count * width));
-      else {
+      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) {
+        this.pio.read(into.subarray(0, count * width));
+        this.publish();
+      } else {
         for (let i = 0, at = 0; i < count; i++) {
           const value = this.commandBlock.read(offset, width);
           for (let b = 0; b < width; b++) into[at++] = value >>> (8 * b);
@@ -96,8 +108,10 @@ export class IdeChannel implements Device, PioHost {
       }
     },
     writeString: (offset, width, count, from) => {
-      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) this.pio.write(from.subarray(0, count * width));
-      else {
+      if (offset === Reg.DATA && width > 1 && this.deps.decoded()) {
+        this.pio.write(from.subarray(0, count * width));
+        this.publish();
+      } else {
         for (let i = 0, at = 0; i < count; i++) {
           let value = 0;
           for (let b = 0; b < width; b++) value |= from[at++]! << (8 * b);
@@ -109,6 +123,7 @@ export class IdeChannel implements Device, PioHost {
 
   /** Alternate status and device control. */
   readonly controlPort: IoHandler = {
+    quick: [this.alternatePort],
     read: () => (this.deps.decoded() ? this.readStatus() : 0xff),
     write: (_offset, _width, value) => {
       if (!this.deps.decoded()) return;
@@ -117,8 +132,25 @@ export class IdeChannel implements Device, PioHost {
       if (value & Control.SOFT_RESET && !(before & Control.SOFT_RESET)) this.softReset();
       else if (!(value & Control.SOFT_RESET) && before & Control.SOFT_RESET) this.softResetEnds();
       this.updateIrq();
+      this.publish();
     },
   };
+
+  /**
+   * What the engine may answer for: after every change, and before an interrupt tells of it. While nothing is under way the command
+   * block does nothing before a command; selecting the other drive shows at once. Reading the status acknowledges an interrupt.
+   */
+  publish(): void {
+    const { alternatePort, statusPort, devicePort, taskPorts } = this;
+    const decoded = this.deps.decoded();
+    const idle = this.states.every(({ status }) => !(status & (BUSY | DATA_REQUEST)));
+    const status = decoded ? gives(this.readStatus()) : WAIT;
+    alternatePort.set(status);
+    statusPort.set(this.interruptPending && this.selected === this.active ? WAIT : status);
+    devicePort.set(decoded && idle ? takes(DEVICE_SELECT, this.selected ? DEVICE_SELECT : 0) : WAIT);
+    for (const port of taskPorts) port.set(decoded && idle ? TAKES_ALL : WAIT);
+    this.deps.master.settle(idle);
+  }
 
   // ---- PioHost ----------------------------------------------------------------------------------------------------
 
@@ -301,11 +333,15 @@ export class IdeChannel implements Device, PioHost {
     this.inFlight.run(
       work,
       () => {
-        if (generation === this.generation) done();
+        if (generation !== this.generation) return;
+        done();
+        this.publish();
       },
       (error) => {
         const failure = drive.failure(error, operation);
-        if (generation === this.generation) this.fail(failure, packet);
+        if (generation !== this.generation) return;
+        this.fail(failure, packet);
+        this.publish();
       },
     );
   }
@@ -341,6 +377,7 @@ export class IdeChannel implements Device, PioHost {
     const begin = this.waitingForMaster;
     this.waitingForMaster = undefined;
     begin?.();
+    this.publish();
   }
 
   private dma(
@@ -379,8 +416,11 @@ export class IdeChannel implements Device, PioHost {
     const short = table.bytes < bytes;
     const end = (): void => {
       master.finish(short || table.last);
-      if (short) this.state.status = READY | DATA_REQUEST;
-      else this.complete(undefined, packet);
+      if (!short) this.complete(undefined, packet);
+      else {
+        this.state.status = READY | DATA_REQUEST;
+        this.publish();
+      }
     };
     const badMemory = (): void => {
       master.fail();
@@ -453,6 +493,7 @@ export class IdeChannel implements Device, PioHost {
     this.abandon();
     this.setInterrupt(false);
     this.showSignatures();
+    this.publish();
   }
 
   /** Busy until nothing of the time before the reset reaches guest memory any more. */
@@ -467,7 +508,9 @@ export class IdeChannel implements Device, PioHost {
     });
     const { generation } = this;
     void wait.then(() => {
-      if (generation === this.generation) then();
+      if (generation !== this.generation) return;
+      then();
+      this.publish();
     });
   }
 
@@ -503,6 +546,7 @@ export class IdeChannel implements Device, PioHost {
       this.active === this.selected &&
       !(this.control & Control.NO_INTERRUPT);
     if (level && rose) this.deps.master.interrupt();
+    this.publish();
     this.deps.irq.set(level);
   }
 }

@@ -37,7 +37,7 @@ export class Piix3Ide extends PciFunction {
       { offset: IDETIM + 2, width: 2, name: 'idetim1', reset: 0x8000, writable: 0xffff },
       { offset: SIDETIM, width: 1, name: 'sidetim', reset: 0, writable: 0xff },
     ]);
-    const masters = IDE_CHANNELS.map(() => new BusMasterChannel());
+    const masters = IDE_CHANNELS.map((_, i) => new BusMasterChannel(i * BUS_MASTER_PORTS));
     this.channels = IDE_CHANNELS.map(({ name, irq }, i) => {
       return new IdeChannel({
         name,
@@ -56,6 +56,7 @@ export class Piix3Ide extends PciFunction {
       handler: {
         read: (offset, width) => masters[offset >> 3]!.read(offset & 7, width),
         write: (offset, width, value) => masters[offset >> 3]!.write(offset & 7, width, value),
+        quick: masters.flatMap((master) => master.quick),
       },
     });
   }
@@ -78,6 +79,11 @@ export class Piix3Ide extends PciFunction {
   override reset(): void {
     super.reset();
     for (const channel of this.channels) channel.reset();
+  }
+
+  /** Where the channels are decoded, and whether at all. */
+  protected override configWritten(offset: number): void {
+    if (offset < Config.STATUS || (offset >= IDETIM && offset < SIDETIM)) for (const channel of this.channels) channel.publish();
   }
 
   async quiesce(): Promise<void> {

@@ -91,20 +91,31 @@ describe('ACPI tables', () => {
 
 describe('SMBIOS', () => {
   it('has valid checksums and a walkable structure table', () => {
-    for (const ramBytes of [64 << 20, 2 ** 41]) {
+    for (const ramBytes of [64 << 20, 2 ** 41, 2 ** 43]) {
       const at = 0xf0000;
-      const bytes = buildSmbios({ ramBytes, cpus: 2, version: '0.1.0' }, at);
+      const bytes = buildSmbios({ ramBytes, cpus: 2, cpuMegahertz: 2450.4, version: '0.1.0' }, at);
       const view = new DataView(bytes.buffer);
       expect([sum(bytes.subarray(0, 31)), sum(bytes.subarray(16, 31))]).toEqual([0, 0]);
       const types: number[] = [];
+      let mapped = 0;
       let p = view.getUint32(0x18, true) - at;
       for (let i = 0; i < view.getUint16(0x1c, true); i++) {
         types.push(bytes[p]!);
+        if (bytes[p] === 4) expect([view.getUint16(p + 0x14, true), view.getUint16(p + 0x16, true)]).toEqual([2450, 2450]);
+        if (bytes[p] === 19) {
+          const [first, last] = [view.getUint32(p + 4, true), view.getUint32(p + 8, true)];
+          mapped +=
+            last < 0xffff_ffff
+              ? (last + 1 - first) * 1024
+              : Number(view.getBigUint64(p + 0x17, true) + 1n - view.getBigUint64(p + 0x0f, true));
+        }
         p += bytes[p + 1]!;
         while (bytes[p] !== 0 || bytes[p + 1] !== 0) p++;
         p += 2;
       }
-      expect(types).toEqual([0, 1, 3, 4, 4, 16, 17, 127]);
+      const ranges = ramBytes > 2 ** 32 ? [19, 19] : [19];
+      expect(types).toEqual([0, 1, 3, 4, 4, 16, 17, ...ranges, 32, 127]);
+      expect(mapped).toBe(ramBytes);
       expect(p).toBe(bytes.length);
     }
   });

@@ -375,11 +375,31 @@ describe('boot', () => {
     expect((await rig.call(0x19)).edx & 0xff).toBe(0x81);
   });
 
+  it('is walked through with the arrow keys, also past the numbers', async () => {
+    for (let i = 0; i < 20; i++) rig.disk(bootable(1 << 16));
+    rig.build({ openMenu: () => true });
+    await rig.call(TRAP_POST);
+    const step = (): number => {
+      rig.view.setUint16(rig.at(38), 0x19, true);
+      return rig.trap();
+    };
+    const press = async (scanCode: number): Promise<void> => {
+      await rig.call(0x109, { eax: scanCode });
+      expect(step()).toBe(TrapStatus.waitForInterrupt);
+    };
+    expect(step()).toBe(TrapStatus.waitForInterrupt);
+    expect(rig.screen().join('\n')).toContain('of 20');
+    for (let i = 0; i < 12; i++) await press(0x50);
+    await press(0x48);
+    await rig.call(0x109, { eax: 0x1c });
+    expect((await rig.call(0x19)).edx & 0xff).toBe(0x80 + 11);
+  });
+
   it('opens the menu by itself when told to; Esc is the usual order', async () => {
     rig
       .disk(bootable(1 << 20))
       .disk(bootable(1 << 20))
-      .build({ openMenu: true });
+      .build({ openMenu: () => true });
     await rig.call(TRAP_POST);
     rig.view.setUint16(rig.at(38), 0x19, true);
     expect(rig.trap()).toBe(TrapStatus.waitForInterrupt);

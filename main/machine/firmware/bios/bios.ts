@@ -48,7 +48,7 @@ export interface BiosDependencies {
   /** Seconds the boot screen waits for F12; 0 boots at once. */
   readonly menuSeconds: number;
   /** The menu comes without F12. */
-  readonly openMenu?: boolean;
+  readonly openMenu?: () => boolean;
   /** Resources and tables that must be in place before anything boots (PCI BARs, ACPI, SMBIOS). */
   readonly prepare: () => void;
   readonly restart: () => void;
@@ -115,7 +115,7 @@ export class Bios implements Device, IoHandler {
     const booter = new Booter(this.memory, this.disk);
     this.menu = new BootMenu({
       order: deps.bootOrder,
-      open: deps.openMenu ?? false,
+      open: deps.openMenu ?? (() => false),
       menuTicks: Math.ceil(deps.menuSeconds * 18.2),
       load: (drive) => booter.load(drive),
       print: (text, attribute) => this.print(text, attribute),

@@ -9,11 +9,22 @@ const KEY_ESCAPE = 0x011b;
 const NORMAL = 0x07;
 const BRIGHT = 0x0f;
 const FAINT = 0x08;
+const CHOSEN = 0x70;
+/** Of the keypad without Num Lock, and of the keys between. */
+const KEYS_UP: readonly number[] = [0x4800, 0x48e0];
+const KEYS_DOWN: readonly number[] = [0x5000, 0x50e0];
+const ASCII_ENTER = 0x0d;
+const ASCII_1 = 0x31;
+/** Drives with a number to press. */
+const NUMBERED = 9;
+/** As many as leave room for what stands around them. */
+const ROWS = 16;
+const COLUMNS = 80;
 
 export interface BootMenuDependencies {
   readonly order: () => readonly Drive[];
-  /** Without a key. */
-  readonly open: boolean;
+  /** Without a key, this time. */
+  readonly open: () => boolean;
   readonly menuTicks: number;
   readonly load: (drive: Drive) => Promise<BootTarget>;
   readonly print: (text: string, attribute?: number) => void;
@@ -25,7 +36,7 @@ export interface BootMenuDependencies {
 type State =
   | { name: 'start' }
   | { name: 'splash'; until: number }
-  | { name: 'choose' }
+  | { name: 'choose'; at: number }
   | { name: 'try'; index: number }
   | { name: 'loading'; index: number; result?: BootTarget }
   | { name: 'failed' };
@@ -59,8 +70,7 @@ export class BootMenu {
     switch (this.state.name) {
       case 'start':
         print('Lodge', BRIGHT);
-        if (this.deps.open && this.deps.order().length > 0) {
-          print('\n\n');
+        if (this.deps.open() && this.deps.order().length > 0) {
           this.showChoice();
           return TrapStatus.waitForInterrupt;
         }
@@ -74,7 +84,7 @@ export class BootMenu {
         return TrapStatus.again;
       case 'splash': {
         const key = this.deps.takeKey();
-        if (key === KEY_F12) this.showChoice();
+        if (key === KEY_F12 && this.deps.order().length > 0) this.showChoice();
         else if (this.deps.ticks() >= this.state.until || key !== undefined) this.state = { name: 'try', index: 0 };
         return this.state.name === 'try' ? TrapStatus.again : TrapStatus.waitForInterrupt;
       }
@@ -82,7 +92,14 @@ export class BootMenu {
         const key = this.deps.takeKey();
         if (key === undefined) return TrapStatus.waitForInterrupt;
         const order = this.deps.order();
-        const pick = order[(key & 0xff) - 0x31];
+        const { at } = this.state;
+        const move = KEYS_UP.includes(key) ? order.length - 1 : KEYS_DOWN.includes(key) ? 1 : 0;
+        if (move !== 0) {
+          this.showChoice((at + move) % order.length);
+          return TrapStatus.waitForInterrupt;
+        }
+        const digit = (key & 0xff) - ASCII_1;
+        const pick = order[(key & 0xff) === ASCII_ENTER ? at : digit < NUMBERED ? digit : -1];
         if (key !== KEY_ESCAPE && !pick) return TrapStatus.waitForInterrupt;
         this.chosen = pick;
         print('\n');
@@ -131,11 +148,20 @@ export class BootMenu {
     return TrapStatus.again;
   }
 
-  private showChoice(): void {
-    const { print } = this.deps;
+  private showChoice(at = 0): void {
+    const { print, clear } = this.deps;
+    const order = this.deps.order();
+    const first = Math.max(0, Math.min(at - ROWS / 2, order.length - ROWS));
+    clear();
+    print('Lodge\n\n', BRIGHT);
     print('Boot from:\n\n', BRIGHT);
-    this.deps.order().forEach((drive, i) => print(`  ${i + 1}  ${drive.label}\n`, NORMAL));
-    print('\nPress a number, or Esc for the usual order. ', FAINT);
-    this.state = { name: 'choose' };
+    for (const [i, drive] of [...order.entries()].slice(first, first + ROWS)) {
+      const line = `  ${i < NUMBERED ? i + 1 : ' '}  ${drive.label}`.slice(0, COLUMNS - 2);
+      print(`${line} `, i === at ? CHOSEN : NORMAL);
+      print('\n', NORMAL);
+    }
+    const more = order.length > ROWS ? ` of ${order.length}` : '';
+    print(`\nArrow keys and Enter${more}, or a number; Esc for the usual order. `, FAINT);
+    this.state = { name: 'choose', at };
   }
 }

@@ -1,0 +1,217 @@
+// Where an instruction's memory operand is, and the TLB checks that instructions share.
+#include <algorithm>
+
+#include "translator/lowering.h"
+
+namespace lodge::translator {
+
+using namespace x86;
+
+namespace {
+
+/** Accesses further apart share no check: the wider they lie, the more often a page ends in between. */
+constexpr int64_t kMaxSpan = 256;
+
+}  // namespace
+
+/** Computed by one LEA from registers. */
+bool Lowering::simple(const Address& a) const {
+  return a.segment == 0 && a.base != kRipRegister && (a.base == kNoRegister || inHost(a.base)) &&
+         (a.index == kNoRegister || inHost(a.index)) && a.bytes == (unit_->size == CodeSize::k64 ? 8 : 4);
+}
+
+/** Linear address; may use R15 when the index is not in a register. */
+void Lowering::effective(uint8_t to, const Address& a, int64_t disp) {
+  uint8_t base = kNoReg, index = kNoReg;
+  if (a.base == kRipRegister) {
+    e_.load64(to, frame(at_.codePage));
+    base = to;
+  } else if (a.base != kNoRegister) {
+    if (inHost(a.base)) {
+      base = hostOf(a.base);
+    } else {
+      e_.load64(to, slot(a.base));
+      base = to;
+    }
+  }
+  if (a.index != kNoRegister) {
+    if (inHost(a.index)) {
+      index = hostOf(a.index);
+    } else {
+      e_.load64(kR15, slot(a.index));
+      index = kR15;
+    }
+  }
+  if (base == kNoReg && index == kNoReg) {
+    e_.moveImm64(to, a.bytes == 4 ? static_cast<uint32_t>(disp) : static_cast<uint64_t>(disp));
+  } else {
+    const Operand m{true, 0, base, index, a.scale, static_cast<int32_t>(disp)};
+    if (a.bytes == 4) {
+      e_.lea32(to, m);
+    } else if (index == kNoReg && disp == 0) {
+      if (base != to) e_.move64(to, base);
+    } else {
+      e_.lea64(to, m);
+    }
+  }
+  if (a.segment) {
+    const int32_t segmentBase = static_cast<int32_t>(segmentUnit(a.segment) * 8);
+    if (unit_->size == CodeSize::k64) e_.op64(0x03, to, frame(segmentBase));
+    else e_.op32(0x03, to, frame(segmentBase));
+  }
+}
+
+/** R15D := distance of the TLB entry for the address in R15D. */
+void Lowering::tlbIndexOfR15() {
+  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);  // SHR R15D, 7
+  e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+}
+
+/** A failed check: the TLB may only have forgotten; else the interpreter takes over. */
+void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low) {
+  group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run, retry, access, low});
+}
+
+/**
+ * R14 := host address of [address + low, + span), all of it in one page that may be accessed so. Returns the distance field of
+ * the jump that is taken otherwise.
+ */
+uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsigned aligned) {
+  const Address& a = access.address;
+  const bool plain = simple(a), inOne = aligned != 0;
+  const int32_t tlb = at_.tlb[unit_->privilege];
+  if (plain) {
+    Address low32 = a;
+    low32.bytes = 4;
+    effective(kR15, low32, low);
+    tlbIndexOfR15();
+    effective(kR14, a, low + (inOne ? 0 : span - 1));
+  } else {
+    effective(kR14, a, low);
+    e_.op32(0x8b, kR15, inRegister(kR14));
+    tlbIndexOfR15();
+    e_.store64(frame(at_.temporary), kR14);
+    if (!inOne && span > 1) {
+      if (unit_->size == CodeSize::k64) e_.lea64(kR14, at(kR14, static_cast<int32_t>(span - 1)));
+      else e_.lea32(kR14, at(kR14, static_cast<int32_t>(span - 1)));
+    }
+  }
+  static_assert(sizeof(TlbEntry) == 32 && offsetof(TlbEntry, write) == 8 && offsetof(TlbEntry, addend) == 16);
+  e_.alu64(4, inRegister(kR14), inOne ? -4096 | static_cast<int32_t>(aligned - 1) : -4096);
+  e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (access.write ? 8 : 0)));
+  uint8_t* const miss = e_.jumpIf(kNotEqual);
+  if (plain) effective(kR14, a, low);
+  else e_.load64(kR14, frame(at_.temporary));
+  e_.op64(0x03, kR14, at(kCoreReg, kR15, 0, tlb + 16));
+  return miss;
+}
+
+Operand Lowering::operandAt(const Access& access) {
+  if (inStrip_) return operandInStrip(access);
+  return at(kR14, static_cast<int32_t>(access.disp + group_.drift - group_.low));
+}
+
+/** Emitting it takes R14. */
+bool Lowering::usesGroupRegister(const Item& item) const {
+  switch (item.kind) {
+    case Kind::Same: {
+      if (item.raw || item.access.present) return false;
+      const bool slotReg = item.regBank == Bank::Gpr && !inHost(item.d.reg);
+      return slotReg && item.rmBank == Bank::Gpr && !inHost(item.d.rm);
+    }
+    case Kind::Lea: {
+      const Address& a = item.access.address;
+      const auto inCore = [](uint8_t gpr) { return gpr < 16 && !inHost(gpr); };
+      return item.d.operandSize == 2 || (inCore(a.base) && inCore(a.index));
+    }
+    case Kind::Nop:
+    case Kind::FlagBit:
+    case Kind::ReadSegment:
+    case Kind::Pop:
+      return false;
+    case Kind::Push:
+      return item.source.present;
+    default:
+      return true;
+  }
+}
+
+/** Collects what shares a check with the access of item i, and emits the check. */
+void Lowering::openGroup(size_t i) {
+  const Item& first = unit_->items[i];
+  Access shared = first.access;
+  const Address& a = shared.address;
+  int64_t low = shared.disp, high = shared.disp + shared.size, drift = 0;
+  size_t last = i;
+  const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned;
+  for (size_t j = i; !alone && j + 1 < unit_->items.size(); ++j) {
+    // What item j does to the address, then whether item j + 1 may follow.
+    const Item& item = unit_->items[j];
+    if (item.kind == Kind::Jcc || item.kind >= Kind::Divide) {
+      if (item.kind != Kind::FlagBit) break;
+    }
+    if (a.base != kNoRegister && a.base != kRipRegister) {
+      const Change change = changeOf(item, a.base);
+      if (!change.known) break;
+      drift += change.by;
+    }
+    if (a.index != kNoRegister && (item.gprsWritten >> a.index & 1)) break;
+    const Item& next = unit_->items[j + 1];
+    if (next.access.present) {
+      if (next.x87 && !first.x87) break;
+      if (next.source.present || next.access.aligned || !(next.access.address == a) || next.kind == Kind::Divide ||
+          next.kind == Kind::CallFar || next.kind == Kind::LoadControl)
+        break;
+      const int64_t from = next.access.disp + drift;
+      const int64_t newLow = std::min(low, from), newHigh = std::max<int64_t>(high, from + next.access.size);
+      if (newHigh - newLow > kMaxSpan) break;
+      low = newLow;
+      high = newHigh;
+      shared.write |= next.access.write;
+      last = j + 1;
+    } else if (usesGroupRegister(next) || (next.x87 && !first.x87)) {
+      break;
+    }
+    if (j + 1 - i >= 31) break;
+  }
+  const unsigned span = static_cast<unsigned>(high - low);
+  clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
+  uint8_t* const retry = e_.position();
+  uint8_t* const failed = check(shared, low, span, shared.aligned);
+  group_.active = true;
+  group_.low = low;
+  group_.drift = 0;
+  group_.last = last;
+  // A control word that the interpreter loads may unmask exceptions, and this unit is for code that has them masked.
+  SiteSpec site{first.kind == Kind::LoadControl ? SiteKind::End : SiteKind::Run};
+  site.offset = first.offset;
+  site.count = static_cast<uint8_t>(last - i + 1);
+  site.x87 = first.x87;
+  site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
+  miss(failed, site, retry, shared, low);
+}
+
+/** Behind item i: the slow path joins here. */
+void Lowering::closeGroup(size_t i) {
+  if (!group_.active || i != group_.last) return;
+  for (Stub& s : group_.pending) {
+    s.resume = e_.position();
+    stubs_.push_back(s);
+  }
+  group_.pending.clear();
+  group_.active = false;
+}
+
+void Lowering::checkAlone(size_t i, const Access& access) {
+  const Item& item = unit_->items[i];
+  clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
+  uint8_t* const retry = e_.position();
+  uint8_t* const failed = check(access, access.disp, access.size, 0);
+  SiteSpec site{SiteKind::Run};
+  site.offset = item.offset;
+  site.count = 1;
+  site.endOffset = static_cast<uint16_t>(item.offset + item.d.length);
+  miss(failed, site, retry, access, access.disp);
+}
+
+}  // namespace lodge::translator
