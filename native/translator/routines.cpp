@@ -137,7 +137,7 @@ EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& at, bool wide, co
   uint8_t* const elsewhere = e.jumpIf(kNotEqual);
   w.leave();
   e.land(elsewhere);
-  w.vectors(false, 0);
+  w.loadVectors(0);
   w.loadFlags(0);
   w.gprs(false, 0);
   e.encode(0, kMap1, 0xff, 4, w.core(at.temporary, 0));
