@@ -19,6 +19,7 @@ enum class Kind : uint8_t {
   Push,      ///< of a register (rm), an immediate or memory
   Pop,       ///< into a register
   Leave,
+  ReadSegment,  ///< MOV of a selector into a register
   Divide,    ///< DIV and IDIV of 32 or 64 bits
   Jcc,
   Jmp,
@@ -26,7 +27,12 @@ enum class Kind : uint8_t {
   JmpFar,    ///< indirect near jump (the operand is rm)
   CallFar,   ///< indirect near call
   Ret,
-  Cli,
+  FlagBit,      ///< CLI, CLD, STD
+  Sti,
+  SwapGs,
+  UserDoor,     ///< STAC, CLAC
+  PushFlags,
+  BitString,    ///< BT and its kin in memory, with the bit in a register; `access` is not present
   Repeat,    ///< REP MOVS, REP STOS
   LoadControl,  ///< FLDCW
   Step,      ///< the interpreter executes it, and translated code goes on

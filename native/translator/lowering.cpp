@@ -23,7 +23,12 @@ CoreLayout::CoreLayout(const Core& c)
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)),
       turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
       splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)) {
-  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n].entry);
+  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
+  static_assert(offsetof(Tlb, entry) == 0);
+  interruptMaybe = distance(c, &c.interruptMaybe);
+  kernelGsBase = distance(c, &c.state.kernelGsBase);
+  tlbPointer = distance(c, &c.tlb);
+  for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }
 
 Lowering::Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite)
@@ -118,7 +123,13 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
       pastLoopFlags_ = flags_;
     }
   }
-  if (unit.open) exitTo(unit.end);
+  if (unit.open && unit.tail) {
+    clobberFlags(kArith);
+    returnAddress(kR15, unit.end);
+    jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
+  } else if (unit.open) {
+    exitTo(unit.end);
+  }
   if (strip_) emitStrip();
   emitStubs();
 }
@@ -128,8 +139,10 @@ void Lowering::item(size_t i) {
   if (it.x87 && !x87Loaded_ && !group_.active) x87(i);
   if (it.access.present && !group_.active && !inStrip_) openGroup(i);
 
-  const uint32_t preserved = it.flagsWritten && it.kind != Kind::Step && it.kind != Kind::StepEnd ? live_[i] & ~it.flagsKilled : 0;
-  const bool needs = it.kind != Kind::Step && it.kind != Kind::StepEnd && (it.flagsRead | preserved);
+  // These see to the flags themselves.
+  const bool own = it.kind == Kind::Step || it.kind == Kind::StepEnd || it.kind == Kind::PushFlags || it.kind == Kind::BitString;
+  const uint32_t preserved = it.flagsWritten ? live_[i] & ~it.flagsKilled : 0;
+  const bool needs = !own && (it.flagsRead | preserved);
   if (needs && flags_ == FlagsIn::Saved) {
     restoreFlags();
     flags_ = FlagsIn::Both;
@@ -168,9 +181,26 @@ void Lowering::item(size_t i) {
     case Kind::Divide:
       divide(it);
       break;
-    case Kind::Cli:
-      clobberFlags(live_[i]);
-      e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kIf));
+    case Kind::FlagBit:
+      flagBit(it);
+      break;
+    case Kind::Sti:
+      sti(it);
+      break;
+    case Kind::SwapGs:
+      swapGs();
+      break;
+    case Kind::UserDoor:
+      userDoor(it);
+      break;
+    case Kind::ReadSegment:
+      readSegment(it);
+      break;
+    case Kind::PushFlags:
+      pushFlags(i);
+      break;
+    case Kind::BitString:
+      bitString(i);
       break;
     case Kind::LoadControl:
       loadControl(it);
@@ -266,10 +296,23 @@ void Lowering::exitTo(int64_t target) {
     stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
     return;
   }
+  if (unit_->privilege != kUser) return exitFar(target);
   clobberFlags(kArith);
   returnAddress(kR15, target);
   SiteSpec site{SiteKind::Lookup};
   jumpCached(addSite(site));
+}
+
+/** Kernels keep their pages where they are: a link into another page holds until the generation of their fetches ends. */
+void Lowering::exitFar(int64_t target) {
+  SiteSpec site{SiteKind::Link};
+  site.far = true;
+  site.offset = static_cast<uint16_t>(target & static_cast<int64_t>(kPageMask));
+  returnAddress(kR15, target & ~static_cast<int64_t>(kPageMask));
+  e_.store64(frame(at_.codePage), kR15);
+  site.saved = flags_ != FlagsIn::Host;
+  site.patch = e_.jump();
+  stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
 }
 
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
@@ -339,6 +382,10 @@ void Lowering::emitStubs() {
         break;
       case Stub::Kind::Jump:
         flags_ = s.flags;
+        if (unit_->privilege != kUser) {
+          exitFar(s.target);
+          break;
+        }
         clobberFlags(kArith);
         returnAddress(kR15, s.target);
         jumpCached(addSite(SiteSpec{SiteKind::Lookup}));

@@ -16,6 +16,7 @@
 
 #include "translator/emitter.h"
 #include "translator/item.h"
+#include "translator/translation.h"
 #include "x86/interpreter/core.h"
 
 namespace lodge::translator {
@@ -27,9 +28,8 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, turns, borrowed, split, splitAt, splitLow,
-      splitHigh,
-      tlb[x86::kPrivileges];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, turns, borrowed,
+      split, splitAt, splitLow, splitHigh, tlb[x86::kPrivileges], interruptMaybe, kernelGsBase, tlbPointer, selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -49,7 +49,7 @@ enum class FlagsIn : uint8_t { Host, Saved /**< Core::ax */, Both, Dead };
 enum class SiteKind : uint8_t {
   Run,     ///< the interpreter executes instructions, then translated code goes on
   End,     ///< the same, and then looks up what comes next
-  Link,    ///< a jump to a place in the same page, to be patched
+  Link,    ///< a jump to a known place, to be patched
   Lookup,  ///< state.rip holds the target
   Poll,    ///< a request is waiting
 };
@@ -60,6 +60,7 @@ struct SiteSpec {
   uint16_t endOffset = 0;    ///< behind the last of them
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
+  bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
@@ -71,10 +72,13 @@ struct Unit {
   uint16_t start = 0;            ///< offset in the page
   uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
   bool open = true;              ///< it does
+  bool tail = false;             ///< there lies an instruction that reaches into the next page
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   x86::Privilege privilege = x86::kSupervisor;
   x86::CodeSize size = x86::CodeSize::k64;
+  uint32_t mode = 0;             ///< Translation::mode
+  bool doors = false;            ///< STAC and CLAC end it
 };
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
@@ -132,6 +136,9 @@ class Lowering {
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
   void openGroup(size_t i);
   void closeGroup(size_t i);
+  void closePending();
+  /** A jump to have the interpreter execute this instruction alone. */
+  void leaveToStep(uint8_t* from, const Item& item, SiteKind kind);
   /** May load R14. */
   Operand operandAt(const Access& access);
   bool usesGroupRegister(const Item& item) const;
@@ -146,6 +153,13 @@ class Lowering {
   void call(size_t i);
   void callFar(size_t i);
   void step(const Item& item, SiteKind kind);
+  void flagBit(const Item& item);
+  void sti(const Item& item);
+  void swapGs();
+  void userDoor(const Item& item);
+  void readSegment(const Item& item);
+  void pushFlags(size_t i);
+  void bitString(size_t i);
   void repeat(const Item& item);
   void x87(size_t i);
   void loadControl(const Item& item);
@@ -164,6 +178,7 @@ class Lowering {
 
   // Leaving.
   void exitTo(int64_t target);
+  void exitFar(int64_t target);
   void jumpCached(uint32_t site);
   void returnAddress(uint8_t to, int64_t target);
   void entry();

@@ -164,7 +164,8 @@ class SecondTier {
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
-struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
+/** `place`: what the code was made of, whatever the mapping: guest-physical page << 16 | mode. */
+struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t place = 0; };
 constexpr unsigned kTierJumps = 8192;
 /** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
 inline unsigned tierJumpIndex(uint64_t linear) {
@@ -555,6 +556,8 @@ struct Core {
   bool setCr3(uint64_t value);
   bool setCr4(uint64_t value);
   bool loadPdptes(uint64_t cr3);
+  /** What the model has no feature for does not exist to RDMSR and WRMSR. */
+  bool msrOffered(uint32_t index) const;
   bool readMsr(uint32_t index, uint64_t& value);
   bool writeMsr(uint32_t index, uint64_t value);
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;
