@@ -4,9 +4,9 @@ import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import type { DisplaySource } from '../backend/display';
 import type { PointerSink } from '../backend/input';
+import { QuickPorts } from '../machine/bus/quick-ports';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
-import { QuickPorts } from '../machine/bus/quick-ports';
 import { IrqWires } from '../machine/bus/irq';
 import { COM_PORTS, GSI_COUNT, KEYBOARD_IRQ, MOUSE_IRQ, RTC_IRQ, SCI_IRQ } from '../machine/bus/pc';
 import type { Device } from '../machine/bus/types';
@@ -26,6 +26,7 @@ import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
 import { memoryMap } from '../machine/firmware/layout';
+import type { FirmwareKernel } from '../machine/firmware/linux';
 import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
 import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
@@ -38,6 +39,8 @@ export interface BoardFlash {
   readonly code: Uint8Array;
   readonly variables?: { readonly contents: Uint8Array; changed(offset: number, bytes: number): void };
   readonly vgaRom?: Uint8Array;
+  /** What it is to start, instead of looking at disks. */
+  readonly kernel?: FirmwareKernel;
 }
 
 export interface BoardOptions {
@@ -47,6 +50,8 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly ramBytes: number;
   readonly cpus: number;
+  /** What a table says of the processors' speed. */
+  readonly cpuMegahertz: number;
   readonly version: string;
   /** COM1 first. */
   readonly serial: readonly CharBackend[];
@@ -59,7 +64,7 @@ export interface BoardOptions {
   readonly flash?: BoardFlash;
   /** How long firmware waits for the key of its boot menu. */
   readonly menuSeconds: number;
-  /** The boot menu comes without a key, wherever firmware can do that. */
+  /** The boot menu comes without a key, wherever firmware can do that, until the first reset. */
   readonly openMenu?: boolean;
   /** The disk or disc to start from this time; from the first reset on, the order is the usual one. */
   readonly bootFirst?: string;
@@ -109,6 +114,7 @@ export class Board {
   private readonly piix3: Piix3;
   private readonly bios: Bios | undefined;
   private bootFirst: string | undefined;
+  private openMenu: boolean;
   /** In the order of the reset line. */
   private readonly devices: Device[] = [];
 
@@ -116,6 +122,7 @@ export class Board {
     const { native, clock, onReset } = options;
     const { bus } = this;
     this.bootFirst = options.bootFirst;
+    this.openMenu = options.openMenu ?? false;
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
@@ -200,6 +207,7 @@ export class Board {
   /** The machine's reset line. The vCPUs are parked; the engine's own devices are reset by its owner. */
   reset(): void {
     this.bootFirst = undefined;
+    this.openMenu = false;
     for (const device of this.devices) device.reset();
   }
 
@@ -215,9 +223,10 @@ export class Board {
     this.pm.setUp();
     this.pci.assignResources();
     this.storage.setUp();
-    const { cpus, ramBytes, version } = this.options;
+    const { cpus, cpuMegahertz, ramBytes, version } = this.options;
     return installFirmwareTables(this.memory, {
       cpus,
+      cpuMegahertz,
       ramBytes,
       version,
       serialPorts: this.serialPorts,
@@ -264,7 +273,7 @@ export class Board {
       bootOrder: () => this.storage.bootOrder(this.bootFirst),
       memoryMap: memoryMap(this.space.layout),
       menuSeconds: this.options.menuSeconds,
-      openMenu: this.options.openMenu ?? false,
+      openMenu: () => this.openMenu,
       prepare: () => void this.setUpPlatform(),
       restart: onReset,
       powerOff: onPowerOff,
@@ -277,8 +286,8 @@ export class Board {
     return bios;
   }
 
-  private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
-    const { native, cpus, ramBytes, version, menuSeconds, openMenu, firmwareLog } = this.options;
+  private plugFlash({ code, variables, vgaRom, kernel }: BoardFlash): void {
+    const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
     const at = HIGH_RAM_START - code.length;
@@ -290,6 +299,7 @@ export class Board {
     const contents = firmwareFiles({
       ...{
         cpus,
+        cpuMegahertz,
         ramBytes,
         version,
         serialPorts: this.serialPorts,
@@ -298,8 +308,9 @@ export class Board {
       },
       bootOrder: () => this.storage.bootPaths(this.bootFirst),
       powerManagementBase: () => this.pm.ioBase,
-      menuMilliseconds: openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000),
+      menuMilliseconds: () => (this.openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000)),
       ...(vgaRom && { vgaRom }),
+      ...(kernel && { kernel }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');
     if (firmwareLog) {

@@ -189,6 +189,8 @@ export interface NativeMachine {
    * down: what is withheld is told to guests that ask as steal time.
    */
   setCpuCap(percent: number): void;
+  /** All vCPUs together may use so many of the host's processors, also a fraction, within the cap; 0: no limit. */
+  setCpuQuota(processors: number): void;
 
   /** Only while paused; replaces all that were set before. Throws when the accelerator cannot watch for so many, and then watches for none. */
   setDebugPoints(points: DebugPoints): void;
@@ -266,6 +268,10 @@ export interface MachineStats {
   vcpus: {
     /** CPU time of the thread, seconds. */
     cpuSeconds: number;
+    /** Kept from running by the cap or the quota. */
+    withheldSeconds?: number;
+    /** Ready to run, while the host ran something else; absent where the host does not tell. */
+    waitedSeconds?: number;
     halted: boolean;
     haltedSeconds?: number;
     /** Guest instructions retired, where the tier counts them. */

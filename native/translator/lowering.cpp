@@ -1,6 +1,7 @@
 #include "translator/lowering.h"
 
 #include "translator/refill.h"
+#include "translator/strip.h"
 
 namespace lodge::translator {
 
@@ -19,14 +20,17 @@ CoreLayout::CoreLayout(const Core& c)
       key(distance(c, &c.frame.key)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
-      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)) {
-  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
+      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)),
+      turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), interruptMaybe(distance(c, &c.interruptMaybe)),
+      kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)) {
   static_assert(offsetof(Tlb, entry) == 0);
-  interruptMaybe = distance(c, &c.interruptMaybe);
-  kernelGsBase = distance(c, &c.state.kernelGsBase);
-  tlbPointer = distance(c, &c.tlb);
+  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
   for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }
+
+Lowering::Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite)
+    : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
+Lowering::~Lowering() = default;
 
 std::vector<uint32_t> liveFlags(Unit& unit) {
   std::vector<uint32_t> after(unit.items.size());
@@ -101,11 +105,20 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
   unit_ = &unit;
   live_ = liveFlags(unit);
   flags_ = unit.liveIn == 0 ? FlagsIn::Dead : flags;
+  if (auto plan = planStrip(unit)) {
+    strip_ = std::make_unique<StripPlan>(*std::move(plan));
+    startTurns();
+    again_ = e_.position();
+  }
   entry();
   for (size_t i = 0; i < unit.items.size(); ++i) {
     index_ = i;
     item(i);
     closeGroup(i);
+    if (strip_ && i == strip_->last) {
+      pastLoop_ = e_.position();
+      pastLoopFlags_ = flags_;
+    }
   }
   if (unit.open && unit.tail) {
     clobberFlags(kArith);
@@ -114,13 +127,14 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
   } else if (unit.open) {
     exitTo(unit.end);
   }
+  if (strip_) emitStrip();
   emitStubs();
 }
 
 void Lowering::item(size_t i) {
   const Item& it = unit_->items[i];
   if (it.x87 && !x87Loaded_ && !group_.active) x87(i);
-  if (it.access.present && !group_.active) openGroup(i);
+  if (it.access.present && !group_.active && !inStrip_) openGroup(i);
 
   // These see to the flags themselves.
   const bool own = it.kind == Kind::Step || it.kind == Kind::StepEnd || it.kind == Kind::PushFlags || it.kind == Kind::BitString;
@@ -201,7 +215,9 @@ void Lowering::item(size_t i) {
     case Kind::Jcc: {
       const int64_t target = it.offset + it.d.length + static_cast<int64_t>(it.d.immediate);
       uint8_t* const taken = e_.jumpIf(it.d.opcode & 15);
-      if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
+      if (strip_ && i == strip_->last) {
+        jumpBack_ = taken;
+      } else if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
         SiteSpec site{SiteKind::Link};
         site.offset = static_cast<uint16_t>(target);
         site.saved = false;
@@ -217,7 +233,8 @@ void Lowering::item(size_t i) {
       const int64_t target = it.offset + it.d.length + static_cast<int64_t>(it.d.immediate);
       if (i + 1 < unit_->items.size()) break;
       unit_->open = false;
-      exitTo(target);
+      if (strip_ && i == strip_->last) jumpBack_ = e_.jump();
+      else exitTo(target);
       break;
     }
     case Kind::Call:
@@ -332,6 +349,18 @@ void Lowering::emitStubs() {
         e_.moveImm32(kR15, s.site);
         e_.callTo(routines_.step);
         e_.jumpTo(s.resume);
+        break;
+      case Stub::Kind::StripMiss:
+        effective(kR14, s.access.address, s.low);
+        e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
+        e_.callTo(routines_.refill);
+        e_.jumpIfTo(kNotEqual, s.retry);
+        e_.jumpTo(stripFailed_);
+        break;
+      case Stub::Kind::StripExit:
+        restoreBorrowed();
+        flags_ = s.flags;
+        exitTo(s.target);
         break;
       case Stub::Kind::LoadX87:
         e_.callTo(routines_.loadX87);

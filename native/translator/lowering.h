@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "translator/emitter.h"
@@ -27,8 +28,8 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges],
-      interruptMaybe, kernelGsBase, tlbPointer, selectors[6];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, turns, borrowed,
+      interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -83,10 +84,13 @@ struct Unit {
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
 std::vector<uint32_t> liveFlags(Unit& unit);
 
+struct StripPlan;
+struct StripWindow;
+
 class Lowering {
  public:
-  Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite)
-      : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
+  Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite);
+  ~Lowering();
   /** `flags`: where they are at entry. */
   void lower(Unit& unit, FlagsIn flags);
   std::vector<SiteSpec> sites;
@@ -97,9 +101,9 @@ class Lowering {
     uint32_t site;
     uint8_t* resume;     ///< Run
     FlagsIn flags;
-    int64_t target = 0;  ///< Jump: distance from the page's start
-    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87 } kind;
-    uint8_t* retry = nullptr;  ///< Run, of a failed TLB check: where that begins
+    int64_t target = 0;  ///< Jump, StripExit: distance from the page's start
+    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87, StripMiss, StripExit } kind;
+    uint8_t* retry = nullptr;  ///< Run and StripMiss, of a failed TLB check: where that begins
     Access access = {};
     int64_t low = 0;
   };
@@ -135,7 +139,8 @@ class Lowering {
   void closePending();
   /** A jump to have the interpreter execute this instruction alone. */
   void leaveToStep(uint8_t* from, const Item& item, SiteKind kind);
-  Operand operandAt(const Access& access) const;
+  /** May load R14. */
+  Operand operandAt(const Access& access);
   bool usesGroupRegister(const Item& item) const;
 
   // Instructions.
@@ -163,6 +168,13 @@ class Lowering {
   /** The second access of an instruction that has two. */
   void checkAlone(size_t i, const Access& access);
 
+  // Strips (lowering_strip.cpp).
+  void startTurns();
+  void emitStrip();
+  void openWindow(const StripWindow& window);
+  void restoreBorrowed();
+  Operand operandInStrip(const Access& access);
+
   // Leaving.
   void exitTo(int64_t target);
   void exitFar(int64_t target);
@@ -186,6 +198,14 @@ class Lowering {
   Group group_;
   size_t index_ = 0;
   bool x87Loaded_ = false;
+
+  std::unique_ptr<StripPlan> strip_;
+  bool inStrip_ = false;
+  uint8_t* again_ = nullptr;      ///< the loop's top, with its poll
+  uint8_t* jumpBack_ = nullptr;   ///< distance field of the jump to the next iteration
+  uint8_t* pastLoop_ = nullptr;   ///< behind that jump
+  FlagsIn pastLoopFlags_ = FlagsIn::Host;
+  uint8_t* stripFailed_ = nullptr;
 };
 
 }  // namespace lodge::translator

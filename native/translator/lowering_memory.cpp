@@ -106,7 +106,8 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
   return miss;
 }
 
-Operand Lowering::operandAt(const Access& access) const {
+Operand Lowering::operandAt(const Access& access) {
+  if (inStrip_) return operandInStrip(access);
   return at(kR14, static_cast<int32_t>(access.disp + group_.drift - group_.low));
 }
 

@@ -86,6 +86,8 @@ class Translator final : public SecondTier {
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
   const uint8_t* goOn();
+  /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
+  bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
   Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second);
   bool reachesOut(Gpa gpa, uint32_t mode) const;
   bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
@@ -465,13 +467,14 @@ uint32_t Translator::step(uint32_t number) {
   c_.block = stepBlock_;
   c_.blockDead = c_.stepHeld = false;
   stepping_ = site.owner;
+  const uint32_t earlierTraps = c_.traps;
   Exec how = site.insns[0].fn(c_, site.insns);
   while (how == Exec::Next) how = c_.cursor->fn(c_, c_.cursor);
   stepping_ = nullptr;
   c_.pendingLink = nullptr;
   if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   if (how == Exec::Stepped) {
-    if (site.spec.kind == SiteKind::Run && !site.owner->dead) {
+    if (site.spec.kind == SiteKind::Run && !site.owner->dead && !debugDue()) {
       left_ = false;
       if (site.spec.x87 && !c_.frame.x87Loaded) loadX87(&c_);
       return 0;
@@ -479,7 +482,10 @@ uint32_t Translator::step(uint32_t number) {
     c_.state.rip += site.spec.endOffset - site.spec.offset;
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
-    if (!c_.fault.trap) c_.state.rip += c_.cursor->offset;
+    if (!c_.fault.trap) {
+      c_.state.rip += c_.cursor->offset;
+      c_.traps = earlierTraps;
+    }
     if (c_.fault.kind == FaultKind::Exception) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
   }
   if (how == Exec::Continue) {
@@ -497,8 +503,7 @@ uint32_t Translator::step(uint32_t number) {
 /** The code for state.rip when the run loop would do nothing but come back for it; else nullptr. */
 const uint8_t* Translator::goOn() {
   if (c_.requests.load(std::memory_order_acquire) || c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
-      c_.traps || c_.codeBreaks || c_.dataBreaks || c_.stepping || (c_.state.rflags & kTf) ||
-      (c_.interruptMaybe && (c_.state.rflags & kIf)))
+      debugDue() || (c_.interruptMaybe && (c_.state.rflags & kIf)))
     return nullptr;
   if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   mode_ = currentMode();

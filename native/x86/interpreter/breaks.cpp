@@ -1,7 +1,7 @@
-// The guest's own breakpoints: DR0–DR3 as DR7 arms them (SDM vol. 3, chapter 18). While one for instructions or data is armed, the
-// interpreter alone runs: a page with an instruction breakpoint goes instruction by instruction, a page with a data breakpoint is never
-// in the fast tags of the TLB, and all others run as ever. An instruction that touches a data breakpoint is undone and executed once
-// more by itself, so that the trap comes behind it and behind nothing else.
+// The guest's own breakpoints: DR0–DR3 as DR7 arms them (SDM vol. 3, chapter 18). While one for instructions or data is armed,
+// the interpreter alone runs: a page with an instruction breakpoint goes instruction by instruction, a page with a data
+// breakpoint is never in the fast tags of the TLB, and all others run as ever. An instruction that touches a data breakpoint is
+// undone and executed once more by itself, so that the trap comes behind it and behind nothing else.
 #include "x86/interpreter/core.h"
 
 namespace lodge::x86 {

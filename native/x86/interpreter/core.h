@@ -181,6 +181,8 @@ struct TierFrame {
   uint64_t argument = 0;    ///< of an exit
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
   const void* units = nullptr;  ///< the tier's own table of what it has translated
+  uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
+  uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
 };
 
 /** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to
