@@ -25,7 +25,7 @@ using namespace x86;
   const Gpa gpa = f.gpa | (rip & kPageMask);
   const uint64_t home = LODGE_UNIT_HOME(rip, mode);
   for (const Translation* t = static_cast<const Translation* const*>(c->frame.units)[LODGE_UNIT_HASH(gpa, mode)]; t; t = t->hashNext) {
-    if (t->gpa != gpa || t->mode != mode || t->home != home || !(t->anyFlags || t->saved) || t->interpreted) continue;
+    if (t->gpa != gpa || t->mode != mode || t->home != home || !(t->anyFlags || t->saved) || t->interpreted || t->second != ~0ull) continue;
     jump.linear = rip;
     jump.key = c->frame.key;
     jump.code = t->entry;

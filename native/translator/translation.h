@@ -12,7 +12,8 @@ namespace lodge::translator {
 struct Translation {
   Gpa gpa = 0;
   uint32_t mode = 0;
-  uint64_t home = 0;           ///< homeOf() where it was translated
+  uint64_t home = 0;           ///< LODGE_UNIT_HOME where it was translated
+  Gpa second = ~0ull;          ///< page of the tail, of a unit that is one instruction across two pages
   bool anyFlags = false;       ///< does not look at the flags it is entered with
   bool saved = false;          ///< expects them in Core::ax
   bool dead = false;
@@ -23,6 +24,8 @@ struct Translation {
   uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead
   Translation* hashNext = nullptr;
   std::vector<uint32_t> incoming;  ///< link sites patched to lead here
+  /** Where its tail lies has to be looked up anew for every generation: it is found through the table of targets alone. */
+  bool crosses() const { return second != ~0ull; }
 };
 
 constexpr unsigned kHashBits = 16;

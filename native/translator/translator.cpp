@@ -1,6 +1,7 @@
 #include "translator/translator.h"
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <unordered_map>
 #include <vector>
@@ -87,9 +88,13 @@ class Translator final : public SecondTier {
   const uint8_t* goOn();
   /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
   bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
-  Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved);
+  Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second);
+  bool reachesOut(Gpa gpa, uint32_t mode) const;
+  bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
+  bool join(Gpa gpa, Gpa second);
+  static Setting settingOf(uint32_t mode, const FeatureSet& features);
   bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
-  Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved) const;
+  Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
@@ -114,6 +119,7 @@ class Translator final : public SecondTier {
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
   uint64_t farGeneration_ = 0;
+  uint8_t joined_[30] = {};  ///< bytes around the end of a page
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
@@ -139,9 +145,12 @@ uint32_t Translator::currentMode() {
          (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0) | (c_.cpl == 0 && (c_.state.cr4 & kCr4Smap) ? +kModeSmap : 0);
 }
 
-Translation* Translator::known(Gpa gpa, uint64_t home, uint32_t mode, bool saved) const {
+/** `second`: of one that crosses, the page its tail has to lie in; ~0: any. */
+Translation* Translator::known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) const {
   for (Translation* t = hash_[hashOf(gpa, mode)]; t; t = t->hashNext) {
-    if (t->gpa == gpa && t->mode == mode && t->home == home && (t->anyFlags || t->saved == saved)) return t;
+    if (t->gpa == gpa && t->mode == mode && t->home == home && (t->anyFlags || t->saved == saved) &&
+        (second == ~0ull || t->second == second))
+      return t;
   }
   return nullptr;
 }
@@ -159,6 +168,16 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
   const Gpa gpa = page | (linear & kPageMask);
   const uint64_t home = LODGE_UNIT_HOME(linear, mode_);
   Translation* t = known(gpa, home, mode_, saved);
+  Gpa second = ~0ull;
+  if (t ? t->crosses() : reachesOut(gpa, mode_)) {
+    uint64_t next = (linear & ~kPageMask) + kPageBytes;
+    if (c_.codeSize != CodeSize::k64) next &= 0xffffffff;
+    if (!c_.fetchPage(next, second)) {
+      why = Outcome::Fault;
+      return nullptr;
+    }
+    t = known(gpa, home, mode_, saved, second);
+  }
   if (!t) {
     if (options_.heat) {
       uint8_t& heat = heat_[hashOf(gpa, mode_)];
@@ -168,17 +187,17 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
       }
     }
     const Census::Timer timer(census_, &Census::translations);
-    t = translate(gpa, home, mode_, saved);
+    t = translate(gpa, home, mode_, saved, second);
   }
   if (!t || t->interpreted) return nullptr;
   if (t->anyFlags || t->saved) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
-    jump = {linear, c_.frame.key, t->entry, page << kModeBits | mode_};
+    jump = {linear, c_.frame.key, t->entry, t->crosses() ? ~0ull : page << kModeBits | mode_};
   }
   return t;
 }
 
-bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
+Setting Translator::settingOf(uint32_t mode, const FeatureSet& features) {
   Setting setting;
   setting.size = static_cast<CodeSize>(mode & kModeCodeSize);
   setting.flatFs = mode & kModeFlatFs;
@@ -187,7 +206,44 @@ bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* h
   setting.vectors = !(mode & kModeNoVectors);
   setting.x87 = !(mode & kModeNoX87);
   setting.vex = !(mode & kModeNoVex);
-  setting.features = c_.features;
+  setting.features = features;
+  return setting;
+}
+
+/** The instruction there is not whole in its page. */
+bool Translator::reachesOut(Gpa gpa, uint32_t mode) const {
+  const auto left = static_cast<unsigned>(kPageBytes - (gpa & kPageMask));
+  const uint8_t* const host = c_.memory.page(gpa & ~kPageMask).host;
+  Decoded d;
+  return left < 15 && host && decode(host + kPageBytes - left, left, static_cast<CodeSize>(mode & kModeCodeSize), d) == DecodeStatus::Truncated;
+}
+
+/** Fills joined_ with the bytes from gpa on. */
+bool Translator::join(Gpa gpa, Gpa second) {
+  const unsigned offset = static_cast<unsigned>(gpa & kPageMask), here = static_cast<unsigned>(kPageBytes) - offset;
+  const uint8_t *const first = c_.memory.page(gpa & ~kPageMask).host, *const more = c_.memory.page(second).host;
+  if (!first || !more || here >= 15) return false;
+  std::memcpy(joined_, first + offset, here);
+  std::memcpy(joined_ + here, more, 15);
+  return true;
+}
+
+bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit) {
+  const Setting setting = settingOf(mode, c_.features);
+  unit.size = setting.size;
+  unit.mode = mode;
+  unit.doors = mode & kModeSmap;
+  unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
+  unit.start = static_cast<uint16_t>(gpa & kPageMask);
+  Item item;
+  if (!join(gpa, second) || !describe(joined_, 15, unit.start, setting, item)) return false;
+  unit.items.push_back(item);
+  unit.end = static_cast<uint16_t>(unit.start + item.d.length);
+  return true;
+}
+
+bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
+  const Setting setting = settingOf(mode, c_.features);
   unit.size = setting.size;
   unit.mode = mode;
   unit.doors = mode & kModeSmap;
@@ -223,10 +279,11 @@ bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* h
     if (item.kind >= Kind::Call && item.kind <= Kind::Ret) break;
   }
   unit.end = static_cast<uint16_t>(at);
+  unit.tail = at < kPageBytes && reachesOut(page | at, mode);
   return !unit.items.empty();
 }
 
-Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved) {
+Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) {
   const Gpa page = gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return nullptr;
@@ -237,14 +294,16 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     c_.frame.key = c_.generationNow() << kModeBits | mode_;
   }
   // Protect first, decode then: a write in between is noticed.
-  CodePage& watched = c_.watchCode(page);
+  c_.watchCode(page);
   Unit unit;
   Translation& t = translations_.emplace_back();
   t.gpa = gpa;
   t.mode = mode;
   t.home = home;
   const unsigned start = static_cast<unsigned>(gpa & kPageMask);
-  if (!collect(gpa, home, mode, host, unit)) {
+  t.second = second;
+  if (second != ~0ull && c_.memory.page(second).host) c_.watchCode(second).tierChunks |= 1;
+  if (second != ~0ull ? !collectCrossing(gpa, second, mode, unit) : !collect(gpa, home, mode, host, unit)) {
     t.interpreted = t.anyFlags = true;
     t.chunks = chunkMask(start, static_cast<unsigned>(std::min<uint64_t>(start + 15, kPageBytes)));
   } else {
@@ -266,7 +325,8 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
       sites_.push_back(Site{spec, &t});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
-    for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
+    for (const Item& i : unit.items)
+      t.chunks |= chunkMask(i.offset, std::min<unsigned>(i.offset + i.d.length, static_cast<unsigned>(kPageBytes)));
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
     cache_.take(bytes);
     c_.tierCounters.units.add();
@@ -275,13 +335,14 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
   bucket = &t;
-  watched.tierChunks |= t.chunks;
+  c_.codePages[page].tierChunks |= t.chunks;
   pages_[page].push_back(&t);
+  if (t.crosses() && t.second != page) pages_[second].push_back(&t);
   return &t;
 }
 
 void Translator::link(Site& from, uint32_t number, Translation& to) {
-  if (from.owner->dead || to.dead) return;
+  if (from.owner->dead || to.dead || to.crosses()) return;
   if (from.spec.far) {
     // While CR3 alone decides where the kernel's pages lie, they would not hold for long.
     if (c_.kernelLocal || farGeneration_ != c_.kernelGeneration) return;
@@ -329,10 +390,12 @@ uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexce
   uint64_t left = 0;
   size_t kept = 0;
   for (Translation* t : found->second) {
-    if (t->chunks & hit) {
+    if (t->dead) continue;  // its other page's doing
+    const uint64_t chunks = ((t->gpa & ~kPageMask) == page ? t->chunks : 0) | (t->second == page ? 1 : 0);
+    if (chunks & hit) {
       kill(*t);
     } else {
-      left |= t->chunks;
+      left |= chunks;
       found->second[kept++] = t;
     }
   }
@@ -360,13 +423,17 @@ bool Translator::prepare(Site& site) {
   const Gpa page = site.owner->gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return false;
+  const bool crosses = site.owner->crosses();
+  if (crosses && !join(site.owner->gpa, site.owner->second)) return false;
   std::vector<Insn>& run = insns_.emplace_back();
   run.resize(site.spec.count + 1u);
   unsigned at = site.spec.offset;
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;
     if (at >= kPageBytes) return false;
-    if (decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    const DecodeStatus status = crosses ? decode(joined_, 15, c_.codeSize, d)
+                                        : decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d);
+    if (status != DecodeStatus::Ok) return false;
     if (!admit(d, c_.features)) return false;
     // FXSAVE and its kin, MMX, EMMS, FWAIT.
     if (d.op == Op::X87 || d.op == Op::Fwait || d.op == Op::Xsave || d.op == Op::Xsavec || d.op == Op::Xsaveopt || d.op == Op::Xrstor ||

@@ -122,6 +122,33 @@ TEST(jumps_between_pages_follow_the_linear_address_and_invlpg) {
   CHECK_EQ(callAt(second), 2ull);
 }
 
+/** An instruction across two pages, whose second one is another in each address space, and is written to. */
+TEST(an_instruction_across_pages_is_what_both_hold_now) {
+  Spaces s;
+  Guest& g = s.g;
+  // Page 0 ends with the first two bytes of mov eax,imm32; the rest, and a RET, lie in the page behind it.
+  const Gpa nextA = g.pteOf(kWindow) + 8, nextB = s.pteB + 8;
+  for (const Gpa pte : {g.pteOf(kWindow), s.pteB}) g.put<uint64_t>(pte, kFrames | 7);
+  g.put<uint64_t>(nextA, (kFrames + 0x1000) | 7);
+  g.put<uint64_t>(nextB, (kFrames + 0x2000) | 7);
+  g.code(kFrames + 0xffc, {0x90, 0x90, 0xb8, 0x11});
+  g.code(kFrames + 0x1000, {0xaa, 0, 0, 0xc3});
+  g.code(kFrames + 0x2000, {0xbb, 0, 0, 0xc3});
+  // mov cr3,rax; add rdi,0ffch; call rdi; call rdi; hlt
+  const auto under = [&](uint64_t cr3) {
+    return s.run({0x0f, 0x22, 0xd8, 0x48, 0x81, 0xc7, 0xfc, 0x0f, 0, 0, 0xff, 0xd7, 0xff, 0xd7, 0xf4}, cr3);
+  };
+  for (unsigned n = 0; n < 3; ++n) {
+    CHECK_EQ(under(kTables | 1 | kKeep), 0xaa11ull);
+    CHECK_EQ(under(kRootB | 2 | kKeep), 0xbb11ull);
+  }
+  g.put<uint8_t>(kFrames + 0x1000, 0xcc);
+  CHECK_EQ(under(kTables | 1 | kKeep), 0xcc11ull);
+  g.put<uint8_t>(kFrames + 0xfff, 0x22);
+  CHECK_EQ(under(kRootB | 2 | kKeep), 0xbb22ull);
+  CHECK_EQ(under(kTables | 1 | kKeep), 0xcc22ull);
+}
+
 /** INVLPG of a global page is for all address spaces, wherever it was used (SDM vol. 3 §4.10.4.1). */
 TEST(global_pages_go_from_every_space) {
   Spaces s;

@@ -183,6 +183,8 @@ struct TierFrame {
   const void* units = nullptr;  ///< the tier's own table of what it has translated
   uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
   uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
+  uint32_t split = 0;         ///< a strip's table lies in two pages: from splitAt on its addend is splitHigh, before splitLow
+  uint64_t splitAt = 0, splitLow = 0, splitHigh = 0;
 };
 
 /** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to
@@ -554,6 +556,8 @@ struct Core {
   bool setCr3(uint64_t value);
   bool setCr4(uint64_t value);
   bool loadPdptes(uint64_t cr3);
+  /** What the model has no feature for does not exist to RDMSR and WRMSR. */
+  bool msrOffered(uint32_t index) const;
   bool readMsr(uint32_t index, uint64_t& value);
   bool writeMsr(uint32_t index, uint64_t value);
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;
