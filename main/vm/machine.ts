@@ -18,6 +18,7 @@ import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
 import { bootKernel } from './boot-kernel';
 import { cpuReport, translate } from './cpu-report';
+import { crashedCpu } from './cpu-snapshot';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
@@ -563,7 +564,12 @@ export class Machine {
           const report = this.report(event.vcpu, event.state);
           const reason: StopReason =
             event.reason === 'tripleFault'
-              ? { kind: 'guestFault', message: event.message, report }
+              ? {
+                  kind: 'guestFault',
+                  message: event.message,
+                  report,
+                  cpu: crashedCpu(event.vcpu, event.state, this.reader(event.state)),
+                }
               : { kind: 'failed', error: { code: 'internal', message: event.message, detail: report } };
           if (event.reason === 'tripleFault' && this.board.resumesAfterReset) this.guestReset(() => this.processorReset());
           else if (this.tellDebugger(event.vcpu, 'fault')) this.lastWords = reason;
@@ -625,6 +631,11 @@ export class Machine {
   }
 
   private report(vcpu: number, state: CpuState): string {
+    return cpuReport(vcpu, state, this.reader(state));
+  }
+
+  /** Bytes at linear addresses, as a supervisor's access in this state would find them. */
+  private reader(state: CpuState): (address: bigint) => number | undefined {
     const bytes = new Uint8Array(8);
     const view = new DataView(bytes.buffer);
     const { native } = this.parts;
@@ -632,10 +643,10 @@ export class Machine {
       if (!native.memRead(at, bytes.subarray(0, count))) return undefined;
       return count === 4 ? BigInt(view.getUint32(0, true)) : view.getBigUint64(0, true);
     };
-    return cpuReport(vcpu, state, (address) => {
+    return (address) => {
       const physical = translate(state, address, readPhysical);
       return physical !== undefined && native.memRead(physical, bytes.subarray(0, 1)) ? bytes[0] : undefined;
-    });
+    };
   }
 
   private ejected(disk: BoardDisk): void {
