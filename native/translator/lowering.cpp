@@ -21,12 +21,11 @@ CoreLayout::CoreLayout(const Core& c)
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)),
-      turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)) {
-  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
+      turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
+      splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
+      interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)) {
   static_assert(offsetof(Tlb, entry) == 0);
-  interruptMaybe = distance(c, &c.interruptMaybe);
-  kernelGsBase = distance(c, &c.state.kernelGsBase);
-  tlbPointer = distance(c, &c.tlb);
+  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
   for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }
 
@@ -107,7 +106,7 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
   unit_ = &unit;
   live_ = liveFlags(unit);
   flags_ = unit.liveIn == 0 ? FlagsIn::Dead : flags;
-  if (auto plan = planStrip(unit)) {
+  if (auto plan = planStrip(unit, live_)) {
     strip_ = std::make_unique<StripPlan>(*std::move(plan));
     startTurns();
     again_ = e_.position();

@@ -29,7 +29,7 @@ constexpr unsigned kNotEqual = 5;
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, turns, borrowed,
-      tlb[x86::kPrivileges], interruptMaybe, kernelGsBase, tlbPointer, selectors[6];
+      split, splitAt, splitLow, splitHigh, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -172,6 +172,7 @@ class Lowering {
   void startTurns();
   void emitStrip();
   void openWindow(const StripWindow& window);
+  void stripBody(const uint8_t* next);
   void restoreBorrowed();
   Operand operandInStrip(const Access& access);
 
@@ -200,7 +201,7 @@ class Lowering {
   bool x87Loaded_ = false;
 
   std::unique_ptr<StripPlan> strip_;
-  bool inStrip_ = false;
+  bool inStrip_ = false, inSplit_ = false;
   uint8_t* again_ = nullptr;      ///< the loop's top, with its poll
   uint8_t* jumpBack_ = nullptr;   ///< distance field of the jump to the next iteration
   uint8_t* pastLoop_ = nullptr;   ///< behind that jump

@@ -12,11 +12,11 @@ using namespace x86;
 namespace {
 
 /** Iterations before a loop is taken for a long one, and between attempts. */
-constexpr int32_t kTurns = 4;
+constexpr int32_t kTurns = 3;
 /** Iterations in a strip at most: a request waits for so many. */
 constexpr int32_t kMaxStrip = 256;
 constexpr int32_t kPage = static_cast<int32_t>(kPageBytes);
-constexpr unsigned kAbove = 7, kSign = 8, kNotBelow = 3, kNotAbove = 6;
+constexpr unsigned kEqual = 4, kAbove = 7, kSign = 8, kNotBelow = 3, kNotAbove = 6;
 
 }  // namespace
 
@@ -38,6 +38,14 @@ Operand Lowering::operandInStrip(const Access& access) {
     e_.load64(kR14, slot(gpr));
     return kR14;
   };
+  if (inSplit_ && w.element) {
+    const uint8_t base = a.base == kNoRegister ? kNoReg : hostOf(a.base);
+    e_.lea64(kR14, {true, 0, base, inRegister(a.index), a.scale, disp});
+    e_.load64(kR15, frame(at_.splitLow));
+    e_.op64(0x3b, kR14, frame(at_.splitAt));
+    e_.encode(kRexW, kMap0F, 0x40 | kNotBelow, kR15, frame(at_.splitHigh));  // CMOVAE
+    return at(kR14, kR15, 0, 0);
+  }
   switch (w.through) {
     case StripWindow::Through::Whole:
       return at(w.reg, disp);
@@ -83,7 +91,20 @@ void Lowering::openWindow(const StripWindow& w) {
     uint8_t* const inOne = e_.jumpIf(kNotAbove);
     lookUp(w.high - 1, kR14);
     e_.op64(0x3b, w.reg, at(kCoreReg, kR15, 0, addend));
-    e_.jumpIfTo(kNotEqual, stripFailed_);
+    if (w.element) {
+      uint8_t* const sideBySide = e_.jumpIf(kEqual);
+      e_.store64(frame(at_.splitAt), kR14);
+      e_.store64(frame(at_.splitLow), w.reg);
+      e_.load64(kR14, at(kCoreReg, kR15, 0, addend));
+      e_.store64(frame(at_.splitHigh), kR14);
+      e_.encode(0, kMap1, 0xc7, 0, frame(at_.split)), e_.u32(1);
+      effective(kR14, w.address, w.low);
+      e_.encode(kRex, kMap1, 0xf6, 0, inRegister(kR14)), e_.u8(w.element - 1u);
+      e_.jumpIfTo(kNotEqual, stripFailed_);
+      e_.land(sideBySide);
+    } else {
+      e_.jumpIfTo(kNotEqual, stripFailed_);
+    }
     e_.land(inOne);
   } else {
     if (w.stride > 0) {
@@ -134,11 +155,23 @@ void Lowering::emitStrip() {
   e_.alu32(7, frame(at_.requests), 0);
   e_.jumpIfTo(kNotEqual, stripFailed_);
   e_.encode(0, kMap1, 0xc7, 0, frame(at_.turns)), e_.u32(kMaxStrip - 1);
+  if (strip_->split != kNoWindow) e_.encode(0, kMap1, 0xc7, 0, frame(at_.split)), e_.u32(0);
   for (const StripWindow& w : strip_->windows) openWindow(w);
-  const bool counted = strip_->counter != kNoReg;
-  const Operand counter = counted ? inRegister(strip_->counter) : frame(at_.turns);
-  if (counted) e_.op32(0x8b, strip_->counter, frame(at_.turns));
+  if (strip_->counter != kNoReg) e_.op32(0x8b, strip_->counter, frame(at_.turns));
+  if (strip_->split != kNoWindow) {
+    e_.alu32(7, frame(at_.split), 0);
+    uint8_t* const whole = e_.jumpIf(kEqual);
+    inSplit_ = true;
+    stripBody(next);
+    inSplit_ = false;
+    e_.land(whole);
+  }
+  stripBody(next);
+}
 
+/** The loop itself. `next`: where strips begin. */
+void Lowering::stripBody(const uint8_t* next) {
+  const Operand counter = strip_->counter != kNoReg ? inRegister(strip_->counter) : frame(at_.turns);
   e_.align16();
   uint8_t* const top = e_.position();
   flags_ = FlagsIn::Dead;

@@ -108,15 +108,29 @@ bool merge(StripWindow& into, const StripWindow& from) {
     into.aligned = from.aligned;
     into.alignedAt = from.alignedAt;
   }
+  if (into.element != from.element || (into.element && (from.low - into.low) % into.element != 0)) into.element = 0;
   into.low = low;
   into.high = high;
   into.write |= from.write;
   return true;
 }
 
+/**
+ * The element size of a table access that can choose between two pages: that takes flags and both scratch registers, and an
+ * element that lies in one page.
+ */
+uint8_t elementOf(const Item& item, uint32_t live) {
+  const Access& a = item.access;
+  const bool powerOfTwo = (a.size & (a.size - 1)) == 0, scaled = (1u << a.address.scale) % a.size == 0;
+  const bool scratch = item.regBank == Bank::Gpr && item.d.reg >= kR13;
+  if (live || !powerOfTwo || a.size > 8 || !scaled || scratch || item.vex || a.address.segment) return 0;
+  if (a.address.base != kNoRegister && (a.address.base == kRipRegister || a.address.base >= kR13)) return 0;
+  return static_cast<uint8_t>(a.size);
+}
+
 }  // namespace
 
-std::optional<StripPlan> planStrip(const Unit& unit) {
+std::optional<StripPlan> planStrip(const Unit& unit, const std::vector<uint32_t>& live) {
   if (unit.size != CodeSize::k64 || unit.keepFlags || unit.liveIn != 0) return std::nullopt;
   StripPlan plan;
   const auto jumpsBack = [&](const Item& i) { return (i.kind == Kind::Jcc || i.kind == Kind::Jmp) && targetOf(i) == unit.start; };
@@ -155,6 +169,7 @@ std::optional<StripPlan> planStrip(const Unit& unit) {
       if (indexMoves && (unpredictable >> index & 1)) {
         if (baseMoves || bounds.of(index) > kPageBytes) return std::nullopt;
         reach = static_cast<int64_t>(bounds.of(index) << access.address.scale);
+        w.element = elementOf(item, i == 0 ? unit.liveIn : live[i - 1]);
         w.through = StripWindow::Through::Base;
         w.address.index = kNoRegister;
         w.address.scale = 0;
@@ -192,6 +207,12 @@ std::optional<StripPlan> planStrip(const Unit& unit) {
     if (n == plan.windows.size()) plan.windows.push_back(piece.window);
     if (n >= kMaxWindows) return std::nullopt;
     plan.windowOf[piece.item] = static_cast<uint8_t>(n);
+  }
+
+  for (size_t n = 0; n < plan.windows.size(); ++n) {
+    if (!plan.windows[n].element) continue;
+    if (plan.split == kNoWindow) plan.split = static_cast<uint8_t>(n);
+    else plan.windows[n].element = 0;
   }
 
   for (uint8_t g = 0; g < kR13 && plan.borrowed.size() <= plan.windows.size(); ++g)

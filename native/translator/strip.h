@@ -28,6 +28,7 @@ struct StripWindow {
   uint8_t aligned = 0;     ///< `alignedAt` must be so aligned, as all such accesses then are
   int64_t alignedAt = 0;
   uint8_t reg = 0;
+  uint8_t element = 0;     ///< a table of elements of so many bytes, which may lie in two pages anywhere; else 0
 };
 
 constexpr uint8_t kNoWindow = 0xff;
@@ -39,9 +40,10 @@ struct StripPlan {
   /** Host registers that hold nothing of the guest's in the loop, and lend themselves to windows and, if left, the counter. */
   std::vector<uint8_t> borrowed;
   uint8_t counter = kNoReg;
+  uint8_t split = kNoWindow;      ///< the window, if any, that has an element size
 };
 
-/** nullopt: the unit is no loop, or not such a one. Unit::liveIn must be known. */
-std::optional<StripPlan> planStrip(const Unit& unit);
+/** nullopt: the unit is no loop, or not such a one. `live` is what liveFlags() said. */
+std::optional<StripPlan> planStrip(const Unit& unit, const std::vector<uint32_t>& live);
 
 }  // namespace lodge::translator

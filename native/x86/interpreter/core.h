@@ -183,6 +183,8 @@ struct TierFrame {
   const void* units = nullptr;  ///< the tier's own table of what it has translated
   uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
   uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
+  uint32_t split = 0;         ///< a strip's table lies in two pages: from splitAt on its addend is splitHigh, before splitLow
+  uint64_t splitAt = 0, splitLow = 0, splitHigh = 0;
 };
 
 /** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to
