@@ -117,6 +117,7 @@ export function CpuSharesField({
       <Slider
         mt="xs"
         mb="lg"
+        mx="md"
         min={-2}
         max={2}
         step={0.125}

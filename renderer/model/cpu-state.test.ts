@@ -60,7 +60,7 @@ describe('the view of a processor', () => {
         rflags: '2',
         cr0: '10',
         efer: '0',
-        segments: { ...cpu().segments, cs: segment(0x9b, 'ffff0000') },
+        segments: { ...cpu().segments, cs: segment(0x93, 'ffff0000') },
         code: { address: 'ffffffe0', bytes: Array.from({ length: 48 }, () => 0x90) },
       }),
     );

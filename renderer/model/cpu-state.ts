@@ -95,7 +95,8 @@ function segmentKind(name: string, attributes: number, long: boolean): string {
   const ring = `ring ${(attributes >> 5) & 3}`;
   if (name === 'tr') return 'task state';
   if (name === 'ldtr') return 'local descriptors';
-  if (!(attributes & 8)) return `${attributes & 2 ? 'data' : 'data, read-only'}, ${ring}`;
+  // In real mode code lies in what a descriptor would call data.
+  if (!(attributes & 8) && name !== 'cs') return `${attributes & 2 ? 'data' : 'data, read-only'}, ${ring}`;
   const size = long && attributes & 0x2000 ? '64-bit' : attributes & 0x4000 ? '32-bit' : '16-bit';
   return `${size} code, ${ring}`;
 }

@@ -54,14 +54,16 @@ const FX = {
   xmm: 160,
 };
 
-function bytesAt(s: CpuState, offset: number, bytes: number): bigint {
+function bytesOf(image: Uint8Array, offset: number, bytes: number): bigint {
   let value = 0n;
-  for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(s.fxsave[offset + i]!);
+  for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(image[offset + i]!);
   return value;
 }
-function putBytes(s: CpuState, offset: number, bytes: number, value: bigint): void {
-  for (let i = 0; i < bytes; i++) s.fxsave[offset + i] = Number((value >> BigInt(i * 8)) & 0xffn);
+function putInto(image: Uint8Array, offset: number, bytes: number, value: bigint): void {
+  for (let i = 0; i < bytes; i++) image[offset + i] = Number((value >> BigInt(i * 8)) & 0xffn);
 }
+const bytesAt = (s: CpuState, offset: number, bytes: number): bigint => bytesOf(s.fxsave, offset, bytes);
+const putBytes = (s: CpuState, offset: number, bytes: number, value: bigint): void => putInto(s.fxsave, offset, bytes, value);
 const fx = (name: string, offset: number, bytes: number, bits: 32 | 80 | 128, type: string, group?: string): Register => ({
   name,
   bits,
@@ -150,6 +152,14 @@ const base = (name: string, bits: Width, segment: keyof CpuState['segments']): R
   get: (s) => s.segments[segment].base,
   set: (s, value) => void (s.segments[segment].base = value),
 });
+/** gdb puts $ymm together from this and the XMM register. */
+const ymmHigh = (i: number): Register => ({
+  name: `ymm${i}h`,
+  bits: 128,
+  type: 'uint128',
+  get: (s) => bytesOf(s.ymmHigh, i * 16, 16),
+  set: (s, value) => putInto(s.ymmHigh, i * 16, 16, value),
+});
 const systemValue = (name: string, bits: Width, get: (s: CpuState) => bigint): Register => ({
   name,
   bits,
@@ -210,6 +220,7 @@ function features(width: Width): Feature[] {
       types: VECTOR_TYPES + flagsType('i386_mxcsr', 4, MXCSR),
       registers: [...vectors, fx('mxcsr', FX.mxcsr, 4, 32, 'i386_mxcsr', 'vector')],
     },
+    { name: 'org.gnu.gdb.i386.avx', types: '', registers: vectors.map((_, i) => ymmHigh(i)) },
     ...(width === 64
       ? [{ name: 'org.gnu.gdb.i386.segments', types: '', registers: [base('fs_base', 64, 'fs'), base('gs_base', 64, 'gs')] }]
       : []),
