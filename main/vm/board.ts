@@ -75,6 +75,8 @@ export interface BoardOptions {
   readonly defer: (callback: () => void) => void;
   /** What the guest asks of the machine. All are called from within an exit. */
   readonly onReset: () => void;
+  /** The processor's reset line alone, as the keyboard controller and port 92h have it. */
+  readonly onProcessorReset: () => void;
   readonly onPowerOff: () => void;
   readonly onDebugExit: (code: number) => void;
   readonly onLeds: (leds: KeyboardLeds) => void;
@@ -112,6 +114,7 @@ export class Board {
   private readonly host: I440fx;
   readonly storage: Storage;
   private readonly piix3: Piix3;
+  private readonly rtc: Rtc;
   private readonly bios: Bios | undefined;
   private bootFirst: string | undefined;
   private openMenu: boolean;
@@ -119,7 +122,7 @@ export class Board {
   private readonly devices: Device[] = [];
 
   constructor(private readonly options: BoardOptions) {
-    const { native, clock, onReset } = options;
+    const { native, clock, onReset, onProcessorReset } = options;
     const { bus } = this;
     this.bootFirst = options.bootFirst;
     this.openMenu = options.openMenu ?? false;
@@ -157,12 +160,12 @@ export class Board {
         irq12: wires.connect(MOUSE_IRQ),
         clock,
         onLeds: options.onLeds,
-        systemReset: onReset,
+        systemReset: onProcessorReset,
       }),
     );
     bus.claimPorts(DATA_PORT, 1, this.keyboardController.dataPort, 'i8042 data', { maxWidth: 1 });
     bus.claimPorts(COMMAND_PORT, 1, this.keyboardController.commandPort, 'i8042 command', { maxWidth: 1 });
-    bus.claimPorts(0x92, 1, this.add(new Port92(onReset)), 'port 92', { maxWidth: 1 });
+    bus.claimPorts(0x92, 1, this.add(new Port92(onProcessorReset)), 'port 92', { maxWidth: 1 });
 
     this.storage = new Storage({
       bus,
@@ -181,7 +184,9 @@ export class Board {
 
     const { low, high } = this.space.layout;
     const floppies: [number, number][] = [[CMOS_FLOPPIES, this.storage.floppyTypes]];
-    const rtc = this.add(new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, [...memorySizeRegisters(low, high), ...floppies]));
+    const rtc = (this.rtc = this.add(
+      new Rtc({ clock, irq: wires.connect(RTC_IRQ) }, [...memorySizeRegisters(low, high), ...floppies]),
+    ));
     bus.claimPorts(0x70, 2, rtc, 'rtc', { maxWidth: 1 });
 
     options.serial.slice(0, COM_PORTS.length).forEach((backend, i) => {
@@ -209,6 +214,11 @@ export class Board {
     this.bootFirst = undefined;
     this.openMenu = false;
     for (const device of this.devices) device.reset();
+  }
+
+  /** A program has arranged to go on behind a reset of its processor: the built-in BIOS (rom.ts) will jump to where it said. */
+  get resumesAfterReset(): boolean {
+    return this.bios !== undefined && (this.rtc.shutdownStatus === 0x05 || this.rtc.shutdownStatus === 0x0a);
   }
 
   /** No disk request is in flight any more; what was is done. Nothing new begins until the guest's driver starts again. */

@@ -18,6 +18,7 @@ import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
 import { bootKernel } from './boot-kernel';
 import { cpuReport, translate } from './cpu-report';
+import { crashedCpu } from './cpu-snapshot';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
@@ -92,6 +93,8 @@ export class Machine {
   private state: 'off' | 'running' | 'paused' | 'ended' = 'off';
   /** Transitions that park the vCPUs run one after the other. */
   private transition: Promise<void> = Promise.resolve();
+  /** Processor 0 as the BIOS finds it. */
+  private powerOn: CpuState | undefined;
   private resetPending = false;
   private gdb: GdbServer | undefined;
   /** A debugger has the processors stopped, whatever `state` says; `goOn` is how they continue for it. */
@@ -176,7 +179,8 @@ export class Machine {
       ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),
       defer: (callback) => void setImmediate(callback),
-      onReset: () => this.guestReset(),
+      onReset: () => this.guestReset(() => this.reset()),
+      onProcessorReset: () => this.guestReset(() => this.processorReset()),
       onPowerOff: () => this.end({ kind: 'powerOff' }),
       onDebugExit: (code) => this.end({ kind: 'debugExit', code }),
       // The reset at build time comes before there is anybody to tell.
@@ -269,6 +273,19 @@ export class Machine {
       this.board.reset();
       this.parts.native.reset();
       await this.boot();
+      if (this.state === 'running') this.letRun();
+    });
+  }
+
+  /** A reset of the processor that its program means to survive; any other is one of the machine. */
+  private async processorReset(): Promise<void> {
+    const powerOn = this.powerOn;
+    if (!this.board.resumesAfterReset || !powerOn) return this.reset();
+    await this.serialize(async () => {
+      if (this.state !== 'running' && this.state !== 'paused') return;
+      if (this.state === 'running' && !this.held) await this.park();
+      const { native } = this.parts;
+      native.setCpuState(0, { ...powerOn, msrs: native.getCpuState(0).msrs });
       if (this.state === 'running') this.letRun();
     });
   }
@@ -488,6 +505,7 @@ export class Machine {
     const { native, spec } = this.parts;
     if (spec.boot.kind === 'firmware' || this.parts.firmware) {
       this.board.loadFirmware();
+      this.powerOn = native.getCpuState(0);
       return;
     }
     const rsdp = this.board.setUpPlatform();
@@ -518,12 +536,12 @@ export class Machine {
   }
 
   /** From within an exit: the vCPU goes on for some instructions, as it would on the way to a real reset. */
-  private guestReset(): void {
+  private guestReset(reset: () => Promise<void>): void {
     if (this.resetPending) return;
     this.resetPending = true;
     setImmediate(() => {
       this.resetPending = false;
-      this.reset().catch((error: unknown) => {
+      reset().catch((error: unknown) => {
         if (this.state !== 'ended') this.end({ kind: 'failed', error: LodgeError.from(error).toData() });
       });
     });
@@ -546,9 +564,15 @@ export class Machine {
           const report = this.report(event.vcpu, event.state);
           const reason: StopReason =
             event.reason === 'tripleFault'
-              ? { kind: 'guestFault', message: event.message, report }
+              ? {
+                  kind: 'guestFault',
+                  message: event.message,
+                  report,
+                  cpu: crashedCpu(event.vcpu, event.state, this.reader(event.state)),
+                }
               : { kind: 'failed', error: { code: 'internal', message: event.message, detail: report } };
-          if (this.tellDebugger(event.vcpu, 'fault')) this.lastWords = reason;
+          if (event.reason === 'tripleFault' && this.board.resumesAfterReset) this.guestReset(() => this.processorReset());
+          else if (this.tellDebugger(event.vcpu, 'fault')) this.lastWords = reason;
           else this.end(reason);
           break;
         }
@@ -607,6 +631,11 @@ export class Machine {
   }
 
   private report(vcpu: number, state: CpuState): string {
+    return cpuReport(vcpu, state, this.reader(state));
+  }
+
+  /** Bytes at linear addresses, as a supervisor's access in this state would find them. */
+  private reader(state: CpuState): (address: bigint) => number | undefined {
     const bytes = new Uint8Array(8);
     const view = new DataView(bytes.buffer);
     const { native } = this.parts;
@@ -614,10 +643,10 @@ export class Machine {
       if (!native.memRead(at, bytes.subarray(0, count))) return undefined;
       return count === 4 ? BigInt(view.getUint32(0, true)) : view.getBigUint64(0, true);
     };
-    return cpuReport(vcpu, state, (address) => {
+    return (address) => {
       const physical = translate(state, address, readPhysical);
       return physical !== undefined && native.memRead(physical, bytes.subarray(0, 1)) ? bytes[0] : undefined;
-    });
+    };
   }
 
   private ejected(disk: BoardDisk): void {

@@ -31,10 +31,13 @@ constexpr unsigned kStride = 8192, kKind = 0, kWidth = 4, kCount = 8, kAddressLo
 namespace posted_write {
 constexpr unsigned kCount = 1024, kFirst = 1032, kBytes = 8, kMost = 64;
 }
-/** Of the first record: a word for each quick port. Reads give kValue if kRead; writes of v are posted if kWrite and (v & mask) is match. */
+/**
+ * Of the first record: a word for each quick port. Reads give kValue if kRead; writes of v are posted if kWrite and (v & mask) is match,
+ * and the owner is called for them if kSoon.
+ */
 namespace quick_port {
 constexpr unsigned kWords = 2048, kPorts = 64;
-constexpr uint32_t kRead = 1, kWrite = 2;
+constexpr uint32_t kRead = 1, kWrite = 2, kSoon = 4;
 constexpr unsigned kValueShift = 8, kMaskShift = 16, kMatchShift = 24;
 }
 enum class ExitKind : uint32_t { PortIn = 1, PortOut = 2, MmioRead = 3, MmioWrite = 4 };

@@ -157,11 +157,15 @@ bool ExitChannel::post(unsigned number, uint16_t port, unsigned width, uint32_t 
   const uint32_t word = __atomic_load_n(quickWord(number), __ATOMIC_ACQUIRE);
   const uint32_t mask = word >> quick_port::kMaskShift & 0xff, match = word >> quick_port::kMatchShift;
   if (!(word & quick_port::kWrite) || (value & mask) != match) return false;
-  std::lock_guard hold(eventLock_);
-  if (posted_.size() >= posted_write::kMost) return false;
-  posted_.push_back({port, static_cast<uint16_t>(width), value, static_cast<uint8_t>(number)});
-  inTransit_.fetch_or(1ull << number, std::memory_order_seq_cst);
-  postedWaiting_.store(true, std::memory_order_seq_cst);
+  {
+    std::lock_guard hold(eventLock_);
+    if (posted_.size() >= posted_write::kMost) return false;
+    posted_.push_back({port, static_cast<uint16_t>(width), value, static_cast<uint8_t>(number)});
+    inTransit_.fetch_or(1ull << number, std::memory_order_seq_cst);
+    postedWaiting_.store(true, std::memory_order_seq_cst);
+    if (word & quick_port::kSoon) postedSoon_.store(true, std::memory_order_seq_cst);
+  }
+  if (word & quick_port::kSoon) callOwner();
   return true;
 }
 
@@ -179,6 +183,7 @@ void ExitChannel::handOverPosted() noexcept {
   }
   posted_.clear();
   postedWaiting_.store(false, std::memory_order_seq_cst);
+  postedSoon_.store(false, std::memory_order_seq_cst);
   delivering_ = true;
 }
 
@@ -196,6 +201,7 @@ void ExitChannel::dropPosted() noexcept {
   posted_.clear();
   inTransit_.store(0, std::memory_order_seq_cst);
   postedWaiting_.store(false, std::memory_order_seq_cst);
+  postedSoon_.store(false, std::memory_order_seq_cst);
 }
 
 // ---- the owner's turn ----------------------------------------------------------------------------------------------------------
@@ -232,7 +238,7 @@ int ExitChannel::poll() noexcept {
     eventsLast_ = true;
     return kServeEvents;
   }
-  if (pending == 0) return kServeIdle;
+  if (pending == 0 && !postedSoon_.load(std::memory_order_seq_cst)) return kServeIdle;
   if (const uint64_t ready = pending & cleared_; ready != 0) return handOut(ready);
   if (postedWaiting_.load(std::memory_order_seq_cst)) {
     std::lock_guard hold(eventLock_);

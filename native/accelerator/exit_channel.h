@@ -70,6 +70,7 @@ class ExitChannel {
   /** Quick ports with a write on its way, a bit each, and whether any write is in the queue. */
   alignas(64) std::atomic<uint64_t> inTransit_{0};
   std::atomic<bool> postedWaiting_{false};
+  std::atomic<bool> postedSoon_{false};  // one of them is not to wait for an exit or an event
 
   // Owner only.
   uint64_t handedOut_ = 0;

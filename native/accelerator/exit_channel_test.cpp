@@ -105,6 +105,21 @@ TEST(posted_writes_come_in_order_before_the_exit_behind_them) {
   vcpu.join();
 }
 
+TEST(the_owner_is_called_for_writes_that_are_not_to_wait) {
+  Owner owner(1);
+  owner.say(0, kTakes);
+  owner.say(1, kTakes | quick_port::kSoon);
+  CHECK(owner.channel.post(0, 0x1f1, 1, 0xaa));
+  CHECK_EQ(owner.channel.serve(-1, 0), kServeIdle);
+  CHECK(owner.channel.post(1, 0x3f8, 1, 0xbb));
+  CHECK_EQ(owner.channel.serve(-1, 0), kServePosted);
+  CHECK(owner.posted() == (std::vector<Write>{{0x1f1, 1, 0xaa}, {0x3f8, 1, 0xbb}}));
+  CHECK_EQ(owner.channel.serve(-1, 0), kServeIdle);
+  CHECK(owner.channel.post(0, 0x1f1, 1, 0xcc));
+  CHECK_EQ(owner.channel.serve(-1, 0), kServeIdle);
+  owner.channel.dropPosted();
+}
+
 TEST(writes_that_the_owner_does_not_take_or_that_are_too_many_wait) {
   Owner owner(1);
   CHECK(!owner.channel.post(5, 0x1f6, 1, 0xe0));

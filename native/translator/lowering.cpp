@@ -22,12 +22,10 @@ CoreLayout::CoreLayout(const Core& c)
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)),
       turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
-      splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)) {
-  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
+      splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
+      interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)) {
   static_assert(offsetof(Tlb, entry) == 0);
-  interruptMaybe = distance(c, &c.interruptMaybe);
-  kernelGsBase = distance(c, &c.state.kernelGsBase);
-  tlbPointer = distance(c, &c.tlb);
+  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
   for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }
 

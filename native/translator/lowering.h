@@ -29,7 +29,7 @@ constexpr unsigned kNotEqual = 5;
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, turns, borrowed,
-      split, splitAt, splitLow, splitHigh, tlb[x86::kPrivileges], interruptMaybe, kernelGsBase, tlbPointer, selectors[6];
+      split, splitAt, splitLow, splitHigh, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 

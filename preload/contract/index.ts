@@ -1,5 +1,6 @@
 export * from './bridge';
 export * from './contract';
+export * from './cpu';
 export * from './disks';
 export * from './errors';
 export * from './performance';

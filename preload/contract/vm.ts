@@ -1,5 +1,6 @@
 /** The nouns: a VM's definition (what is stored), its state (what is true now), the host, preferences. */
 import { z } from 'zod';
+import { crashedCpuSchema } from './cpu';
 import { boundedTextSchema, lodgeErrorSchema } from './errors';
 
 export const vmIdSchema = z.uuid();
@@ -124,7 +125,13 @@ export const stopReasonSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('powerOff') }), // the guest powered itself off
   z.object({ kind: z.literal('stopped') }), // the user pulled the plug
   z.object({ kind: z.literal('debugExit'), code: z.int() }), // isa-debug-exit was written
-  z.object({ kind: z.literal('guestFault'), message: boundedTextSchema, report: boundedTextSchema }), // triple fault; CPU state as text
+  /** Triple fault. `report`: the processor's state as text; `cpu`: the same for looking at. */
+  z.object({
+    kind: z.literal('guestFault'),
+    message: boundedTextSchema,
+    report: boundedTextSchema,
+    cpu: crashedCpuSchema.optional(),
+  }),
   z.object({ kind: z.literal('failed'), error: lodgeErrorSchema }), // could not start, or a host error ended it
   z.object({ kind: z.literal('crashed'), message: boundedTextSchema, detail: boundedTextSchema }), // the VM process died
 ]);

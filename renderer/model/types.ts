@@ -5,6 +5,7 @@ export type {
   Boot,
   BrokenVm,
   CpuModel,
+  CrashedCpu,
   Disk,
   DiskBus,
   DiskCheck,

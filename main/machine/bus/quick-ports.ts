@@ -9,7 +9,7 @@ import type { NativeMachine } from '../../../native/addon/types';
 import type { Disposable } from '../../lib/disposable';
 
 /** The word of a port: the same as Quick in native/addon/types.ts, which this folder may not import. */
-export const QuickWord = { READ: 1, WRITE: 2, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
+export const QuickWord = { READ: 1, WRITE: 2, SOON: 4, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
 
 /** Every access waits for the device. */
 export const WAIT = 0;
@@ -20,6 +20,8 @@ export const takes = (mask: number, match: number): number =>
   (QuickWord.WRITE | (mask << QuickWord.MASK_SHIFT) | (match << QuickWord.MATCH_SHIFT)) >>> 0;
 /** Any write may come later. */
 export const TAKES_ALL = takes(0, 0);
+/** Any write may come later, but not much: nothing that waits may follow it for long. */
+export const TAKES_ALL_SOON = TAKES_ALL | QuickWord.SOON;
 
 /** A register of a device; what is said before it has an address holds as soon as it has one. */
 export class QuickPort {

@@ -8,6 +8,7 @@ import {
   IconSettings,
 } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
+import { CpuStateButton } from '../../components/cpu-state';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge } from '../../components/lodge-context';
 import { MediumIcon } from '../../components/medium-icon';
@@ -90,9 +91,14 @@ export function Details({ vm }: { vm: Vm }) {
             detail={stop.report}
             code={vm.lastStop?.kind === 'failed' ? vm.lastStop.error.code : undefined}
             actions={
-              <Button size="compact-xs" variant="default" onClick={commands.settings}>
-                Open settings
-              </Button>
+              <>
+                <Button size="compact-xs" variant="default" onClick={commands.settings}>
+                  Open settings
+                </Button>
+                {vm.lastStop?.kind === 'guestFault' && vm.lastStop.cpu && (
+                  <CpuStateButton cpu={vm.lastStop.cpu} report={vm.lastStop.report} name={definition.name} />
+                )}
+              </>
             }
           />
         </div>

@@ -1,5 +1,6 @@
 import { Button, Loader, Text } from '@mantine/core';
 import { IconPlayerPlayFilled } from '@tabler/icons-react';
+import { CpuStateButton } from '../../components/cpu-state';
 import { ErrorPanel } from '../../components/error-panel';
 import type { VmCommands } from '../../components/vm-commands';
 import { describeStop } from '../../model/stop-reason';
@@ -60,6 +61,9 @@ export function Overlay({ vm, commands, hasPicture }: { vm: Vm; commands: VmComm
                     <Button size="compact-xs" variant="default" onClick={commands.settings}>
                       Open settings
                     </Button>
+                    {vm.lastStop?.kind === 'guestFault' && vm.lastStop.cpu && (
+                      <CpuStateButton cpu={vm.lastStop.cpu} report={vm.lastStop.report} name={vm.definition.name} />
+                    )}
                   </>
                 }
               />

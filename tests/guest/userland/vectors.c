@@ -62,13 +62,22 @@ __attribute__((noinline)) static void floats(void) {
   SHOW(f), SHOW(e);
   printf("sum %a\n", sum);
 }
+/** The upper half of a product. */
+static uint64_t high(uint64_t x, uint64_t y) {
+#ifdef __SIZEOF_INT128__
+  return (uint64_t)((unsigned __int128)x * y >> 64);
+#else
+  uint64_t low = (x & 0xffffffff) * (y & 0xffffffff), a = (x >> 32) * (y & 0xffffffff) + (low >> 32), b = (x & 0xffffffff) * (y >> 32) + (a & 0xffffffff);
+  return (x >> 32) * (y >> 32) + (a >> 32) + (b >> 32);
+#endif
+}
 __attribute__((noinline)) static void bits(void) {
   uint64_t all = 0;
   for (int i = 0; i < N; i++) {
     uint64_t x = q[i] >> (i & 31), y = (uint64_t)q[N - 1 - i] | 1;
     all = all * 31 + __builtin_popcountll(x) + __builtin_clzll(y) + __builtin_ctzll(y) + (x & (x - 1)) + (x & -x) + (~x & y);
     all += (x << (y & 63)) ^ (x >> (i & 63)) ^ (uint64_t)((int64_t)x >> (y >> 58)) ^ (x << 13 | x >> 51);
-    all ^= (uint64_t)((unsigned __int128)x * y >> 64) + x / y + x % (y >> 40 | 1) + __builtin_bswap64(x) + (x & ((1ull << (i & 63)) - 1));
+    all ^= high(x, y) + x / y + x % (y >> 40 | 1) + __builtin_bswap64(x) + (x & ((1ull << (i & 63)) - 1));
   }
   printf("bits %016" PRIx64 "\n", all);
 }

@@ -20,6 +20,7 @@ const C = { IRQ: 0x80, PERIODIC: 0x40, ALARM: 0x20, UPDATE: 0x10 } as const;
 const D_VALID_RAM = 0x80;
 /** The update cycle is announced this long before the second changes (data sheet, figure 15). */
 const UPDATE_ANNOUNCED_MS = 0.244;
+const SHUTDOWN_STATUS = 0x0f;
 const RESET_A = 0x26; // 32.768 kHz time base, 1024 Hz
 const RESET_B = B.HOURS_24;
 const ANY = 0xc0;
@@ -70,9 +71,18 @@ export class Rtc implements Device, IoHandler {
     this.reset();
   }
 
+  /**
+   * What a program that has its processor reset tells the firmware (IBM AT BIOS, shutdown status). It has a battery like the rest of the
+   * memory, but is of no use to a machine that was reset as a whole, whose memory and devices it speaks of.
+   */
+  get shutdownStatus(): number {
+    return this.cmos[SHUTDOWN_STATUS]!;
+  }
+
   /** The reset line clears the interrupt enables and flags; time and memory have a battery. */
   reset(): void {
     this.index = 0;
+    this.cmos[SHUTDOWN_STATUS] = 0;
     this.cmos[Reg.A] = RESET_A;
     this.cmos[Reg.B] = RESET_B;
     this.flags = 0;

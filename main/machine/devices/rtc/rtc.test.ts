@@ -27,6 +27,13 @@ describe('RTC', () => {
     expect(time()).toBe('20 24 3 1 6 0 0 0');
   });
 
+  it('keeps the shutdown status until the machine is reset as a whole', () => {
+    w(0x0f, 0x0a);
+    expect([r(0x0f), rtc.shutdownStatus]).toEqual([0x0a, 0x0a]);
+    rtc.reset();
+    expect([r(0x0f), rtc.shutdownStatus]).toEqual([0, 0]);
+  });
+
   it('shows binary and twelve hours', () => {
     w(0x0b, 4);
     expect([r(0), r(4)]).toEqual([58, 11 | 0x80]);

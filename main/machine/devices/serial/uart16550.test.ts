@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Uart16550 } from './uart16550';
+import { Bus } from '../../bus/bus';
+import { QuickEngine } from '../../testing/quick-engine';
+import { Uart16550, UART_PORTS } from './uart16550';
 
 class Peer {
   sent: number[] = [];
@@ -121,5 +123,37 @@ describe('16550A', () => {
     expect([r(7), r(1)]).toEqual([0xa5, 0]);
     uart.reset();
     expect([r(7), r(3), r(2)]).toEqual([0, 0, 1]);
+  });
+
+  it('does not let the guest wait for its line status, nor for a byte to be sent', () => {
+    const engine = new QuickEngine();
+    const bus = new Bus();
+    engine.connect(bus);
+    bus.claimPorts(0x3f8, UART_PORTS, uart, 'COM1', { maxWidth: 1 });
+    const read = (offset: number) => engine.read(0x3f8 + offset, 1);
+    const write = (offset: number, value: number) => engine.write(0x3f8 + offset, 1, value);
+    for (const c of [0x48, 0x69]) {
+      expect(read(5)).toBe(0x60);
+      write(0, c);
+    }
+    expect([engine.waited, peer.sent]).toEqual([0, []]);
+    engine.deliver();
+    expect(peer.sent).toEqual([0x48, 0x69]);
+
+    peer.listener(Uint8Array.of(7, 8)); // there is room for one
+    expect(read(5)).toBe(0x61);
+    expect(read(0)).toBe(7);
+    expect(read(5)).toBe(0x60);
+
+    // The divisor, and what comes back, are there at once.
+    write(3, 0x83);
+    write(0, 3);
+    expect(read(0)).toBe(3);
+    write(3, 3);
+    write(4, 0x10);
+    write(0, 0x55);
+    write(0, 0x66);
+    expect([read(5) & 3, read(5) & 3, read(0)]).toEqual([3, 1, 0x66]);
+    expect(peer.sent).toEqual([0x48, 0x69]);
   });
 });

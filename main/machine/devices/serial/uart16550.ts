@@ -7,6 +7,7 @@
  */
 import type { CharBackend } from '../../../backend/char';
 import type { Disposable } from '../../../lib/disposable';
+import { gives, QuickPort, TAKES_ALL_SOON, WAIT } from '../../bus/quick-ports';
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 
 export const UART_PORTS = 8;
@@ -48,12 +49,17 @@ export class Uart16550 implements Device, IoHandler {
   private starved = false;
   private readonly out = new Uint8Array(1);
   private readonly input: Disposable;
+  /** The transmitter is never busy, and in loopback alone does a byte sent come back. */
+  private readonly dataPort = new QuickPort(Reg.DATA);
+  private readonly lineStatusPort = new QuickPort(Reg.LSR);
+  readonly quick = [this.dataPort, this.lineStatusPort];
 
   constructor(
     readonly name: string,
     private readonly deps: { irq: IrqLine; backend: CharBackend },
   ) {
     this.input = deps.backend.onInput((bytes) => this.receive(bytes));
+    this.announce();
   }
 
   reset(): void {
@@ -88,7 +94,7 @@ export class Uart16550 implements Device, IoHandler {
       case Reg.MCR:
         return this.mcr;
       case Reg.LSR: {
-        const value = Lsr.THR_EMPTY | Lsr.TRANSMITTER_EMPTY | this.lineErrors | (this.count > 0 ? Lsr.DATA_READY : 0);
+        const value = this.lineStatus;
         if (this.lineErrors) {
           this.lineErrors = 0;
           this.update();
@@ -128,6 +134,7 @@ export class Uart16550 implements Device, IoHandler {
         break;
       case Reg.LCR:
         this.lcr = value;
+        this.announce();
         break;
       case Reg.MCR:
         this.writeModemControl(value & 0x1f);
@@ -232,7 +239,18 @@ export class Uart16550 implements Device, IoHandler {
     return Iir.NONE;
   }
 
+  private get lineStatus(): number {
+    return Lsr.THR_EMPTY | Lsr.TRANSMITTER_EMPTY | this.lineErrors | (this.count > 0 ? Lsr.DATA_READY : 0);
+  }
+
+  private announce(): void {
+    // Reading the line status clears its errors.
+    this.lineStatusPort.set(this.lineErrors ? WAIT : gives(this.lineStatus));
+    this.dataPort.set(this.lcr & LCR_DLAB || this.mcr & Mcr.LOOP ? WAIT : TAKES_ALL_SOON);
+  }
+
   private update(): void {
+    this.announce();
     // OUT2 drives the interrupt pin's buffer on a PC; in loopback the pin is inactive.
     const gate = (this.mcr & (Mcr.OUT2 | Mcr.LOOP)) === Mcr.OUT2;
     this.deps.irq.set(gate && this.interruptId() !== Iir.NONE);
