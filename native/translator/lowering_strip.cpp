@@ -16,6 +16,7 @@ constexpr int32_t kTurns = 3;
 /** Iterations in a strip at most: a request waits for so many. */
 constexpr int32_t kMaxStrip = 256;
 constexpr int32_t kPage = static_cast<int32_t>(kPageBytes);
+static_assert(sizeof TierFrame::borrowed / 8 > 6);  // windows and the counter; see strip.cpp
 constexpr unsigned kEqual = 4, kAbove = 7, kSign = 8, kNotBelow = 3, kNotAbove = 6;
 
 }  // namespace
@@ -26,7 +27,8 @@ void Lowering::startTurns() {
 }
 
 void Lowering::restoreBorrowed() {
-  for (size_t n = 0; n < strip_->borrowed.size(); ++n) e_.load64(strip_->borrowed[n], frame(at_.borrowed + 8 * static_cast<int32_t>(n)));
+  int32_t where = at_.borrowed;
+  for (const uint8_t reg : strip_->borrowed) e_.load64(reg, frame(where)), where += 8;
 }
 
 Operand Lowering::operandInStrip(const Access& access) {
@@ -150,7 +152,8 @@ void Lowering::emitStrip() {
   e_.land(jumpBack_);
   e_.alu32(5, frame(at_.turns), 1);
   e_.jumpIfTo(kNotEqual, again_);
-  for (size_t n = 0; n < strip_->borrowed.size(); ++n) e_.store64(frame(at_.borrowed + 8 * static_cast<int32_t>(n)), strip_->borrowed[n]);
+  int32_t where = at_.borrowed;
+  for (const uint8_t reg : strip_->borrowed) e_.store64(frame(where), reg), where += 8;
   uint8_t* const next = e_.position();
   e_.alu32(7, frame(at_.requests), 0);
   e_.jumpIfTo(kNotEqual, stripFailed_);

@@ -63,10 +63,12 @@ uint16_t mentioned(const Item& item) {
   if (item.rmBank == Bank::Gpr) field(d.rm, item.byteRm);
   if (item.vBank == Bank::Gpr) add(d.v);
   // Implied: accumulators and counts. The opcodes are those of shifts by CL and of SSE4.2's string comparisons.
-  const bool byCl = (item.map == kMap1 && (d.opcode == 0xd2 || d.opcode == 0xd3)) || (item.map == kMap0F && (d.opcode == 0xa5 || d.opcode == 0xad));
+  const bool byCl = item.map == kMap1 ? d.opcode == 0xd2 || d.opcode == 0xd3
+                                      : item.map == kMap0F && (d.opcode == 0xa5 || d.opcode == 0xad);
   const bool strings = item.map == kMap0F3A && d.opcode >= 0x60 && d.opcode <= 0x63;
   if (byCl) add(kRcx);
-  if (item.raw || strings || d.op == Op::Mul || d.op == Op::Imul || d.op == Op::Cmpxchg || d.op == Op::Cmpxchg8b || d.op == Op::Mulx)
+  if (item.raw || strings || d.op == Op::Mul || d.op == Op::Imul || d.op == Op::Cmpxchg || d.op == Op::Cmpxchg8b ||
+      d.op == Op::Mulx)
     mask |= 1u << kRax | 1u << kRdx | 1u << kRcx | 1u << kRbx;
   return static_cast<uint16_t>(mask);
 }
