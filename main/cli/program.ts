@@ -3,7 +3,8 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween,
+  CPU_MODELS, CPU_SHARES_MAX,
+  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween,
   type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -51,6 +52,7 @@ interface MachineFlags {
   memory: number;
   cpus: number;
   cpuCap?: number;
+  cpuShares?: number;
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
@@ -181,6 +183,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     notes: '',
     cpus: flags.cpus,
     ...(flags.cpuCap !== undefined && { cpuCap: flags.cpuCap }),
+    ...(flags.cpuShares !== undefined && { cpuShares: flags.cpuShares }),
     memoryMiB: flags.memory,
     boot,
     disks: flags.boot ? inBootOrder(disks, flags.boot) : disks,
@@ -304,6 +307,7 @@ function program(context: Context): Command {
     });
 
   machineOptions(verb('create <name>', 'add a machine to the library'))
+    .option('--cpu-shares <n>', 'weight of each of its processors on a busy host, normally 100', integer(1, CPU_SHARES_MAX))
     .option('--builtin', 'starts the guest that comes with Lodge')
     .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
     .addOption(new Option('--disk-format <format>', 'of that disk').choices(DISK_FORMATS).default('raw'))

@@ -278,6 +278,20 @@ export class Machine {
     if (this.state !== 'ended') this.parts.native.setCpuCap(percent);
   }
 
+  /** Of the host's processors all of the guest's together may use so many; 0: no limit. */
+  setCpuQuota(processors: number): void {
+    if (this.state !== 'ended') this.parts.native.setCpuQuota(processors);
+  }
+
+  /** Seconds since the start, of all the guest's processors together. */
+  processorTime(): { used: number; waited: number } {
+    const { vcpus } = this.parts.native.stats();
+    return {
+      used: vcpus.reduce((sum, vcpu) => sum + vcpu.cpuSeconds, 0),
+      waited: vcpus.reduce((sum, vcpu) => sum + (vcpu.waitedSeconds ?? 0), 0),
+    };
+  }
+
   powerButton(): void {
     if (this.state !== 'running') throw wrongState('press the power button of', this.state);
     this.board.pm.pressPowerButton();

@@ -268,6 +268,10 @@ export interface MachineStats {
   vcpus: {
     /** CPU time of the thread, seconds. */
     cpuSeconds: number;
+    /** Kept from running by the cap or the quota. */
+    withheldSeconds?: number;
+    /** Ready to run, while the host ran something else; absent where the host does not tell. */
+    waitedSeconds?: number;
     halted: boolean;
     haltedSeconds?: number;
     /** Guest instructions retired, where the tier counts them. */

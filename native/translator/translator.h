@@ -16,7 +16,7 @@ struct Options {
   size_t cacheBytes = size_t{256} << 20;  ///< of code, for this vCPU
   /** Times a place is interpreted before it is translated. */
   unsigned heat = 0;
-  unsigned maxInstructions = 64;          ///< in one unit
+  unsigned maxInstructions = 96;          ///< in one unit
   /** All flags are kept at all times, as if something might look at them behind any instruction. */
   bool exactFlags = false;
 };

@@ -554,6 +554,8 @@ struct Core {
   bool setCr3(uint64_t value);
   bool setCr4(uint64_t value);
   bool loadPdptes(uint64_t cr3);
+  /** What the model has no feature for does not exist to RDMSR and WRMSR. */
+  bool msrOffered(uint32_t index) const;
   bool readMsr(uint32_t index, uint64_t& value);
   bool writeMsr(uint32_t index, uint64_t value);
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;

@@ -82,13 +82,14 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
       if (!(pte & kPteP)) return fault(0);
       bool large = false, reserved = false;
       if (entryBytes == 8) {
-        large = level == 1 || ((pte & kPtePs) && (level == 2 || (level == 3 && longMode())));
-        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level == 4 && (pte & kPtePs));
+        const bool gigabyte = level == 3 && features.has(Feature::Page1G);
+        large = level == 1 || ((pte & kPtePs) && (level == 2 || (gigabyte && longMode())));
+        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level >= 3 && !gigabyte && longMode() && (pte & kPtePs));
         if (!longMode()) reserved |= (pte & 0x7ff0000000000000ull) != 0;
         if (large && level > 1) reserved |= (pte & ((1ull << shift) - 1) & ~0x1fffull) != 0;
       } else {
         large = level == 1 || ((pte & kPtePs) && (state.cr4 & kCr4Pse));
-        if (large && level == 2) reserved = pte & 1u << 21;
+        if (large && level == 2) reserved = pte & (features.has(Feature::Pse36) ? 0x200000u : 0x3fe000u);
       }
       if (reserved) return fault(kPfPresent | kPfReserved);
       writable &= (pte & kPteW) != 0;

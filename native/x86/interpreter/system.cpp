@@ -370,13 +370,15 @@ void setPair(Core& c, uint64_t value) {
 }
 bool rdmsr(Core& c, const Insn*) {
   uint64_t value;
-  if (!c.readMsr(static_cast<uint32_t>(c.state.gpr[kRcx]), value)) return c.raise(kGP, 0);
+  const auto index = static_cast<uint32_t>(c.state.gpr[kRcx]);
+  if (!c.msrOffered(index) || !c.readMsr(index, value)) return c.raise(kGP, 0);
   setPair(c, value);
   return true;
 }
 bool wrmsr(Core& c, const Insn*) {
   const uint64_t value = static_cast<uint32_t>(c.state.gpr[kRax]) | c.state.gpr[kRdx] << 32;
-  return c.writeMsr(static_cast<uint32_t>(c.state.gpr[kRcx]), value) || c.raise(kGP, 0);
+  const auto index = static_cast<uint32_t>(c.state.gpr[kRcx]);
+  return (c.msrOffered(index) && c.writeMsr(index, value)) || c.raise(kGP, 0);
 }
 bool rdtsc(Core& c, const Insn*) {
   if ((c.state.cr4 & kCr4Tsd) && c.cpl > 0) return c.raise(kGP, 0);
@@ -388,7 +390,13 @@ bool rdtscp(Core& c, const Insn* i) {
   c.state.gpr[kRcx] = static_cast<uint32_t>(c.state.tscAux);
   return true;
 }
-bool rdpmc(Core& c, const Insn*) { return c.raise(kGP, 0); }  // no counters are offered
+/** AMD's processors have four counters whatever CPUID says; here they stand still. Others are shown to have none. */
+bool rdpmc(Core& c, const Insn*) {
+  const bool allowed = c.cpl == 0 || (c.state.cr4 & kCr4Pce);
+  if (!allowed || c.intelRules || static_cast<uint32_t>(c.state.gpr[kRcx]) > 3) return c.raise(kGP, 0);
+  setPair(c, 0);
+  return true;
+}
 bool cpuid(Core& c, const Insn*) {
   uint32_t r[4];
   c.cpuid(static_cast<uint32_t>(c.state.gpr[kRax]), static_cast<uint32_t>(c.state.gpr[kRcx]), r);
