@@ -89,7 +89,16 @@ export const Posted = {
  * In the first record, at any time: a u32 for each quick port, stored as one. Its reads give VALUE while READ is set; its writes of v are
  * posted while WRITE is set and (v & MASK) is MATCH. MASK and MATCH are of the low byte; only ports one byte wide can be read.
  */
-export const Quick = { WORDS: 2048, PORTS: 64, READ: 1, WRITE: 2, SOON: 4, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
+export const Quick = {
+  WORDS: 2048,
+  PORTS: 64,
+  READ: 1,
+  WRITE: 2,
+  SOON: 4,
+  VALUE_SHIFT: 8,
+  MASK_SHIFT: 16,
+  MATCH_SHIFT: 24,
+} as const;
 
 export const ExitKind = { PORT_IN: 1, PORT_OUT: 2, MMIO_READ: 3, MMIO_WRITE: 4 } as const;
 
