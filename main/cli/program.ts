@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween,
+  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
   type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -95,7 +95,7 @@ const machineOptions = (command: Command): Command =>
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
       new Option('--tier <tier>', 'how the software accelerator runs it')
-        .choices(['auto', 'interpreter', 'translator'])
+        .choices(tierChoiceSchema.options)
         .default('auto'),
     )
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))

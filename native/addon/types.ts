@@ -19,7 +19,7 @@ export interface NativeAddon {
 export const ABI_VERSION = 7;
 
 export type AcceleratorKind = 'kvm' | 'software';
-export type Tier = 'interpreter' | 'translator';
+export type Tier = 'interpreter' | 'translator' | 'lockstep';
 
 export interface HostInfo {
   cpuModel: string;

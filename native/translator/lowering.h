@@ -57,6 +57,7 @@ struct SiteSpec {
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
+  uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
   uint8_t* stub = nullptr;
@@ -154,6 +155,8 @@ class Lowering {
   void emitStubs();
   uint32_t addSite(const SiteSpec& s) {
     sites.push_back(s);
+    if (s.kind == SiteKind::Poll) sites.back().live = unit_->liveIn;
+    if (s.kind == SiteKind::Run || s.kind == SiteKind::End) sites.back().live = index_ == 0 ? unit_->liveIn : live_[index_ - 1];
     return firstSite_ + static_cast<uint32_t>(sites.size()) - 1;
   }
 

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <deque>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "translator/census.h"
 #include "translator/code_cache.h"
 #include "translator/refill.h"
+#include "translator/lockstep.h"
 #include "translator/lowering.h"
 #include "translator/routines.h"
 #include "translator/x87.h"
@@ -52,6 +54,7 @@ struct Translation {
 struct Site {
   SiteSpec spec;
   Translation* owner = nullptr;
+  bool repeatable = true; ///< executed once more from the same state it does the same: Lockstep::repeatable()
   bool needsX87 = false;  ///< an instruction of it looks at the x87 state
   Op op = Op::Invalid;    ///< of the first, when there are insns
   Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
@@ -81,9 +84,14 @@ class Translator final : public SecondTier {
     if (options.heat) heat_.resize(size_t{1} << kHashBits);
   }
   ~Translator() override { ::operator delete(stepBlock_); }
-  bool valid() const { return cache_.valid(); }
+  bool valid() const { return cache_.valid() && (!lockstep_ || lockstep_->valid()); }
+  void check(std::unique_ptr<SealedEnvironment> environment) {
+    lockstep_ = std::make_unique<Lockstep>(c_, std::move(environment));
+  }
 
-  Outcome run() noexcept override;
+  Outcome run() noexcept override {
+    return lockstep_ ? lockstep_->run([this] { return runCode(); }) : runCode();
+  }
   uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept override;
   void flush() noexcept override;
   void settle() noexcept override {
@@ -101,6 +109,7 @@ class Translator final : public SecondTier {
     return out;
   }
 
+  Outcome runCode();
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
   Translation* translate(Gpa gpa, uint32_t mode, bool saved);
@@ -109,6 +118,7 @@ class Translator final : public SecondTier {
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
+  void linkForward();
   void link(Site& from, uint32_t number, Translation& to);
 
   static size_t hashOf(Gpa gpa, uint32_t mode) {
@@ -130,10 +140,14 @@ class Translator final : public SecondTier {
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
+  std::unique_ptr<Lockstep> lockstep_;  ///< nullptr: not asked for
   std::unique_ptr<Census> census_;  ///< nullptr: nobody asked
   bool left_ = false;      ///< the last exit was step()'s
   Exec how_ = Exec::Continue;
   uint32_t mode_ = kNoMode;
+  static constexpr uint32_t kNoSite = ~0u;
+  uint32_t checkedLink_ = kNoSite;  ///< site by which checked code was left last
+  uint64_t checkedFlushes_ = 0;
 };
 
 /** What translations depend on besides bytes; kNoMode: this tier has nothing for it. */
@@ -183,7 +197,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     t = translate(gpa, mode_, saved);
   }
   if (!t || t->interpreted) return nullptr;
-  if (t->anyFlags || t->saved) {
+  if ((t->anyFlags || t->saved) && !lockstep_) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
     jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
   }
@@ -276,6 +290,7 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     }
     for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+    if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);
     c_.tierCounters.units.add();
     c_.tierCounters.codeBytes.add(bytes);
@@ -368,6 +383,7 @@ bool Translator::prepare(Site& site) {
                               d.simd->form == FpForm::XmmMmx || d.simd->form == FpForm::MmxXmm)))
       site.needsX87 = true;
     if (n == 0) site.op = d.op;
+    if (lockstep_ && !Lockstep::repeatable(d)) site.repeatable = false;
     c_.bindInsn(d, run[n], static_cast<uint16_t>(at - site.spec.offset), c_.modeBits);
     at += d.length;
   }
@@ -389,6 +405,13 @@ uint32_t Translator::step(uint32_t number) {
   if (!site.insns && !prepare(site)) {
     how_ = Exec::Continue;
     return 1;
+  }
+  if (lockstep_) {
+    lockstep_->leaves(site.spec.live, false);
+    if (!site.repeatable) {
+      how_ = Exec::Continue;
+      return 1;
+    }
   }
   if (site.needsX87) settle();
   c_.block = stepBlock_;
@@ -413,7 +436,23 @@ uint32_t Translator::step(uint32_t number) {
   return 1;
 }
 
-Outcome Translator::run() noexcept {
+/**
+ * In lockstep the run loop comes here for each unit. Links that lead to higher addresses are made all the same, so that they are
+ * checked, too, but no loop goes on for ever.
+ */
+void Translator::linkForward() {
+  const uint32_t number = std::exchange(checkedLink_, kNoSite);
+  if (number == kNoSite || checkedFlushes_ != flushes_) return;
+  const Site& from = sites_[number];
+  if (from.owner->dead || from.owner->mode != mode_ || from.spec.offset <= (from.owner->gpa & kPageMask)) return;
+  if ((c_.state.rip & kPageMask) != from.spec.offset) return;
+  Gpa page;
+  if (!c_.fetchPage(c_.state.rip, page) || page != (from.owner->gpa & ~kPageMask)) return;
+  Translation* const to = known(page | from.spec.offset, mode_, from.spec.saved);
+  if (to && !to->interpreted) link(sites_[number], number, *to);
+}
+
+Outcome Translator::runCode() {
   if (census_) {
     census_->report();
     ++census_->runs.count;
@@ -436,6 +475,10 @@ Outcome Translator::run() noexcept {
     code = cache_.executable(t->code);
   }
   for (;;) {
+    if (lockstep_) {
+      linkForward();
+      lockstep_->begin();
+    }
     c_.frame.codePage = c_.state.rip & ~kPageMask;
     left_ = false;
     {
@@ -454,6 +497,7 @@ Outcome Translator::run() noexcept {
     }
     const auto number = static_cast<uint32_t>(c_.frame.argument);
     const SiteSpec spec = sites_[number].spec;
+    if (lockstep_) lockstep_->leaves(spec.live, spec.kind == SiteKind::Poll);
     bool saved = true;
     if (spec.kind != SiteKind::Lookup) {
       c_.state.rip = c_.frame.codePage + spec.offset;
@@ -463,6 +507,11 @@ Outcome Translator::run() noexcept {
         return Outcome::Again;
       }
       saved = spec.saved;
+    }
+    if (lockstep_) {
+      checkedLink_ = spec.kind == SiteKind::Link ? number : kNoSite;
+      checkedFlushes_ = flushes_;
+      return Outcome::Again;
     }
     const uint64_t flushes = flushes_;
     t = find(c_.state.rip, saved, why);
@@ -478,8 +527,12 @@ Outcome Translator::run() noexcept {
 }  // namespace
 
 std::unique_ptr<Cpu> makeTranslator(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const Options& options) {
-  return makeTieredCpu(config, memory, env, [&](Core& core) -> std::unique_ptr<SecondTier> {
+  std::unique_ptr<SealedEnvironment> sealed;
+  if (options.lockstep) sealed = std::make_unique<SealedEnvironment>(env);
+  Environment& outside = sealed ? *sealed : env;
+  return makeTieredCpu(config, memory, outside, [&](Core& core) -> std::unique_ptr<SecondTier> {
     auto tier = std::make_unique<Translator>(core, options);
+    if (sealed) tier->check(std::move(sealed));
     if (!tier->valid()) return nullptr;
     return tier;
   });

@@ -17,6 +17,10 @@ struct Options {
   /** Times a place is interpreted before it is translated. */
   unsigned heat = 0;
   unsigned maxInstructions = 64;          ///< in one unit
+  /** Everything is executed by the interpreter as well, and compared: see lockstep.h. For machines with one processor. */
+  bool lockstep = false;
+  /** For tests: may change the code of a unit that was just made. */
+  void (*spoil)(uint8_t* code, size_t bytes) = nullptr;
   /** All flags are kept at all times, as if something might look at them behind any instruction. */
   bool exactFlags = false;
 };

@@ -42,7 +42,8 @@ struct CpuCounters {
   X(units)         /* runs of code that were translated */                    \
   X(invalidations) /* of units, because the guest wrote over their code */    \
   X(flushes)       /* of all units: the cache was full, or the map changed */ \
-  X(codeBytes)     /* in the cache */
+  X(codeBytes)     /* in the cache */                                         \
+  X(checks)        /* stretches of code that the interpreter executed as well */
 
 struct TierCounters {
 #define LODGE_COUNTER(name) Counter name;

@@ -59,7 +59,9 @@ export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
 export const CPU_MODELS = ['486', 'pentium', 'pentium3', 'x86-64', 'x86-64-v2', 'x86-64-v3', 'host'] as const;
 export const cpuModelSchema = z.enum(CPU_MODELS);
 export type CpuModel = z.infer<typeof cpuModelSchema>;
-export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
+/** 'lockstep': translator and interpreter, compared with each other. Slow, one processor, never what 'auto' takes. */
+export const TIERS = ['interpreter', 'translator', 'lockstep'] as const;
+export const tierChoiceSchema = z.enum(['auto', ...TIERS]);
 
 /** The display adapter: 'virtio' is a VGA too, and lets a driver follow the size of the window. */
 export const videoSchema = z.enum(['vga', 'virtio']);
@@ -125,7 +127,7 @@ export type StopReason = z.infer<typeof stopReasonSchema>;
 /** What the engine chose for a running VM, in one sentence too. */
 export const engineInfoSchema = z.object({
   accelerator: z.enum(['kvm', 'software']),
-  tier: z.enum(['interpreter', 'translator']).optional(),
+  tier: z.enum(TIERS).optional(),
   reason: z.string(),
 });
 export type EngineInfo = z.infer<typeof engineInfoSchema>;
@@ -175,7 +177,7 @@ export const hostSchema = z.object({
       /** Not available, and never what “auto” takes, but it runs some guests for those who ask for it by name. */
       onlyByName: z.boolean().optional(),
       reason: z.string(),
-      tiers: z.array(z.enum(['interpreter', 'translator'])),
+      tiers: z.array(z.enum(TIERS)),
     }),
   ),
   /** How this Lodge runs; the browser has no native file dialogs. */

@@ -11,13 +11,6 @@
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
-namespace {
-
-/** Kept in Core::requests while one instruction is to be executed alone; makes every chained jump return. */
-constexpr uint32_t kRequestStep = 1u << 31;
-
-}  // namespace
-
 Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) : config(cfg), memory(mem), env(environment) {
   hash.resize(size_t{1} << kHashBits);
   void* p = ::mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -295,6 +288,24 @@ bool Core::service() {
   return true;
 }
 
+Exec Core::runBlock(Block* next, bool alone) {
+  if (alone) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
+  block = next;
+  icount += next->count;
+  cursor = next->insns;
+  Exec how = next->insns[0].fn(*this, next->insns);
+  while (how == Exec::Next) how = cursor->fn(*this, cursor);
+  if (alone) {
+    requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
+    pendingLink = nullptr;
+  }
+  if (how == Exec::Fault) {
+    icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
+    state.rip += cursor->offset;
+  }
+  return how;
+}
+
 RunExit Core::run() {
   if (!arena) {
     message = "no memory for the decoded-instruction cache";
@@ -341,20 +352,9 @@ RunExit Core::run() {
       if (stepped()) return exit;
       continue;
     }
-    if (single) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
-    block = next;
-    icount += next->count;
-    cursor = next->insns;
-    Exec how = next->insns[0].fn(*this, next->insns);
-    while (how == Exec::Next) how = cursor->fn(*this, cursor);
-    if (single) {
-      requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
-      pendingLink = nullptr;
-    }
+    const Exec how = runBlock(next, single);
     watching = false;
     if (how == Exec::Fault) {
-      icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
-      state.rip += cursor->offset;
       watchHit = fault.kind == FaultKind::Watch;
       if (watchHit) continue;
       if (!deliverFault()) return exit;

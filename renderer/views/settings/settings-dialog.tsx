@@ -325,6 +325,7 @@ function AdvancedTab({ config, change, hardware, gdbError }: TabProps & { gdbErr
           { value: 'auto', label: 'Automatic' },
           { value: 'interpreter', label: 'Interpreter' },
           { value: 'translator', label: 'Translator' },
+          { value: 'lockstep', label: 'Both, compared with each other (very slow)' },
         ]}
       />
       <NativeSelect
