@@ -13,6 +13,8 @@ namespace {
 
 /** Blocks the interpreter may need for a stretch; far more than any takes. */
 constexpr unsigned kMaxBlocks = 1 << 18;
+/** Units of a stretch, less one. */
+constexpr uint32_t kBudget = 24;
 
 /** Bits of a page-table entry that a walk sets. */
 constexpr uint8_t kWalkBits = 0x60;
@@ -80,6 +82,7 @@ Lockstep::Lockstep(Core& core, std::unique_ptr<SealedEnvironment> environment) :
 void Lockstep::begin() {
   before_.take(c_);
   log_.begin(c_);
+  c_.frame.budget = kBudget;
   environment_->seal(true);
   begun_ = true;
 }
@@ -165,6 +168,8 @@ bool Lockstep::follow() {
 }
 
 bool Lockstep::sameRegisters() {
+  // A loop passes here often.
+  if (c_.codeSize == CodeSize::k64 && std::memcmp(c_.state.gpr, translated_.state.gpr, sizeof c_.state.gpr) != 0) return false;
   Registers now;
   now.take(c_);
   const uint32_t different = now.difference(translated_, c_.codeSize != CodeSize::k64) & (live_ | kOtherThanFlags);

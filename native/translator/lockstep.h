@@ -1,4 +1,4 @@
-// The check mode: translator and interpreter in lockstep. A stretch of translated code (a unit, and those that forward links lead to)
+// The check mode: translator and interpreter in lockstep. A stretch of translated code (some units, linked as ever)
 // is executed, its end is kept, and everything it did is undone. Then the interpreter executes from the same state; it has to come
 // through the state that translated code ended in, registers and memory alike. From there it goes on, as the reference. The first
 // difference stops the machine and shows both states.

@@ -26,7 +26,7 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, tlb[x86::kPrivileges];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget, tlb[x86::kPrivileges];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -68,6 +68,7 @@ struct Unit {
   uint16_t start = 0;            ///< offset in the page
   uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
   bool open = true;              ///< it does
+  bool counted = false;          ///< TierFrame::budget, not a request, says when to leave
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   x86::Privilege privilege = x86::kSupervisor;

@@ -118,7 +118,7 @@ class Translator final : public SecondTier {
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
-  void linkForward();
+  void linkLeft();
   void link(Site& from, uint32_t number, Translation& to);
 
   static size_t hashOf(Gpa gpa, uint32_t mode) {
@@ -146,8 +146,8 @@ class Translator final : public SecondTier {
   Exec how_ = Exec::Continue;
   uint32_t mode_ = kNoMode;
   static constexpr uint32_t kNoSite = ~0u;
-  uint32_t checkedLink_ = kNoSite;  ///< site by which checked code was left last
-  uint64_t checkedFlushes_ = 0;
+  uint32_t leftBy_ = kNoSite;  ///< in lockstep: the link by which code was left last
+  uint64_t leftFlushes_ = 0;
 };
 
 /** What translations depend on besides bytes; kNoMode: this tier has nothing for it. */
@@ -197,7 +197,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     t = translate(gpa, mode_, saved);
   }
   if (!t || t->interpreted) return nullptr;
-  if ((t->anyFlags || t->saved) && !lockstep_) {
+  if (t->anyFlags || t->saved) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
     jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
   }
@@ -274,6 +274,7 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     Emitter e(cache_.next(), cache_.next() + kUnitRoom);
     const auto firstSite = static_cast<uint32_t>(sites_.size());
     if (options_.exactFlags) unit.keepFlags = true;
+    unit.counted = lockstep_ != nullptr;
     Lowering lowering(e, layout_, routines_, firstSite);
     lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
     if (e.full()) {
@@ -436,19 +437,13 @@ uint32_t Translator::step(uint32_t number) {
   return 1;
 }
 
-/**
- * In lockstep the run loop comes here for each unit. Links that lead to higher addresses are made all the same, so that they are
- * checked, too, but no loop goes on for ever.
- */
-void Translator::linkForward() {
-  const uint32_t number = std::exchange(checkedLink_, kNoSite);
-  if (number == kNoSite || checkedFlushes_ != flushes_) return;
+/** In lockstep nothing is looked for while code runs: the jump by which it was left is linked before it runs again. */
+void Translator::linkLeft() {
+  const uint32_t number = std::exchange(leftBy_, kNoSite);
+  if (number == kNoSite || leftFlushes_ != flushes_) return;
   const Site& from = sites_[number];
-  if (from.owner->dead || from.owner->mode != mode_ || from.spec.offset <= (from.owner->gpa & kPageMask)) return;
-  if ((c_.state.rip & kPageMask) != from.spec.offset) return;
-  Gpa page;
-  if (!c_.fetchPage(c_.state.rip, page) || page != (from.owner->gpa & ~kPageMask)) return;
-  Translation* const to = known(page | from.spec.offset, mode_, from.spec.saved);
+  if (from.owner->dead || from.owner->mode != mode_) return;
+  Translation* const to = known((from.owner->gpa & ~kPageMask) | from.spec.offset, mode_, from.spec.saved);
   if (to && !to->interpreted) link(sites_[number], number, *to);
 }
 
@@ -476,7 +471,7 @@ Outcome Translator::runCode() {
   }
   for (;;) {
     if (lockstep_) {
-      linkForward();
+      linkLeft();
       lockstep_->begin();
     }
     c_.frame.codePage = c_.state.rip & ~kPageMask;
@@ -509,8 +504,8 @@ Outcome Translator::runCode() {
       saved = spec.saved;
     }
     if (lockstep_) {
-      checkedLink_ = spec.kind == SiteKind::Link ? number : kNoSite;
-      checkedFlushes_ = flushes_;
+      leftBy_ = spec.kind == SiteKind::Link ? number : kNoSite;
+      leftFlushes_ = flushes_;
       return Outcome::Again;
     }
     const uint64_t flushes = flushes_;

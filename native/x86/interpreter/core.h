@@ -178,6 +178,7 @@ struct TierFrame {
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
+  uint32_t budget = 0;      ///< units to go, where they are counted
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
 };
 
