@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
+  CODE_CACHE_MIB, CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
   type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -51,6 +51,7 @@ interface MachineFlags {
   memory: number;
   cpus: number;
   cpuCap?: number;
+  codeCache?: number;
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
@@ -98,6 +99,7 @@ const machineOptions = (command: Command): Command =>
         .choices(tierChoiceSchema.options)
         .default('auto'),
     )
+    .option('--code-cache <MiB>', `most memory that translated code may take (${CODE_CACHE_MIB})`, integer(4, 2048))
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
@@ -172,6 +174,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
+    ...(flags.codeCache !== undefined && { codeCacheMiB: flags.codeCache }),
     ...(flags.cpu !== 'host' && { cpuModel: flags.cpu }),
     ...(flags.video !== 'vga' && { video: flags.video }),
   };

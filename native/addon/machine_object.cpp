@@ -70,6 +70,8 @@ MachineObject::MachineObject(Info info) : Napi::ObjectWrap<MachineObject>(info) 
     config.cpuModel = x86::findCpuModel(name);
     if (config.cpuModel == nullptr) fail(env, "There is no processor model called " + name + ".");
   }
+  if (const Napi::Value cache = options.Get("codeCacheMiB"); !cache.IsUndefined())
+    config.codeCacheBytes = size_t{integer(cache, "codeCacheMiB", 65536)} << 20;
   config.exitRecords = static_cast<uint8_t*>(records.Data());
   config.wake = [this] { wake_.NonBlockingCall(); };
   Error error;

@@ -252,6 +252,8 @@ bool Lockstep::repeatable(const Decoded& d) {
     case Op::Xsavec:
     case Op::Xsaveopt:
     case Op::Xrstor:
+    // What makes undefined flags a value.
+    case Op::Pushf:
     // What another privilege level or another decoding follows from.
     case Op::Cli:
     case Op::Sti:

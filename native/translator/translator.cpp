@@ -81,6 +81,7 @@ class Translator final : public SecondTier {
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
     stepBlock_->secondPage = ~0ull;
+    core.tierCounters.codeLimit.set(options.cacheBytes);
     if (options.heat) heat_.resize(size_t{1} << kHashBits);
   }
   ~Translator() override { ::operator delete(stepBlock_); }
@@ -193,6 +194,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
         return nullptr;
       }
     }
+    if (options_.heat) c_.tierCounters.tierUps.add();
     const Census::Timer timer(census_, &Census::translations);
     t = translate(gpa, mode_, saved);
   }

@@ -12,6 +12,11 @@
 
 namespace lodge::translator {
 
+/** With less, hardly anything would be kept from one use to the next. */
+constexpr size_t kLeastCacheBytes = size_t{1} << 20;
+/** Options::heat of a machine that is not told which tier to use. */
+constexpr unsigned kHeat = 1;
+
 struct Options {
   size_t cacheBytes = size_t{256} << 20;  ///< of code, for this vCPU
   /** Times a place is interpreted before it is translated. */

@@ -63,6 +63,9 @@ export type CpuModel = z.infer<typeof cpuModelSchema>;
 export const TIERS = ['interpreter', 'translator', 'lockstep'] as const;
 export const tierChoiceSchema = z.enum(['auto', ...TIERS]);
 
+export const CODE_CACHE_MIB = 256;
+export const codeCacheSchema = z.int().min(4).max(2048);
+
 /** The display adapter: 'virtio' is a VGA too, and lets a driver follow the size of the window. */
 export const videoSchema = z.enum(['vga', 'virtio']);
 export type Video = z.infer<typeof videoSchema>;
@@ -90,6 +93,8 @@ export const vmConfigSchema = z.object({
   serialPorts: z.int().min(0).max(2),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  /** The most memory that translated code may take; absent: CODE_CACHE_MIB. */
+  codeCacheMiB: codeCacheSchema.optional(),
   /** Absent: 'host'. */
   cpuModel: cpuModelSchema.optional(),
   /** Percent of a host processor that each of the machine's may use; absent or 100: all of it. Changes while it runs. */

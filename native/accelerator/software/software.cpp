@@ -17,10 +17,11 @@ class Software final : public Accelerator {
       error = "Lockstep checks machines with one processor.";
       return nullptr;
     }
-    if (tier == "translator" || tier == "lockstep") {
+    if (tier == "auto" || tier == "translator" || tier == "lockstep") {
       // The cache is the machine's: each processor has its share of it.
       translator::Options options;
-      options.cacheBytes /= std::max(1u, config.cpus);
+      options.cacheBytes = std::max(translator::kLeastCacheBytes, config.codeCacheBytes / std::max(1u, config.cpus));
+      if (tier == "auto") options.heat = translator::kHeat;
       options.lockstep = tier == "lockstep";
       return software::SoftwareMachine::create(
           config,
@@ -29,7 +30,7 @@ class Software final : public Accelerator {
           },
           error);
     }
-    if (tier != "auto" && tier != "interpreter") {
+    if (tier != "interpreter") {
       error = "This build has no " + tier + " for the software accelerator.";
       return nullptr;
     }

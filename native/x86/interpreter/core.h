@@ -312,6 +312,7 @@ struct Core {
   size_t arenaUsed = 0;
 
   SecondTier* tier = nullptr;
+  uint32_t tierEntries = 0;  ///< of either tier, for kTierSampling
   bool tierRan = false;   ///< it was the second tier that came to state.rip
   MemoryLog* log = nullptr;  ///< what is about to be written is kept there: see memory_log.h
   bool tierMode = false;  ///< the code at hand is for the second tier: blocks are run one at a time, unchained
