@@ -1,6 +1,6 @@
 {
   # Targets: `engine` and `fp` (static libraries; a flag set each), `lodge` (the addon) and `native_tests`.
-  # LODGE_SANITIZE=thread or address in the environment instruments everything; meant for native_tests.
+  # LODGE_SANITIZE=thread or address in the environment instruments everything; meant for native_tests: resources/tools/sanitize.mjs.
   "variables": {
     "sanitize%": "<!(node -p \"process.env.LODGE_SANITIZE || ''\")",
   },

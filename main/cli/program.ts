@@ -3,7 +3,8 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CODE_CACHE_MIB, CPU_MODELS, CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
+  CODE_CACHE_MIB, CPU_MODELS, CPU_SHARES_MAX,
+  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
   type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -52,6 +53,7 @@ interface MachineFlags {
   cpus: number;
   cpuCap?: number;
   codeCache?: number;
+  cpuShares?: number;
   disk: string[];
   firmware: string;
   firmwareVariables?: string;
@@ -103,7 +105,7 @@ const machineOptions = (command: Command): Command =>
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
-function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
+function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Extract<Boot, { kind: 'firmware' }> {
   if (firmware === 'builtin' && firmwareVariables !== undefined) {
     throw new LodgeError({
       code: 'invalidInput',
@@ -116,6 +118,20 @@ function firmwareOf({ firmware, firmwareVariables }: MachineFlags): Boot {
     ...(firmware !== 'builtin' && { image: resolve(firmware) }),
     ...(firmwareVariables !== undefined && { variables: resolve(firmwareVariables) }),
   };
+}
+
+/** Firmware that starts the kernel, where an image is named. */
+function kernelFirmware(flags: MachineFlags): Pick<Extract<Boot, { kind: 'linux' }>, 'firmware'> {
+  const { kind: _kind, image, ...variables } = firmwareOf(flags);
+  if (image === undefined) return {};
+  if (flags.module.length > 0) {
+    throw new LodgeError({
+      code: 'invalidInput',
+      message: 'Firmware starts Linux kernels only, and those take no modules.',
+      fix: 'Leave --firmware or --module out.',
+    });
+  }
+  return { firmware: { image, ...variables } };
 }
 
 /** FILE[=COMMAND LINE]; the file's name may contain no equals sign. */
@@ -149,6 +165,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
           commandLine: flags.append ?? '',
           ...(flags.module.length > 0 && { modules: flags.module.map(parseModule) }),
           ...(flags.initrd !== undefined && { initrd: resolve(flags.initrd) }),
+          ...kernelFirmware(flags),
         };
   if (flags.boot && boot.kind !== 'firmware') {
     throw new LodgeError({
@@ -168,6 +185,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     notes: '',
     cpus: flags.cpus,
     ...(flags.cpuCap !== undefined && { cpuCap: flags.cpuCap }),
+    ...(flags.cpuShares !== undefined && { cpuShares: flags.cpuShares }),
     memoryMiB: flags.memory,
     boot,
     disks: flags.boot ? inBootOrder(disks, flags.boot) : disks,
@@ -292,6 +310,7 @@ function program(context: Context): Command {
     });
 
   machineOptions(verb('create <name>', 'add a machine to the library'))
+    .option('--cpu-shares <n>', 'weight of each of its processors on a busy host, normally 100', integer(1, CPU_SHARES_MAX))
     .option('--builtin', 'starts the guest that comes with Lodge')
     .option('--new-disk <size>', 'with an empty disk, e.g. 20G', parseSize)
     .addOption(new Option('--disk-format <format>', 'of that disk').choices(DISK_FORMATS).default('raw'))

@@ -39,6 +39,8 @@ export const machineSpecSchema = z.object({
       initrd: z.string().optional(),
       commandLine: z.string(),
       modules: z.array(z.object({ path: z.string(), commandLine: z.string() })).optional(),
+      /** What starts it, instead of Lodge itself. */
+      firmware: z.object({ image: z.string(), variables: z.string().optional() }).optional(),
     }),
     /** Without `image`, the built-in BIOS. `variables`: the file of UEFI's settings; without it they are forgotten. */
     z.object({ kind: z.literal('firmware'), image: z.string().optional(), variables: z.string().optional() }),
@@ -98,6 +100,8 @@ export const toVmSchema = z.discriminatedUnion('type', [
       z.object({ name: z.literal('screenshot'), maxWidth: z.int().optional() }),
       z.object({ name: z.literal('text') }),
       z.object({ name: z.literal('cpuCap'), percent: cpuCapSchema }),
+      /** Of the host's processors all of the guest's together may use so many; 0: no limit. */
+      z.object({ name: z.literal('cpuQuota'), processors: z.number().min(0) }),
       z.object({ name: z.literal('counters') }),
       profileRequestSchema.required().extend({ name: z.literal('profile') }),
       z.object({ name: z.literal('keys'), keys: z.string() }),
@@ -148,6 +152,8 @@ export const fromVmSchema = z.discriminatedUnion('type', [
       netSentBytes: z.number(),
       uptimeSeconds: z.number(),
     }),
+    /** Of the guest's processors, in processors of the host: running, and ready while the host ran something else. */
+    load: z.object({ used: z.number().min(0), waited: z.number().min(0) }),
   }),
   /** The picture changed since the last request for a thumbnail (at most once in two seconds). */
   z.object({ type: z.literal('screenChanged') }),

@@ -23,7 +23,7 @@ export interface Deadlines {
 export const DEFAULT_DEADLINES: Deadlines = { readyMs: 20_000, startMs: 60_000, replyMs: 10_000, stopMs: 10_000, exitMs: 2_000 };
 
 export interface SupervisorEvents {
-  onStats(stats: VmStats): void;
+  onStats(stats: VmStats, load: { used: number; waited: number }): void;
   onScreenChanged(): void;
   /** The guest took this disc or floppy out. */
   onEjected(diskId: string): void;
@@ -176,7 +176,7 @@ export class Supervisor {
       case 'reply':
         return this.reply(message.id, message.result);
       case 'stats':
-        return this.options.events.onStats(message.stats);
+        return this.options.events.onStats(message.stats, message.load);
       case 'screenChanged':
         return this.options.events.onScreenChanged();
       case 'ejected':

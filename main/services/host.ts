@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { z } from 'zod';
 import { hostSchema, type Host } from '../../preload/contract';
+import { knownFirmware } from './known-firmware';
 import type { HostMemory } from '../memory-manager/admission';
 
 const MIB = 1 << 20;
@@ -25,6 +26,7 @@ export class HostService {
       accelerators: this.accelerators,
       mode: this.options.mode,
       version: this.options.version,
+      firmware: knownFirmware(),
     };
   }
 }

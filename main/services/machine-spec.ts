@@ -47,7 +47,8 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
       fix: 'Attach a disk or an ISO image, or choose another boot medium in its settings.',
     });
   }
-  if (boot.kind === 'firmware' && boot.image !== undefined) await checkFile(boot.image, 'firmware image', false);
+  const image = boot.kind === 'linux' ? boot.firmware?.image : boot.kind === 'firmware' ? boot.image : undefined;
+  if (image !== undefined) await checkFile(image, 'firmware image', false);
   for (const disk of config.disks) {
     await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
     if (disk.kind === 'disc') await checkDisc(disk.path);
@@ -81,11 +82,16 @@ function gdbSpec(config: VmConfig, run: RunOptions): Pick<MachineSpec, 'gdb'> {
 }
 
 function bootSpec(boot: VmConfig['boot'], layout: AppLayout, run: RunOptions): MachineSpec['boot'] {
-  // Our own guest follows the Linux boot protocol.
-  if (boot.kind === 'builtin') return { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' };
-  if (boot.kind !== 'firmware' || boot.image === undefined || boot.variables !== undefined || run.variables === undefined)
-    return boot;
-  return { ...boot, variables: run.variables };
+  const variables = run.variables !== undefined && { variables: run.variables };
+  switch (boot.kind) {
+    case 'builtin':
+      // Our own guest follows the Linux boot protocol.
+      return { kind: 'linux', kernel: layout.builtinGuest, commandLine: '' };
+    case 'linux':
+      return boot.firmware ? { ...boot, firmware: { ...variables, ...boot.firmware } } : boot;
+    case 'firmware':
+      return boot.image === undefined ? boot : { ...variables, ...boot };
+  }
 }
 
 /** A disk, and what it is built on: nobody may write to that meanwhile. */

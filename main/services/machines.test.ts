@@ -67,6 +67,14 @@ describe('a machine’s life', () => {
     expect(lodge.machines.get(id).definition.notes).toBe('while running');
   });
 
+  it('takes shares of the processors while it runs, and gives no quota to one that is alone', async () => {
+    const id = await create('Box');
+    await lodge.machines.start(id);
+    await lodge.machines.update(id, { cpuShares: 300 });
+    expect(lodge.machines.get(id).definition.cpuShares).toBe(300);
+    await expect(lodge.machines.update(id, { cpus: 2 })).rejects.toMatchObject({ code: 'invalidState' });
+  });
+
   it('starts from another disk once, if it has that disk and starts from disks at all', async () => {
     const path = await at.file('a.img', Buffer.alloc(512));
     const id = await create('Box', '', {

@@ -36,6 +36,7 @@ import { FileLocks } from './file-locks';
 import { hostMemory } from './host';
 import { refusal, transition, type LifecycleEvent, type UserAction } from './lifecycle';
 import { checkFile, lockWishes, machineSpec, THUMBNAIL_WIDTH, type RunOptions } from './machine-spec';
+import { ShareKeeper } from './share-keeper';
 import { readThumbnail, THUMBNAIL_INTERVAL_MS, writeThumbnail } from './thumbnails';
 
 export interface MachinesOptions {
@@ -60,6 +61,9 @@ interface Machine {
   lastStop?: StopReason | undefined;
   engine?: Vm['engine'];
   stats?: VmStats | undefined;
+  /** What its processors used and waited for of the host's lately, and may use; null: what they get. */
+  load?: { used: number; waited: number } | undefined;
+  quota: number | null;
   lastStatsAt: number;
   /** Version of `picture`; 0: none. */
   thumbnail: number;
@@ -81,12 +85,13 @@ const STATS_INTERVAL_MS = 500;
 const PROFILE_GRACE_MS = 30_000;
 const MAX_NOTICES_PER_RUN = 50;
 /** What may change while the machine runs. */
-const LIVE: readonly (keyof VmConfig)[] = ['name', 'notes', 'os', 'cpuCap'];
+const LIVE: readonly (keyof VmConfig)[] = ['name', 'notes', 'os', 'cpuCap', 'cpuShares'];
 
 export class Machines {
   private readonly machines = new Map<VmId, Machine>();
   private readonly disposables = new DisposableStore();
   private readonly log: Logger;
+  private readonly shares = this.disposables.add(new ShareKeeper(() => this.machines.values()));
   private closing = false;
   /** Clean-up after runs: locks, thumbnails. */
   private readonly saving = new Set<Promise<void>>();
@@ -285,7 +290,7 @@ export class Machines {
         ...(this.options.deadlines && { deadlines: this.options.deadlines }),
         ...(this.options.onStderr && { onStderr: this.options.onStderr }),
         events: {
-          onStats: (stats) => this.statsArrived(vm, stats),
+          onStats: (stats, load) => this.statsArrived(vm, stats, load),
           onScreenChanged: () => this.screenChanged(vm),
           onEjected: (diskId) => this.ejected(vm, diskId),
           onNotice: (level, message) => this.noticeArrived(vm, level, message),
@@ -449,6 +454,8 @@ export class Machines {
     vm.lastStop = reason;
     vm.state = 'stopped';
     vm.stats = undefined;
+    vm.load = undefined;
+    vm.quota = null;
     this.changed(vm);
     if (vm.folder === undefined) this.forget(vm);
     // The images are free when the caller hears of the end.
@@ -465,9 +472,11 @@ export class Machines {
     return tracked.finally(() => this.saving.delete(tracked));
   }
 
-  private statsArrived(vm: Machine, stats: VmStats): void {
+  private statsArrived(vm: Machine, stats: VmStats, load: { used: number; waited: number }): void {
     const now = Date.now();
     vm.stats = stats;
+    vm.load = load;
+    this.shares.wake();
     if (now - vm.lastStatsAt < STATS_INTERVAL_MS) return;
     vm.lastStatsAt = now;
     this.changed(vm);
@@ -530,6 +539,7 @@ export class Machines {
       run,
       state: 'stopped',
       lastStatsAt: 0,
+      quota: null,
       thumbnail: 0,
       pictureDue: false,
       pictureAt: 0,

@@ -24,6 +24,18 @@ it('streams a file to its place, and never over another', async () => {
   expect(await media()).toHaveLength(2);
 });
 
+it('keeps a disc that comes again once, and a disk as often as it comes', async () => {
+  const large = Buffer.alloc((1 << 20) + 7, 'disc');
+  const other = Buffer.from(large);
+  other[1 << 20]! ^= 1;
+  const send = async (bytes: Buffer, name: string): Promise<string> =>
+    basename(await receiveUpload(Readable.from([bytes]), { vmFolder: dir, name }));
+  expect([await send(large, 'x.iso'), await send(large, 'x.iso')]).toEqual(['x.iso', 'x.iso']);
+  expect([await send(other, 'x.iso'), await send(other, 'x.iso')]).toEqual(['x (2).iso', 'x (2).iso']);
+  expect([await send(large, 'x.img'), await send(large, 'x.img')]).toEqual(['x.img', 'x (2).img']);
+  expect((await media()).sort()).toEqual(['x (2).img', 'x (2).iso', 'x.img', 'x.iso']);
+});
+
 it('leaves nothing of an upload that is cancelled, too short, or empty', async () => {
   const source = new PassThrough();
   const upload = receiveUpload(source, { vmFolder: dir, name: 'x.iso', announced: 100 });

@@ -1,7 +1,7 @@
 /** Image files that arrive from a browser: streamed to the VM folder, complete or not there at all. */
 import { randomUUID } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { link, lstat, mkdir, readdir, rename, statfs, unlink } from 'node:fs/promises';
+import { constants, createWriteStream } from 'node:fs';
+import { link, lstat, mkdir, open, readdir, rename, statfs, unlink, type FileHandle } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -95,7 +95,7 @@ export async function receiveUpload(
   }
 }
 
-/** Never over an existing file: "debian.iso", "debian (2).iso"… */
+/** Never over an existing file: "debian.iso", "debian (2).iso"…; a disc that is there already, which nobody writes to, is there once. */
 async function publish(part: string, folder: string, name: string): Promise<string> {
   const extension = extname(name);
   const stem = name.slice(0, name.length - extension.length);
@@ -106,13 +106,41 @@ async function publish(part: string, folder: string, name: string): Promise<stri
       return target;
     } catch (e) {
       const code = (e as NodeJS.ErrnoException).code;
-      if (code === 'EEXIST') continue;
+      if (code === 'EEXIST') {
+        if (/^\.iso$/i.test(extension) && (await sameContents(part, target))) return target;
+        continue;
+      }
       // exFAT and some network file systems have no hard links.
       if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw e;
       const unique = join(folder, `${stem}-${randomUUID().slice(0, 8)}${extension}`);
       await rename(part, unique);
       return unique;
     }
+  }
+}
+
+const COMPARED_BYTES = 1 << 20;
+
+/** Of two files; what cannot be read is not the same. */
+async function sameContents(a: string, b: string): Promise<boolean> {
+  const files: FileHandle[] = [];
+  try {
+    for (const path of [a, b]) files.push(await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+    const [one, other] = files as [FileHandle, FileHandle];
+    const [size, otherInfo] = [(await one.stat()).size, await other.stat()];
+    if (!otherInfo.isFile() || otherInfo.size !== size) return false;
+    const [mine, theirs] = [Buffer.alloc(COMPARED_BYTES), Buffer.alloc(COMPARED_BYTES)];
+    for (let at = 0; at < size; at += COMPARED_BYTES) {
+      const bytes = Math.min(COMPARED_BYTES, size - at);
+      const read = await Promise.all([one.read(mine, 0, bytes, at), other.read(theirs, 0, bytes, at)]);
+      if (read.some(({ bytesRead }) => bytesRead !== bytes)) return false;
+      if (!mine.subarray(0, bytes).equals(theirs.subarray(0, bytes))) return false;
+    }
+    return true;
+  } catch {
+    return false;
+  } finally {
+    for (const file of files) await file.close();
   }
 }
 

@@ -1,9 +1,10 @@
 /** The PC: which devices there are, at which addresses, on which interrupt wires. Everything is claimed here, once, at build time. */
-import type { NativeMachine } from '../../native/addon/types';
+import { Quick, type NativeMachine } from '../../native/addon/types';
 import type { CharBackend } from '../backend/char';
 import type { Clock } from '../backend/clock';
 import type { DisplaySource } from '../backend/display';
 import type { PointerSink } from '../backend/input';
+import { QuickPorts } from '../machine/bus/quick-ports';
 import { Bus } from '../machine/bus/bus';
 import { Doorbells } from '../machine/bus/doorbells';
 import { IrqWires } from '../machine/bus/irq';
@@ -25,11 +26,11 @@ import { Bios } from '../machine/firmware/bios/bios';
 import { ROM_BASE, ROM_BYTES } from '../machine/firmware/bios/rom';
 import { firmwareFiles } from '../machine/firmware/fw-cfg-files';
 import { memoryMap } from '../machine/firmware/layout';
+import type { FirmwareKernel } from '../machine/firmware/linux';
 import { installBiosData, installFirmwareTables } from '../machine/firmware/tables';
 import { AddressSpace, HIGH_RAM_START } from '../machine/memory/address-space';
 import { createGuestMemory, gpa, type GuestMemory } from '../machine/memory/guest-memory';
 import { Storage, type BoardDisk } from './storage';
-import { EngineQuickPorts } from './quick-ports';
 
 export type { BoardDisk };
 
@@ -38,6 +39,8 @@ export interface BoardFlash {
   readonly code: Uint8Array;
   readonly variables?: { readonly contents: Uint8Array; changed(offset: number, bytes: number): void };
   readonly vgaRom?: Uint8Array;
+  /** What it is to start, instead of looking at disks. */
+  readonly kernel?: FirmwareKernel;
 }
 
 export interface BoardOptions {
@@ -123,7 +126,7 @@ export class Board {
     this.space = new AddressSpace(native, options.ramBytes);
     this.memory = createGuestMemory(native);
     this.doorbells = new Doorbells(native);
-    bus.quickPorts = new EngineQuickPorts(native, options.exitBuffer);
+    bus.quickPorts = new QuickPorts(native, new Uint32Array(options.exitBuffer, Quick.WORDS, Quick.PORTS));
     const wires = new IrqWires(GSI_COUNT, (gsi, level) => native.setIrq(gsi, level));
 
     const resetControl = this.add(new ResetControl(onReset));
@@ -283,7 +286,7 @@ export class Board {
     return bios;
   }
 
-  private plugFlash({ code, variables, vgaRom }: BoardFlash): void {
+  private plugFlash({ code, variables, vgaRom, kernel }: BoardFlash): void {
     const { native, cpus, cpuMegahertz, ramBytes, version, menuSeconds, firmwareLog } = this.options;
     const rom = native.addRegion('rom', code.length);
     native.regionWrite(rom, 0, code);
@@ -307,6 +310,7 @@ export class Board {
       powerManagementBase: () => this.pm.ioBase,
       menuMilliseconds: () => (this.openMenu ? EXTERNAL_MENU_MS : Math.round(menuSeconds * 1000)),
       ...(vgaRom && { vgaRom }),
+      ...(kernel && { kernel }),
     });
     this.bus.claimPorts(FW_CFG_PORT, FW_CFG_PORTS, this.add(new FwCfg(this.memory, contents)), 'fw_cfg');
     if (firmwareLog) {

@@ -6,7 +6,7 @@ import { entryState, HEADER_PROBE_BYTES, type LinuxBootFault, planLinuxBoot } fr
 import type { RamLayout } from '../machine/memory/address-space';
 import type { MachineSpec } from '../process/protocol';
 
-type LinuxBoot = Extract<MachineSpec['boot'], { kind: 'linux' }>;
+export type LinuxBoot = Extract<MachineSpec['boot'], { kind: 'linux' }>;
 type BootCalls = Pick<NativeMachine, 'memWrite' | 'fileRead' | 'getCpuState' | 'setCpuState'>;
 
 /** One system call reads less than 2 GiB. */
@@ -42,12 +42,12 @@ export async function bootLinux(native: BootCalls, boot: LinuxBoot, ram: RamLayo
   }
 }
 
-interface OpenFile {
+export interface OpenFile {
   readonly file: FileHandle;
   readonly bytes: number;
 }
 
-async function openFile(path: string, what: 'kernel' | 'initrd'): Promise<OpenFile> {
+export async function openFile(path: string, what: 'kernel' | 'initrd'): Promise<OpenFile> {
   const noun = what === 'kernel' ? 'kernel' : 'initial RAM disk';
   const fix = `Choose the ${noun} file again in the machine’s settings.`;
   let file: FileHandle;
@@ -91,7 +91,7 @@ async function load(native: BootCalls, source: OpenFile, from: number, at: numbe
   }
 }
 
-function bootError(fault: LinuxBootFault, boot: LinuxBoot): LodgeError {
+export function bootError(fault: LinuxBootFault, boot: LinuxBoot): LodgeError {
   const kernelFix = 'Choose a Linux kernel image for x86 (a file such as vmlinuz or bzImage).';
   switch (fault.kind) {
     case 'tooShort':

@@ -24,7 +24,7 @@ const save = async (name: string, contents: Uint8Array): Promise<string> => {
   return path;
 };
 const load = (image: string, variables?: string, onError = vi.fn()) =>
-  loadFirmware({ kind: 'firmware', image, ...(variables !== undefined && { variables }) }, onError);
+  loadFirmware({ image, ...(variables !== undefined && { variables }) }, onError);
 
 describe('firmware images', () => {
   it('a BIOS, with the display’s ROM from beside it', async () => {

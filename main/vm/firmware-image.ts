@@ -2,9 +2,12 @@
 import { access, copyFile, open, readFile, rename, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LodgeError } from '../../preload/contract/errors';
-import type { MachineSpec } from '../process/protocol';
 
-type FirmwareBoot = Extract<MachineSpec['boot'], { kind: 'firmware' }>;
+/** What a machine says of it. `variables`: the file of UEFI's settings; without it they are forgotten. */
+export interface FirmwareFiles {
+  readonly image: string;
+  readonly variables?: string | undefined;
+}
 
 export interface FirmwareImage {
   /** Ends at 4 GiB. */
@@ -71,10 +74,7 @@ export class VariableStore {
   }
 }
 
-export async function loadFirmware(
-  boot: FirmwareBoot & { image: string },
-  onError: (message: string) => void,
-): Promise<FirmwareImage> {
+export async function loadFirmware(boot: FirmwareFiles, onError: (message: string) => void): Promise<FirmwareImage> {
   const image = await readImage(boot.image);
   if (!isVolume(image)) {
     const vgaRom = await readFile(join(dirname(boot.image), VGA_ROM)).catch(() => undefined);
@@ -102,7 +102,7 @@ export async function loadFirmware(
 
 async function openVariables(
   template: Uint8Array | undefined,
-  boot: FirmwareBoot,
+  boot: FirmwareFiles,
   templatePath: string | undefined,
   onError: (message: string) => void,
 ): Promise<VariableStore> {

@@ -21,7 +21,8 @@ import { cpuReport, translate } from './cpu-report';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
-import { type FirmwareImage, loadFirmware } from './firmware-image';
+import { type FirmwareFiles, type FirmwareImage, loadFirmware } from './firmware-image';
+import { openFirmwareKernel, type FirmwareKernelFiles } from './firmware-kernel';
 import { GdbServer } from './gdb/server';
 import type { DebugTarget } from './gdb/session';
 import { GuestClock } from './guest-clock';
@@ -59,6 +60,8 @@ interface Parts {
   /** Changes with the media. */
   readonly disks: BoardDisk[];
   readonly firmware?: FirmwareImage;
+  /** What that is to start. */
+  readonly kernel?: FirmwareKernelFiles;
 }
 
 const hostTimers: Timers = {
@@ -106,6 +109,7 @@ export class Machine {
     const serial: CharPipe[] = [];
     const disks: BoardDisk[] = [];
     let firmware: FirmwareImage | undefined;
+    let kernel: FirmwareKernelFiles | undefined;
     let native: NativeMachine | undefined;
     let machine: Machine | undefined;
     try {
@@ -126,10 +130,15 @@ export class Machine {
         disks.push(await openDisk(disk, native));
       }
       const { boot } = spec;
-      if (boot.kind === 'firmware' && boot.image !== undefined) {
-        firmware = await loadFirmware({ ...boot, image: boot.image }, (message) => hooks.onNotice('error', message));
-      }
-      const parts: Parts = { spec, hooks, engine: choice.info, native, exitBuffer, serial, disks, ...(firmware && { firmware }) };
+      const tell = (message: string): void => hooks.onNotice('error', message);
+      const external = externalFirmware(boot);
+      if (external) firmware = await loadFirmware(external, tell);
+      if (external && boot.kind === 'linux') kernel = await openFirmwareKernel(boot, spec.memoryBytes, tell);
+      const parts: Parts = {
+        ...{ spec, hooks, engine: choice.info, native, exitBuffer, serial, disks },
+        ...(firmware && { firmware }),
+        ...(kernel && { kernel }),
+      };
       machine = createNative(() => new Machine(parts));
       return machine;
     } catch (error) {
@@ -137,6 +146,7 @@ export class Machine {
         ...serial.map((s) => s.close()),
         ...disks.map((d) => d.backend.close()),
         firmware?.variables?.close(),
+        kernel?.close(),
       ]);
       native?.destroy();
       throw friendly(error);
@@ -144,7 +154,7 @@ export class Machine {
   }
 
   private constructor(private readonly parts: Parts) {
-    const { spec, hooks, native, serial, disks, firmware } = parts;
+    const { spec, hooks, native, serial, disks, firmware, kernel } = parts;
     const traces = process.env['LODGE_TRACE']?.split(',') ?? [];
     this.held = spec.gdb?.wait ?? false;
     this.board = new Board({
@@ -163,7 +173,7 @@ export class Machine {
       menuSeconds: spec.menuSeconds ?? 0,
       openMenu: spec.openMenu ?? false,
       ...(spec.bootFirst !== undefined && { bootFirst: spec.bootFirst }),
-      ...(firmware && { flash: firmware }),
+      ...(firmware && { flash: { ...firmware, ...(kernel && { kernel }) } }),
       ...(traces.includes('firmware') && { firmwareLog: (text: string) => void process.stderr.write(text) }),
       fillRandom: (into) => void randomFillSync(into),
       defer: (callback) => void setImmediate(callback),
@@ -267,6 +277,20 @@ export class Machine {
   /** Percent of a host processor each of the guest's may use, from now on. */
   setCpuCap(percent: number): void {
     if (this.state !== 'ended') this.parts.native.setCpuCap(percent);
+  }
+
+  /** Of the host's processors all of the guest's together may use so many; 0: no limit. */
+  setCpuQuota(processors: number): void {
+    if (this.state !== 'ended') this.parts.native.setCpuQuota(processors);
+  }
+
+  /** Seconds since the start, of all the guest's processors together. */
+  processorTime(): { used: number; waited: number } {
+    const { vcpus } = this.parts.native.stats();
+    return {
+      used: vcpus.reduce((sum, vcpu) => sum + vcpu.cpuSeconds, 0),
+      waited: vcpus.reduce((sum, vcpu) => sum + (vcpu.waitedSeconds ?? 0), 0),
+    };
   }
 
   powerButton(): void {
@@ -439,7 +463,7 @@ export class Machine {
   }
 
   private async close(ran: boolean): Promise<string | null | undefined> {
-    const { native, serial, disks, spec } = this.parts;
+    const { native, serial, disks, spec, firmware, kernel } = this.parts;
     const screen = spec.lastScreen && ran ? this.screenshot(spec.lastScreen.maxWidth) : undefined;
     // The other processors run on until they are told; nothing of theirs is answered any more.
     if (ran) native.pause();
@@ -450,7 +474,7 @@ export class Machine {
         await backend.close();
       }),
     );
-    await Promise.allSettled([...serial.map((port) => port.close()), this.parts.firmware?.variables?.close()]);
+    await Promise.allSettled([...serial.map((port) => port.close()), firmware?.variables?.close(), kernel?.close()]);
     this.viewers.dispose();
     this.display.dispose();
     this.board.dispose();
@@ -463,7 +487,7 @@ export class Machine {
 
   private async boot(): Promise<void> {
     const { native, spec } = this.parts;
-    if (spec.boot.kind === 'firmware') {
+    if (spec.boot.kind === 'firmware' || this.parts.firmware) {
       this.board.loadFirmware();
       return;
     }
@@ -618,6 +642,12 @@ export class Machine {
     this.lastNotice.set(id, now);
     this.parts.hooks.onNotice('error', message);
   }
+}
+
+/** The image that the processors start in; undefined: Lodge's own BIOS, or the kernel itself. */
+function externalFirmware(boot: MachineSpec['boot']): FirmwareFiles | undefined {
+  if (boot.kind === 'linux') return boot.firmware;
+  return boot.image === undefined ? undefined : { ...boot, image: boot.image };
 }
 
 /** LODGE_TRACE=bus: accesses that no device claims, on standard error. */

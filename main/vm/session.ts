@@ -24,6 +24,7 @@ export class Session {
   private statsTimer: NodeJS.Timeout | undefined;
   private lastCpu = cpuSeconds();
   private lastSample = performance.now();
+  private lastLoad = { used: 0, waited: 0 };
   private lastSent = '';
   private ended = false;
   /** A viewer's socket that its sender may still be reading from. */
@@ -130,6 +131,8 @@ export class Session {
         return machine.screenshot(call.maxWidth);
       case 'cpuCap':
         return machine.setCpuCap(call.percent);
+      case 'cpuQuota':
+        return machine.setCpuQuota(call.processors);
       case 'text':
         return machine.text();
       case 'counters':
@@ -188,12 +191,17 @@ export class Session {
       netSentBytes: 0,
       uptimeSeconds: Math.floor(counters.uptimeSeconds),
     };
+    const total = machine.processorTime();
+    const rate = (seconds: number, before: number): number =>
+      Math.max(0, Math.round(((seconds - before) / (now - this.lastSample)) * 1e5) / 100);
+    const load = { used: rate(total.used, this.lastLoad.used), waited: rate(total.waited, this.lastLoad.waited) };
+    this.lastLoad = total;
     this.lastCpu = cpu;
     this.lastSample = now;
-    const text = JSON.stringify(stats);
+    const text = JSON.stringify({ stats, load });
     if (text === this.lastSent) return;
     this.lastSent = text;
-    this.send({ type: 'stats', stats });
+    this.send({ type: 'stats', stats, load });
   }
 
   private async finish(reason: StopReason, screen: string | null | undefined): Promise<void> {

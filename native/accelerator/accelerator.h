@@ -64,6 +64,8 @@ struct Event {
 /** Since the vCPU was made. */
 struct VcpuStats {
   double cpuSeconds = 0;
+  double withheldSeconds = 0;             ///< kept from running by the cap or the quota
+  std::optional<double> waitedSeconds;    ///< ready to run, while the host ran something else
   uint64_t exits[4] = {};  ///< that waited for the owner, by ExitKind - 1
   uint64_t doorbells = 0;  ///< that did not
   uint64_t quick = 0;      ///< accesses of quick ports
@@ -130,6 +132,8 @@ class Machine {
 
   /** Of a host processor each vCPU may use at most so many percent, 1–100. The guest's clock goes on; Error where it cannot be done. */
   virtual Error setCpuCap(unsigned percent) = 0;
+  /** All vCPUs together may use so many of the host's processors (a fraction, too; 0: no limit), as long as the cap allows it. */
+  virtual Error setCpuQuota(double processors) = 0;
 
   virtual Error getState(unsigned vcpu, CpuSnapshot& out) = 0;
   virtual Error setState(unsigned vcpu, const CpuSnapshot& in) = 0;

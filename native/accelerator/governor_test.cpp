@@ -1,5 +1,7 @@
 #include "accelerator/governor.h"
 
+#include <algorithm>
+
 #include "testing/test.h"
 
 using namespace lodge;
@@ -39,6 +41,36 @@ TEST(governor_keeps_the_average_at_the_cap) {
       }
     }
   }
+}
+
+TEST(governor_keeps_all_together_at_the_quota) {
+  for (const double quota : {0.05, 0.5, 1.5}) {
+    World world(4, 100);
+    world.governor.setQuota(quota, world.now);
+    CHECK(world.governor.active());
+    // Whoever of them computes has it: one alone no more than a whole processor.
+    for (const uint64_t busy : {~uint64_t{0}, uint64_t{1}}) {
+      uint64_t before = 0, after = 0;
+      for (const uint64_t used : world.used) before += used;
+      world.run(20'000, Governor::kTickNs, busy);
+      for (const uint64_t used : world.used) after += used;
+      const auto wanted = static_cast<uint64_t>(20'000 * kMs * (busy == 1 ? std::min(quota, 1.0) : quota));
+      CHECK(after - before >= wanted - 60 * kMs && after - before <= wanted + 60 * kMs);
+    }
+    world.governor.setQuota(0, world.now);
+    CHECK(!world.governor.active());
+  }
+}
+
+TEST(governor_obeys_cap_and_quota_at_once) {
+  World world(2, 30);
+  world.governor.setQuota(0.2, world.now);
+  world.run(10'000);
+  CHECK(world.used[0] + world.used[1] <= 2'060 * kMs);
+  world.governor.setQuota(1, world.now);
+  const uint64_t before = world.used[0];
+  world.run(10'000);
+  CHECK(world.used[0] - before <= 3'060 * kMs && world.used[0] - before >= 2'940 * kMs);
 }
 
 TEST(governor_has_no_say_without_a_cap) {

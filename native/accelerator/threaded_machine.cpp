@@ -145,6 +145,7 @@ void ThreadedMachine::resume(const std::vector<Go>& how) {
 void ThreadedMachine::destroy() {
   if (destroyed_) return;
   setCpuCap(100);
+  setCpuQuota(0);
   destroyed_ = true;
   {
     std::lock_guard hold(runLock_);
@@ -181,17 +182,31 @@ void ThreadedMachine::withWorldStopped(Change change) {
   parkChanged_.notify_all();
 }
 
-// ---- the cap -------------------------------------------------------------------------------------------------------------------
+// ---- cap and quota ------------------------------------------------------------------------------------------------------------
 
 Error ThreadedMachine::setCpuCap(unsigned percent) {
   if (destroyed_) return kDestroyed;
   if (percent < 1 || percent > 100) return "The cap is a percentage from 1 to 100.";
   std::unique_lock hold(runLock_);
   governor_.setCap(percent, monotonicNs());
+  return governed(std::move(hold));
+}
+
+Error ThreadedMachine::setCpuQuota(double processors) {
+  if (destroyed_) return kDestroyed;
+  if (!(processors >= 0)) return "A quota is a number of processors.";
+  std::unique_lock hold(runLock_);
+  governor_.setQuota(processors, monotonicNs());
+  return governed(std::move(hold));
+}
+
+/** Under runLock_, which it gives back: the governor's thread begins or ends as it is needed. */
+Error ThreadedMachine::governed(std::unique_lock<std::mutex> hold) {
+  capped_.store(governor_.active(), std::memory_order_relaxed);
   waiting_ = 0;
   parkChanged_.notify_all();
-  if (governor_.capped() == governing_) return {};
-  if (governor_.capped()) {
+  if (governor_.active() == governing_) return {};
+  if (governor_.active()) {
     governorEnds_ = false;
     const auto main = [](void* self) -> void* {
       static_cast<ThreadedMachine*>(self)->govern();
@@ -200,6 +215,8 @@ Error ThreadedMachine::setCpuCap(unsigned percent) {
     governing_ = startMachineThread(governorThread_, main, this);
     if (governing_) return {};
     governor_.setCap(100, 0);
+    governor_.setQuota(0, 0);
+    capped_.store(false, std::memory_order_relaxed);
     return "The host has no thread left to watch the processors.";
   }
   governing_ = false;

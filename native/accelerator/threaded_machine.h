@@ -38,6 +38,7 @@ class ThreadedMachine : public Machine {
   void destroy() final;
   Error setDebugPoints(const x86::DebugPoints& points) final;
   Error setCpuCap(unsigned percent) final;
+  Error setCpuQuota(double processors) final;
   Error getState(unsigned vcpu, CpuSnapshot& out) final;
   Error setState(unsigned vcpu, const CpuSnapshot& in) final;
   int serve(int completed, unsigned spinMicros) final { return destroyed_ ? kServeIdle : exits_.serve(completed, spinMicros); }
@@ -85,6 +86,8 @@ class ThreadedMachine : public Machine {
   /** With runLock_, everybody parked; `in` is possible. May fail half-way: the caller puts back what was there before. */
   virtual Error writeState(VcpuThread& vcpu, const CpuSnapshot& in) = 0;
 
+  /** There is a cap: time spent looking for work is time that the guest does not get. */
+  bool capped() const noexcept { return capped_.load(std::memory_order_relaxed); }
   bool ending() const noexcept { return stop_.load(std::memory_order_seq_cst) & kEnd; }
   bool destroyed() const noexcept { return destroyed_; }
 
@@ -97,6 +100,7 @@ class ThreadedMachine : public Machine {
   bool settled() const { return !started_ || parked_ == vcpus_.size(); }
   bool atRest() const { return settled() && (stop_.load(std::memory_order_relaxed) & kPause); }
   bool held(const VcpuThread& vcpu) const { return (held_ | waiting_) >> vcpu.index() & 1; }
+  Error governed(std::unique_lock<std::mutex> hold);
   void govern() noexcept;
   void requestStop(uint32_t flag);
   void sampleLoop() noexcept;
@@ -112,15 +116,16 @@ class ThreadedMachine : public Machine {
   std::atomic<uint32_t> stop_{kPause};
   unsigned parked_ = 0;
   uint64_t held_ = 0;              // vCPUs that stay parked while others run, a bit each
-  uint64_t waiting_ = 0;           // and those that have used up what the cap gives them
+  uint64_t waiting_ = 0;           // and those that have used up what the cap or the quota gives them
   bool pauseWanted_ = false;       // a 'paused' event is owed
   std::vector<Event> stopEvents_;  // 'stopped' and 'debug' events, until everybody is parked
   bool started_ = false, destroyed_ = false;
 
-  // The governor's thread exists while there is a cap, and changes only with the owner.
+  // The governor's thread exists while there is a cap or a quota, and changes only with the owner.
   Governor governor_;
   pthread_t governorThread_{};
   bool governing_ = false, governorEnds_ = false;
+  std::atomic<bool> capped_{false};
   std::condition_variable governorChanged_;
 
   pthread_t sampler_{};

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "accelerator/accelerator.h"
 
@@ -46,7 +47,9 @@ class VcpuThread {
   // For the governor (governor.h).
   /** CPU time of the thread in nanoseconds; any thread. */
   uint64_t cpuNanoseconds() const noexcept;
-  /** Nanoseconds it was kept from running by the cap. */
+  /** Nanoseconds it was ready to run while the host ran something else; any thread. Nothing where the host does not tell. */
+  std::optional<uint64_t> waitedNanoseconds() const noexcept;
+  /** Nanoseconds it was kept from running by the cap or the quota. */
   std::atomic<uint64_t> withheld{0};
 
   /** The sampling thread: so many periods have passed. */
@@ -66,6 +69,7 @@ class VcpuThread {
  private:
   const unsigned index_;
   pthread_t thread_{};
+  std::atomic<int> id_{0};  // the host's number of the thread, once it runs
   bool started_ = false;
 };
 

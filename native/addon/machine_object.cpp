@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "accelerator/clock.h"
 #include "addon/arguments.h"
 #include "addon/cpu_state.h"
 #include "addon/file_worker.h"
@@ -41,6 +42,7 @@ Napi::Function MachineObject::define(Napi::Env env) {
                       METHOD(addDoorbell), METHOD(removeDoorbell), METHOD(addQuickPort), METHOD(removeQuickPort), METHOD(start),        METHOD(pause),       METHOD(resume),
                       METHOD(reset),       METHOD(destroy),      METHOD(getCpuState),    METHOD(setCpuState), METHOD(serve),
                       METHOD(takeEvents),  METHOD(stats),        METHOD(setDebugPoints), METHOD(setCpuCap),
+                      METHOD(setCpuQuota),
                       METHOD(startSampling), METHOD(stopSampling), METHOD(takeSamples)});
 #undef METHOD
 }
@@ -285,11 +287,23 @@ Napi::Value MachineObject::transfer(Info info, bool toGuest) {
   using Direction = FileTransfer::Direction;
   auto work = std::make_unique<FileTransfer>(machine(info).memory(), toGuest ? Direction::FileToGuest : Direction::GuestToFile, fd, offset);
   if (!work->resolve(ranges)) return FileWorker::fault(env, EFAULT);
-  if (work->tryNow()) {
+  if (work->tryNow() || writeHere(*work)) {
     work->finish();
+    if (work->error() != 0) return FileWorker::fault(env, work->error());
     return Napi::Number::New(env, static_cast<double>(work->done()));
   }
   return FileWorker::start(env, std::move(work));
+}
+
+/** A write that will probably not wait; see WriteGate. */
+bool MachineObject::writeHere(FileTransfer& transfer) {
+  if (transfer.direction() != FileTransfer::Direction::GuestToFile || transfer.bytes() > WriteGate::kMostBytes) return false;
+  const uint64_t began = monotonicNs();
+  if (!writeGate_.open(began)) return false;
+  const uint64_t slept = timesSlept();
+  transfer.run();
+  writeGate_.tried(began, monotonicNs(), timesSlept() != slept);
+  return true;
 }
 
 Napi::Value MachineObject::fileRead(Info info) { return transfer(info, true); }
@@ -367,6 +381,11 @@ void MachineObject::destroy(Info) { end(); }
 
 void MachineObject::setCpuCap(Info info) {
   check(info.Env(), machine(info).setCpuCap(static_cast<unsigned>(integer(info[0], "percent", 100))));
+}
+
+void MachineObject::setCpuQuota(Info info) {
+  if (!info[0].IsNumber()) fail(info.Env(), "processors must be a number.");
+  check(info.Env(), machine(info).setCpuQuota(info[0].As<Napi::Number>().DoubleValue()));
 }
 
 void MachineObject::setDebugPoints(Info info) {
@@ -449,6 +468,8 @@ Napi::Value MachineObject::stats(Info info) {
       Napi::Object item = Napi::Object::New(env), exits = Napi::Object::New(env);
       for (unsigned kind = 0; kind < std::size(kExitNames); ++kind) exits.Set(kExitNames[kind], number(from.exits[kind]));
       item.Set("cpuSeconds", Napi::Number::New(env, from.cpuSeconds));
+      item.Set("withheldSeconds", Napi::Number::New(env, from.withheldSeconds));
+      if (from.waitedSeconds) item.Set("waitedSeconds", Napi::Number::New(env, *from.waitedSeconds));
       item.Set("halted", Napi::Boolean::New(env, from.halted));
       item.Set("exits", exits);
       item.Set("doorbells", number(from.doorbells));

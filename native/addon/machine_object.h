@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "accelerator/accelerator.h"
+#include "io/file_io.h"
 
 namespace lodge::addon {
 
@@ -52,6 +53,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   void setCpuState(Info info);
   void setDebugPoints(Info info);
   void setCpuCap(Info info);
+  void setCpuQuota(Info info);
   Napi::Value serve(Info info);
   Napi::Value takeEvents(Info info);
   Napi::Value stats(Info info);
@@ -67,6 +69,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   template <class T>
   bool store(Info info, T value) const;
   Napi::Value transfer(Info info, bool toGuest);
+  bool writeHere(FileTransfer& transfer);
   void end();
   static void onEnvironmentEnds(void* self);
 
@@ -74,6 +77,7 @@ class MachineObject : public Napi::ObjectWrap<MachineObject> {
   Napi::Reference<Napi::ArrayBuffer> exitBuffer_;
   Napi::ThreadSafeFunction wake_;
   unsigned cpus_ = 0;
+  WriteGate writeGate_;
 };
 
 }  // namespace lodge::addon

@@ -88,11 +88,10 @@ export const Posted = {
 } as const;
 
 /**
- * In the first record, at any time: a u32 for each quick port, stored as one: from bit 0 READ, WRITE, from bit 8 on VALUE, MASK, MATCH. Its
- * reads give VALUE while READ is set; its writes of v are posted while WRITE is set and (v & MASK) is MATCH. MASK and MATCH are of the low
- * byte; only ports one byte wide can be read.
+ * In the first record, at any time: a u32 for each quick port, stored as one. Its reads give VALUE while READ is set; its writes of v are
+ * posted while WRITE is set and (v & MASK) is MATCH. MASK and MATCH are of the low byte; only ports one byte wide can be read.
  */
-export const Quick = { WORDS: 2048, PORTS: 64 } as const;
+export const Quick = { WORDS: 2048, PORTS: 64, READ: 1, WRITE: 2, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
 
 export const ExitKind = { PORT_IN: 1, PORT_OUT: 2, MMIO_READ: 3, MMIO_WRITE: 4 } as const;
 
@@ -139,7 +138,7 @@ export interface NativeMachine {
   // ---- bulk I/O -----------------------------------------------------------------------------------------------
   /**
    * preadv into guest memory. `ranges` holds gpa, length pairs. The byte count (short only at end of file), at once if the
-   * host had it cached, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
+   * host had it cached or is quick to take it, else a Promise that a worker thread fulfils. Throws or rejects with `errno` set on a host fault;
    * with code 'EFAULT' if a range is not RAM.
    */
   fileRead(fd: number, fileOffset: number, ranges: Float64Array): number | Promise<number>;
@@ -192,6 +191,8 @@ export interface NativeMachine {
    * down: what is withheld is told to guests that ask as steal time.
    */
   setCpuCap(percent: number): void;
+  /** All vCPUs together may use so many of the host's processors, also a fraction, within the cap; 0: no limit. */
+  setCpuQuota(processors: number): void;
 
   /** Only while paused; replaces all that were set before. Throws when the accelerator cannot watch for so many, and then watches for none. */
   setDebugPoints(points: DebugPoints): void;
@@ -269,6 +270,10 @@ export interface MachineStats {
   vcpus: {
     /** CPU time of the thread, seconds. */
     cpuSeconds: number;
+    /** Kept from running by the cap or the quota. */
+    withheldSeconds?: number;
+    /** Ready to run, while the host ran something else; absent where the host does not tell. */
+    waitedSeconds?: number;
     halted: boolean;
     haltedSeconds?: number;
     /** Guest instructions retired, where the tier counts them. */

@@ -1,6 +1,7 @@
 #include "io/file_io.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -68,6 +69,12 @@ bool FileTransfer::transfer(bool nowait) noexcept {
   return true;
 }
 
+uint64_t FileTransfer::bytes() const {
+  uint64_t sum = 0;
+  for (const GuestRange& range : ranges_) sum += range.bytes;
+  return sum;
+}
+
 void FileTransfer::finish() noexcept {
   if (direction_ != Direction::FileToGuest) return;
   uint64_t left = done_;
@@ -76,6 +83,22 @@ void FileTransfer::finish() noexcept {
     memory_->wrote(range.gpa, part);
     left -= part;
   }
+}
+
+void WriteGate::tried(uint64_t began, uint64_t ended, bool slept) noexcept {
+  if (ended - began <= kLongNs || !slept) {
+    if (++quick_ == kTrustedAfter) pause_ = kFirstPauseNs;
+    return;
+  }
+  quick_ = 0;
+  closedUntil_ = ended + pause_;
+  pause_ = std::min(pause_ * 2, kLastPauseNs);
+}
+
+uint64_t timesSlept() noexcept {
+  rusage used{};
+  getrusage(RUSAGE_THREAD, &used);
+  return static_cast<uint64_t>(used.ru_nvcsw);
 }
 
 int zeroFileRange(int fd, uint64_t offset, uint64_t bytes, ZeroKind kind) noexcept {

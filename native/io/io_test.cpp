@@ -67,6 +67,36 @@ TEST(file_transfer_scatters_and_gathers) {
   CHECK(std::memcmp(got.data(), content.data() + 0x10, got.size()) == 0);
 }
 
+TEST(write_gate_closes_after_a_long_write_and_opens_again) {
+  using G = WriteGate;
+  WriteGate gate;
+  uint64_t now = 1'000'000'000;
+  const auto took = [&](uint64_t ns, bool slept = true) { gate.tried(now, now + ns, slept), now += ns; };
+  const auto closedFor = [&] {
+    uint64_t ns = 0;
+    while (!gate.open(now + ns)) ns += 50'000'000;
+    now += ns;
+    return ns;
+  };
+  CHECK(gate.open(now));
+  for (int i = 0; i < 3; ++i) took(G::kLongNs);
+  took(G::kLongNs * 10, false);
+  CHECK(gate.open(now));
+  // Twice as long each time, up to a limit, even if some are quick in between.
+  for (uint64_t pause = G::kFirstPauseNs; pause < G::kLastPauseNs; pause *= 2) {
+    took(G::kLongNs + 1);
+    CHECK_EQ(closedFor(), pause);
+    for (unsigned i = 1; i < G::kTrustedAfter; ++i) took(3000);
+  }
+  for (int i = 0; i < 2; ++i) {
+    took(1'000'000'000);
+    CHECK_EQ(closedFor(), G::kLastPauseNs);
+  }
+  for (unsigned i = 0; i < G::kTrustedAfter; ++i) took(3000);
+  took(G::kLongNs + 1);
+  CHECK_EQ(closedFor(), G::kFirstPauseNs);
+}
+
 TEST(file_ranges_become_zeroes_and_give_their_blocks_back) {
   const auto content = pattern(64 * 4096);
   File file(content);

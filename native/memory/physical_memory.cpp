@@ -12,6 +12,10 @@
 #include <new>
 #include <shared_mutex>
 
+#ifdef __SANITIZE_THREAD__
+extern "C" void AnnotateBenignRaceSized(const char* file, int line, const volatile void* memory, long bytes, const char* why);
+#endif
+
 namespace lodge {
 namespace {
 
@@ -185,6 +189,9 @@ std::string PhysicalMemory::addRegion(RegionKind kind, uint64_t bytes, RegionId&
   // Both are hints: guest RAM does not belong in a core dump, and large pages help where the host grants them to shmem.
   madvise(host, bytes, MADV_DONTDUMP);
   if (kind == RegionKind::Ram) madvise(host, bytes, MADV_HUGEPAGE);
+#ifdef __SANITIZE_THREAD__
+  AnnotateBenignRaceSized(__FILE__, __LINE__, host, static_cast<long>(bytes), "what guest programs race for is theirs");
+#endif
 
   region->code.reset(new (std::nothrow) std::atomic<uint8_t>[region->pages()]());
   if (region->code == nullptr) return "The host has no memory left for the page flags of this region.";

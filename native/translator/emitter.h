@@ -82,6 +82,15 @@ class Emitter {
   /** ALU operation (0 ADD … 7 CMP) with a sign-extended immediate. */
   void alu64(uint8_t operation, const Operand& rm, int32_t imm) { alu(kRexW, operation, rm, imm); }
   void alu32(uint8_t operation, const Operand& rm, int32_t imm) { alu(0, operation, rm, imm); }
+  /** Fills up to a multiple of 16 with no-operations. */
+  void align16() {
+    static constexpr uint8_t kNop[9] = {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0};
+    static constexpr uint8_t kShort[9][8] = {{}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0}, {0x0f, 0x1f, 0x40, 0}, {0x0f, 0x1f, 0x44, 0, 0},
+                                             {0x66, 0x0f, 0x1f, 0x44, 0, 0}, {0x0f, 0x1f, 0x80, 0, 0, 0, 0}, {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
+    unsigned n = -reinterpret_cast<uintptr_t>(at_) & 15;
+    if (n >= 9) bytes(kNop, 9), n -= 9;
+    bytes(kShort[n], n);
+  }
   void moveImm32(uint8_t to, uint32_t value) {
     if (to >= 8) u8(0x41);
     u8(0xb8 | (to & 7));

@@ -400,6 +400,13 @@ void describeControl(Item& item, const Setting& setting) {
       item.gprsWritten = bit(kRsp);
       stack(-static_cast<int>(word), true);
       return;
+    case Op::Pushf:
+      if (setting.checked) return;
+      item.kind = Kind::PushFlags;
+      item.gprsWritten = bit(kRsp);
+      item.flagsRead = kArith;
+      stack(-static_cast<int>(word), true);
+      return;
     case Op::Pop:
       if (d.memory || d.rm == kRsp) return;
       item.kind = Kind::Pop;
@@ -486,9 +493,39 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
       item.immediateBytes = 1;  // the ModRM byte
       return true;
     case Op::Cli:
-      if (setting.user) return step();
-      item.kind = Kind::Cli;
+    case Op::Cld:
+    case Op::Std:
+      if (setting.user && d.op == Op::Cli) return step();
+      item.kind = Kind::FlagBit;
       return true;
+    case Op::Sti:
+    case Op::Swapgs:
+    case Op::Stac:
+    case Op::Clac:
+      if (setting.user) return step();
+      item.kind = d.op == Op::Sti ? Kind::Sti : d.op == Op::Swapgs ? Kind::SwapGs : Kind::UserDoor;
+      return true;
+    case Op::MovSegFrom:
+      if (d.memory || (d.reg & 7) > kGs) return step();
+      item.kind = Kind::ReadSegment;
+      item.gprsWritten = bit(d.rm);
+      return true;
+    case Op::Bt:
+    case Op::Bts:
+    case Op::Btr:
+    case Op::Btc:
+      // The host adds the same distance to another address: with 64 bits that comes to the same.
+      if (d.memory && d.opcode != 0xba) {
+        Access a;
+        if (setting.size != CodeSize::k64 || d.operandSize < 4 || d.addressSize != 8 || d.reg >= kR13 || !addressOf(d, offset, setting, a))
+          return step();
+        item.kind = Kind::BitString;
+        item.access = a;
+        item.flagsWritten = true;
+        item.flagsKilled = d.row->writes;
+        return true;
+      }
+      break;
     case Op::X87:
       return describeX87(item, setting) || step();
     case Op::Fwait:
@@ -524,6 +561,7 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
       item.flagsKilled = kArith;
       item.gprsWritten = bit(kRax) | bit(kRdx);
       return true;
+    case Op::Pushf:
     case Op::Push:
     case Op::Pop:
     case Op::Leave:

@@ -19,6 +19,7 @@ enum class Kind : uint8_t {
   Push,      ///< of a register (rm), an immediate or memory
   Pop,       ///< into a register
   Leave,
+  ReadSegment,  ///< MOV of a selector into a register
   Divide,    ///< DIV and IDIV of 32 or 64 bits
   Jcc,
   Jmp,
@@ -26,7 +27,12 @@ enum class Kind : uint8_t {
   JmpFar,    ///< indirect near jump (the operand is rm)
   CallFar,   ///< indirect near call
   Ret,
-  Cli,
+  FlagBit,      ///< CLI, CLD, STD
+  Sti,
+  SwapGs,
+  UserDoor,     ///< STAC, CLAC
+  PushFlags,
+  BitString,    ///< BT and its kin in memory, with the bit in a register; `access` is not present
   Repeat,    ///< REP MOVS, REP STOS
   LoadControl,  ///< FLDCW
   Step,      ///< the interpreter executes it, and translated code goes on
@@ -84,6 +90,7 @@ struct Setting {
   bool vectors = true;    ///< SIMD instructions may run as they are
   bool vex = true;        ///< so may VEX-encoded ones
   bool x87 = true;        ///< so may x87 instructions: no exception is unmasked or pending
+  bool checked = false;   ///< in lockstep: nothing may make a value of flags that are undefined
   x86::FeatureSet features;  ///< those of the processor model
 };
 

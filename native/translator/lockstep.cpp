@@ -123,8 +123,10 @@ Lockstep::Outcome Lockstep::interpretOne() {
   c_.tierMode = true;
   Block* const block = c_.findBlock(true);
   if (!block) return Outcome::Fault;
+  const uint32_t earlierTraps = c_.traps;
   switch (c_.runBlock(block, true)) {
     case Exec::Fault:
+      if (!c_.fault.trap) c_.traps = earlierTraps;
       return Outcome::Fault;
     case Exec::Leave:
       return Outcome::Leave;
@@ -149,6 +151,7 @@ bool Lockstep::follow() {
       break;
     }
     path_.push_back({block->gpa, block->bytes, static_cast<CodeSize>(block->mode & kModeCodeSize)});
+    c_.shadow = c_.blockDead = c_.stepHeld = false;
     const Exec how = c_.runBlock(block, true);
     if (how == Exec::Leave) why_ = "The interpreter stops where translated code goes on.";
     if (how == Exec::Fault) {

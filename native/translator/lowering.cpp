@@ -1,6 +1,7 @@
 #include "translator/lowering.h"
 
 #include "translator/refill.h"
+#include "translator/strip.h"
 
 namespace lodge::translator {
 
@@ -19,9 +20,19 @@ CoreLayout::CoreLayout(const Core& c)
       key(distance(c, &c.frame.key)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
-      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)), budget(distance(c, &c.frame.budget)) {
-  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n].entry);
+      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)),
+      budget(distance(c, &c.frame.budget)), turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)) {
+  for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
+  static_assert(offsetof(Tlb, entry) == 0);
+  interruptMaybe = distance(c, &c.interruptMaybe);
+  kernelGsBase = distance(c, &c.state.kernelGsBase);
+  tlbPointer = distance(c, &c.tlb);
+  for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }
+
+Lowering::Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite)
+    : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
+Lowering::~Lowering() = default;
 
 std::vector<uint32_t> liveFlags(Unit& unit) {
   std::vector<uint32_t> after(unit.items.size());
@@ -105,23 +116,41 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
   unit_ = &unit;
   live_ = liveFlags(unit);
   flags_ = unit.liveIn == 0 ? FlagsIn::Dead : flags;
+  if (auto plan = planStrip(unit)) {
+    strip_ = std::make_unique<StripPlan>(*std::move(plan));
+    startTurns();
+    again_ = e_.position();
+  }
   entry();
   for (size_t i = 0; i < unit.items.size(); ++i) {
     index_ = i;
     item(i);
     closeGroup(i);
+    if (strip_ && i == strip_->last) {
+      pastLoop_ = e_.position();
+      pastLoopFlags_ = flags_;
+    }
   }
-  if (unit.open) exitTo(unit.end);
+  if (unit.open && unit.tail) {
+    clobberFlags(kArith);
+    returnAddress(kR15, unit.end);
+    jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
+  } else if (unit.open) {
+    exitTo(unit.end);
+  }
+  if (strip_) emitStrip();
   emitStubs();
 }
 
 void Lowering::item(size_t i) {
   const Item& it = unit_->items[i];
   if (it.x87 && !x87Loaded_ && !group_.active) x87(i);
-  if (it.access.present && !group_.active) openGroup(i);
+  if (it.access.present && !group_.active && !inStrip_) openGroup(i);
 
-  const uint32_t preserved = it.flagsWritten && it.kind != Kind::Step && it.kind != Kind::StepEnd ? live_[i] & ~it.flagsKilled : 0;
-  const bool needs = it.kind != Kind::Step && it.kind != Kind::StepEnd && (it.flagsRead | preserved);
+  // These see to the flags themselves.
+  const bool own = it.kind == Kind::Step || it.kind == Kind::StepEnd || it.kind == Kind::PushFlags || it.kind == Kind::BitString;
+  const uint32_t preserved = it.flagsWritten ? live_[i] & ~it.flagsKilled : 0;
+  const bool needs = !own && (it.flagsRead | preserved);
   if (needs && flags_ == FlagsIn::Saved) {
     restoreFlags();
     flags_ = FlagsIn::Both;
@@ -160,9 +189,26 @@ void Lowering::item(size_t i) {
     case Kind::Divide:
       divide(it);
       break;
-    case Kind::Cli:
-      clobberFlags(live_[i]);
-      e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kIf));
+    case Kind::FlagBit:
+      flagBit(it);
+      break;
+    case Kind::Sti:
+      sti(it);
+      break;
+    case Kind::SwapGs:
+      swapGs();
+      break;
+    case Kind::UserDoor:
+      userDoor(it);
+      break;
+    case Kind::ReadSegment:
+      readSegment(it);
+      break;
+    case Kind::PushFlags:
+      pushFlags(i);
+      break;
+    case Kind::BitString:
+      bitString(i);
       break;
     case Kind::LoadControl:
       loadControl(it);
@@ -180,7 +226,9 @@ void Lowering::item(size_t i) {
     case Kind::Jcc: {
       const int64_t target = it.offset + it.d.length + static_cast<int64_t>(it.d.immediate);
       uint8_t* const taken = e_.jumpIf(it.d.opcode & 15);
-      if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
+      if (strip_ && i == strip_->last) {
+        jumpBack_ = taken;
+      } else if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
         SiteSpec site{SiteKind::Link};
         site.offset = static_cast<uint16_t>(target);
         site.saved = false;
@@ -196,7 +244,8 @@ void Lowering::item(size_t i) {
       const int64_t target = it.offset + it.d.length + static_cast<int64_t>(it.d.immediate);
       if (i + 1 < unit_->items.size()) break;
       unit_->open = false;
-      exitTo(target);
+      if (strip_ && i == strip_->last) jumpBack_ = e_.jump();
+      else exitTo(target);
       break;
     }
     case Kind::Call:
@@ -255,10 +304,23 @@ void Lowering::exitTo(int64_t target) {
     stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
     return;
   }
+  if (unit_->privilege != kUser) return exitFar(target);
   clobberFlags(kArith);
   returnAddress(kR15, target);
   SiteSpec site{SiteKind::Lookup};
   jumpCached(addSite(site));
+}
+
+/** Kernels keep their pages where they are: a link into another page holds until the generation of their fetches ends. */
+void Lowering::exitFar(int64_t target) {
+  SiteSpec site{SiteKind::Link};
+  site.far = true;
+  site.offset = static_cast<uint16_t>(target & static_cast<int64_t>(kPageMask));
+  returnAddress(kR15, target & ~static_cast<int64_t>(kPageMask));
+  e_.store64(frame(at_.codePage), kR15);
+  site.saved = flags_ != FlagsIn::Host;
+  site.patch = e_.jump();
+  stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
 }
 
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
@@ -280,7 +342,7 @@ void Lowering::jumpCached(uint32_t site) {
   e_.land(other);
   e_.land(stale);
   e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(site);
-  e_.jumpTo(routines_.exitSaved);
+  e_.jumpTo(routines_.lookup);
 }
 
 void Lowering::emitStubs() {
@@ -299,6 +361,18 @@ void Lowering::emitStubs() {
         e_.callTo(routines_.step);
         e_.jumpTo(s.resume);
         break;
+      case Stub::Kind::StripMiss:
+        effective(kR14, s.access.address, s.low);
+        e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
+        e_.callTo(routines_.refill);
+        e_.jumpIfTo(kNotEqual, s.retry);
+        e_.jumpTo(stripFailed_);
+        break;
+      case Stub::Kind::StripExit:
+        restoreBorrowed();
+        flags_ = s.flags;
+        exitTo(s.target);
+        break;
       case Stub::Kind::LoadX87:
         e_.callTo(routines_.loadX87);
         e_.jumpTo(s.resume);
@@ -316,6 +390,10 @@ void Lowering::emitStubs() {
         break;
       case Stub::Kind::Jump:
         flags_ = s.flags;
+        if (unit_->privilege != kUser) {
+          exitFar(s.target);
+          break;
+        }
         clobberFlags(kArith);
         returnAddress(kR15, s.target);
         jumpCached(addSite(SiteSpec{SiteKind::Lookup}));

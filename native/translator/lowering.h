@@ -11,10 +11,12 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "translator/emitter.h"
 #include "translator/item.h"
+#include "translator/translation.h"
 #include "x86/interpreter/core.h"
 
 namespace lodge::translator {
@@ -26,7 +28,8 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget, tlb[x86::kPrivileges];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget, turns, borrowed,
+      tlb[x86::kPrivileges], interruptMaybe, kernelGsBase, tlbPointer, selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -34,6 +37,7 @@ struct CoreLayout {
 struct Routines {
   const uint8_t* step = nullptr;         ///< called: R15 names the site
   const uint8_t* refill = nullptr;       ///< called: R14 linear address, R15 access; ZF: in vain
+  const uint8_t* lookup = nullptr;       ///< jumped to: state.rip is where to, flags are saved; goes there, or as exitSaved
   const uint8_t* loadX87 = nullptr;      ///< called: the guest's x87 state goes into the host
   const uint8_t *exitHost = nullptr, *exitSaved = nullptr;  ///< leave; frame.argument says why
 };
@@ -45,7 +49,7 @@ enum class FlagsIn : uint8_t { Host, Saved /**< Core::ax */, Both, Dead };
 enum class SiteKind : uint8_t {
   Run,     ///< the interpreter executes instructions, then translated code goes on
   End,     ///< the same, and then looks up what comes next
-  Link,    ///< a jump to a place in the same page, to be patched
+  Link,    ///< a jump to a known place, to be patched
   Lookup,  ///< state.rip holds the target
   Poll,    ///< a request is waiting
 };
@@ -56,6 +60,7 @@ struct SiteSpec {
   uint16_t endOffset = 0;    ///< behind the last of them
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
+  bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
@@ -69,19 +74,25 @@ struct Unit {
   uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
   bool open = true;              ///< it does
   bool counted = false;          ///< TierFrame::budget, not a request, says when to leave
+  bool tail = false;             ///< there lies an instruction that reaches into the next page
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   x86::Privilege privilege = x86::kSupervisor;
   x86::CodeSize size = x86::CodeSize::k64;
+  uint32_t mode = 0;             ///< Translation::mode
+  bool doors = false;            ///< STAC and CLAC end it
 };
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
 std::vector<uint32_t> liveFlags(Unit& unit);
 
+struct StripPlan;
+struct StripWindow;
+
 class Lowering {
  public:
-  Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite)
-      : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
+  Lowering(Emitter& out, const CoreLayout& layout, const Routines& routines, uint32_t firstSite);
+  ~Lowering();
   /** `flags`: where they are at entry. */
   void lower(Unit& unit, FlagsIn flags);
   std::vector<SiteSpec> sites;
@@ -92,9 +103,9 @@ class Lowering {
     uint32_t site;
     uint8_t* resume;     ///< Run
     FlagsIn flags;
-    int64_t target = 0;  ///< Jump: distance from the page's start
-    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87 } kind;
-    uint8_t* retry = nullptr;  ///< Run, of a failed TLB check: where that begins
+    int64_t target = 0;  ///< Jump, StripExit: distance from the page's start
+    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87, StripMiss, StripExit } kind;
+    uint8_t* retry = nullptr;  ///< Run and StripMiss, of a failed TLB check: where that begins
     Access access = {};
     int64_t low = 0;
   };
@@ -127,7 +138,11 @@ class Lowering {
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
   void openGroup(size_t i);
   void closeGroup(size_t i);
-  Operand operandAt(const Access& access) const;
+  void closePending();
+  /** A jump to have the interpreter execute this instruction alone. */
+  void leaveToStep(uint8_t* from, const Item& item, SiteKind kind);
+  /** May load R14. */
+  Operand operandAt(const Access& access);
   bool usesGroupRegister(const Item& item) const;
 
   // Instructions.
@@ -140,6 +155,13 @@ class Lowering {
   void call(size_t i);
   void callFar(size_t i);
   void step(const Item& item, SiteKind kind);
+  void flagBit(const Item& item);
+  void sti(const Item& item);
+  void swapGs();
+  void userDoor(const Item& item);
+  void readSegment(const Item& item);
+  void pushFlags(size_t i);
+  void bitString(size_t i);
   void repeat(const Item& item);
   void x87(size_t i);
   void loadControl(const Item& item);
@@ -148,8 +170,16 @@ class Lowering {
   /** The second access of an instruction that has two. */
   void checkAlone(size_t i, const Access& access);
 
+  // Strips (lowering_strip.cpp).
+  void startTurns();
+  void emitStrip();
+  void openWindow(const StripWindow& window);
+  void restoreBorrowed();
+  Operand operandInStrip(const Access& access);
+
   // Leaving.
   void exitTo(int64_t target);
+  void exitFar(int64_t target);
   void jumpCached(uint32_t site);
   void returnAddress(uint8_t to, int64_t target);
   void entry();
@@ -172,6 +202,14 @@ class Lowering {
   Group group_;
   size_t index_ = 0;
   bool x87Loaded_ = false;
+
+  std::unique_ptr<StripPlan> strip_;
+  bool inStrip_ = false;
+  uint8_t* again_ = nullptr;      ///< the loop's top, with its poll
+  uint8_t* jumpBack_ = nullptr;   ///< distance field of the jump to the next iteration
+  uint8_t* pastLoop_ = nullptr;   ///< behind that jump
+  FlagsIn pastLoopFlags_ = FlagsIn::Host;
+  uint8_t* stripFailed_ = nullptr;
 };
 
 }  // namespace lodge::translator

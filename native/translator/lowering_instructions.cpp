@@ -288,6 +288,7 @@ void Lowering::push(size_t i) {
 
 void Lowering::returnAddress(uint8_t to, int64_t target) {
   e_.load64(to, frame(at_.codePage));
+  for (; target > INT32_MAX; target -= INT32_MAX) e_.lea64(to, at(to, INT32_MAX));
   if (unit_->size == CodeSize::k64) e_.lea64(to, at(to, static_cast<int32_t>(target)));
   else e_.lea32(to, at(to, static_cast<int32_t>(target)));
 }

@@ -106,7 +106,8 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
   return miss;
 }
 
-Operand Lowering::operandAt(const Access& access) const {
+Operand Lowering::operandAt(const Access& access) {
+  if (inStrip_) return operandInStrip(access);
   return at(kR14, static_cast<int32_t>(access.disp + group_.drift - group_.low));
 }
 
@@ -124,7 +125,8 @@ bool Lowering::usesGroupRegister(const Item& item) const {
       return item.d.operandSize == 2 || (inCore(a.base) && inCore(a.index));
     }
     case Kind::Nop:
-    case Kind::Cli:
+    case Kind::FlagBit:
+    case Kind::ReadSegment:
     case Kind::Pop:
       return false;
     case Kind::Push:
@@ -146,7 +148,7 @@ void Lowering::openGroup(size_t i) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
     if (item.kind == Kind::Jcc || item.kind >= Kind::Divide) {
-      if (item.kind != Kind::Cli) break;
+      if (item.kind != Kind::FlagBit) break;
     }
     if (a.base != kNoRegister && a.base != kRipRegister) {
       const Change change = changeOf(item, a.base);

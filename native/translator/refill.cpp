@@ -6,7 +6,7 @@ namespace lodge::translator {
 
 using namespace x86;
 
-[[gnu::target("general-regs-only")]] uint32_t refill(Core* c, uint64_t linear, uint32_t access) {
+[[gnu::target("general-regs-only")]] uint64_t refill(Core* c, uint64_t linear, uint32_t access) {
   const unsigned who = access & 3;
   const bool write = access & kRefillWrite;
   const uint64_t page = linear & ~kPageMask;

@@ -13,6 +13,6 @@ constexpr uint32_t kRefillWrite = 4;
  * Enters the page of `linear` into the TLB. 0: it cannot, or it already is there, so that the check failed for another reason.
  * Leaves vector registers alone, which hold the guest's.
  */
-uint32_t refill(x86::Core* core, uint64_t linear, uint32_t access);
+uint64_t refill(x86::Core* core, uint64_t linear, uint32_t access);
 
 }  // namespace lodge::translator

@@ -6,18 +6,22 @@
 
 namespace lodge::translator {
 
-/** (core, site) → 0: translated code goes on; else it is left. */
-using StepFunction = uint32_t (*)(x86::Core*, uint32_t);
-/** (core, linear address, access): see refill(). */
-using RefillFunction = uint32_t (*)(x86::Core*, uint64_t, uint32_t);
-using LoadX87Function = void (*)(x86::Core*);
+/** What the routines call. */
+struct Callees {
+  /** (core, site) → 0: translated code goes on; 1: it is left; 2: it goes on at frame.temporary. */
+  uint32_t (*step)(x86::Core*, uint32_t);
+  /** (core, linear address, access): see refill(). */
+  uint64_t (*refill)(x86::Core*, uint64_t, uint32_t);
+  uint64_t (*lookup)(x86::Core*);
+  void (*loadX87)(x86::Core*);
+};
 /** Loads the guest's registers and jumps to `code`; comes back when translated code leaves. */
 using EnterFunction = void (*)(x86::Core*, const uint8_t* code);
 
-
-/** Writes them into the cache, which keeps them. `wide`: vector registers have 32 bytes. `routines` are addresses in the writable mapping, as code to be written sees them. */
-EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& layout, bool wide, StepFunction step, RefillFunction refill,
-                           LoadX87Function loadX87,
-                           Routines& routines);
+/**
+ * Writes them into the cache, which keeps them. `wide`: vector registers have 32 bytes. `routines` are addresses in the writable
+ * mapping, as code to be written sees them.
+ */
+EnterFunction makeRoutines(CodeCache& cache, const CoreLayout& layout, bool wide, const Callees& callees, Routines& routines);
 
 }  // namespace lodge::translator

@@ -1,6 +1,7 @@
 #include "translator/translator.h"
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <unordered_map>
 #include <utility>
@@ -10,8 +11,10 @@
 #include "translator/code_cache.h"
 #include "translator/refill.h"
 #include "translator/lockstep.h"
+#include "translator/lookup.h"
 #include "translator/lowering.h"
 #include "translator/routines.h"
+#include "translator/translation.h"
 #include "translator/x87.h"
 #include "x86/fp/host_fp.h"
 #include "x86/interpreter/exec.h"
@@ -24,32 +27,8 @@ namespace {
 
 using Outcome = SecondTier::Outcome;
 
-/** Bits of a translation's mode beyond ModeBit, which stays below them. */
-enum : uint32_t {
-  kModePrivilege = 3u << 8,
-  kModePrivilegeShift = 8,
-  kModeNoVectors = 1u << 10,  ///< SIMD instructions fault, or the guest unmasked their exceptions
-  kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
-  kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
-};
-constexpr uint32_t kNoMode = ~0u;
-constexpr unsigned kHashBits = 16;
 constexpr size_t kUnitRoom = 64 << 10;  ///< code of one unit at most
 constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
-
-struct Translation {
-  Gpa gpa = 0;
-  uint32_t mode = 0;
-  bool anyFlags = false;   ///< does not look at the flags it is entered with
-  bool saved = false;      ///< expects them in Core::ax
-  bool dead = false;
-  bool interpreted = false;  ///< nothing here can be translated
-  uint64_t chunks = 0;       ///< of the page, as CodePage has them
-  uint8_t* code = nullptr;   ///< writable
-  uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead
-  Translation* hashNext = nullptr;
-  std::vector<uint32_t> incoming;  ///< link sites patched to lead here
-};
 
 struct Site {
   SiteSpec spec;
@@ -76,7 +55,8 @@ class Translator final : public SecondTier {
   Translator(Core& core, const Options& options)
       : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
     if (!cache_.valid()) return;
-    enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), stepFromCode, refill, loadX87, routines_);
+    enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), {stepFromCode, refill, lookup, loadX87}, routines_);
+    core.frame.units = hash_.data();
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
@@ -104,7 +84,9 @@ class Translator final : public SecondTier {
     auto* const self = static_cast<Translator*>(core->tier);
     if (!self->census_) return self->step(number);
     const uint64_t from = Census::now();
+    const uint64_t flushes = self->flushes_;
     const uint32_t out = self->step(number);
+    if (self->flushes_ != flushes) return out;
     const Site& site = self->sites_[number];
     self->census_->step(site.op, !site.spec.instruction, Census::now() - from);
     return out;
@@ -113,18 +95,25 @@ class Translator final : public SecondTier {
   Outcome runCode();
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
-  Translation* translate(Gpa gpa, uint32_t mode, bool saved);
-  bool collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit);
-  Translation* known(Gpa gpa, uint32_t mode, bool saved) const;
+  const uint8_t* goOn();
+  /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
+  bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
+  Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second);
+  bool reachesOut(Gpa gpa, uint32_t mode) const;
+  bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
+  bool join(Gpa gpa, Gpa second);
+  static Setting settingOf(uint32_t mode, const FeatureSet& features);
+  bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
+  Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
   void linkLeft();
   void link(Site& from, uint32_t number, Translation& to);
+  void unlink(const SiteSpec& spec);
+  void dropFarLinks();
 
-  static size_t hashOf(Gpa gpa, uint32_t mode) {
-    return (gpa ^ gpa >> 14 ^ uint64_t{mode} * 0x9e37) & ((size_t{1} << kHashBits) - 1);
-  }
+  static size_t hashOf(Gpa gpa, uint32_t mode) { return LODGE_UNIT_HASH(gpa, mode); }
 
   Core& c_;
   const Options options_;
@@ -138,6 +127,10 @@ class Translator final : public SecondTier {
   std::deque<Site> sites_;
   std::deque<std::vector<Insn>> insns_;
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
+  /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
+  std::vector<uint32_t> farLinks_;
+  uint64_t farGeneration_ = 0;
+  uint8_t joined_[30] = {};  ///< bytes around the end of a page
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
@@ -148,7 +141,7 @@ class Translator final : public SecondTier {
   uint32_t mode_ = kNoMode;
   static constexpr uint32_t kNoSite = ~0u;
   uint32_t leftBy_ = kNoSite;  ///< in lockstep: the link by which code was left last
-  uint64_t leftFlushes_ = 0;
+  uint64_t leftFlushes_ = 0, leftFor_ = 0;
 };
 
 /** What translations depend on besides bytes; kNoMode: this tier has nothing for it. */
@@ -164,12 +157,15 @@ uint32_t Translator::currentMode() {
   const bool x87 = !(c_.fpBlocked & (kFpEm | kFpTs)) && (fp.control & fpbits::kExceptions) == fpbits::kExceptions &&
                    !(fp.status & fpbits::kErrorSummary);
   return c_.modeBits | static_cast<uint32_t>(c_.privilege()) << kModePrivilegeShift | (vectors ? 0 : +kModeNoVectors) |
-         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0);
+         (x87 ? 0 : +kModeNoX87) | (c_.vexBlocked ? +kModeNoVex : 0) | (c_.cpl == 0 && (c_.state.cr4 & kCr4Smap) ? +kModeSmap : 0);
 }
 
-Translation* Translator::known(Gpa gpa, uint32_t mode, bool saved) const {
+/** `second`: of one that crosses, the page its tail has to lie in; ~0: any. */
+Translation* Translator::known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) const {
   for (Translation* t = hash_[hashOf(gpa, mode)]; t; t = t->hashNext) {
-    if (t->gpa == gpa && t->mode == mode && (t->anyFlags || t->saved == saved)) return t;
+    if (t->gpa == gpa && t->mode == mode && t->home == home && (t->anyFlags || t->saved == saved) &&
+        (second == ~0ull || t->second == second))
+      return t;
   }
   return nullptr;
 }
@@ -185,7 +181,18 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     return nullptr;
   }
   const Gpa gpa = page | (linear & kPageMask);
-  Translation* t = known(gpa, mode_, saved);
+  const uint64_t home = LODGE_UNIT_HOME(linear, mode_);
+  Translation* t = known(gpa, home, mode_, saved);
+  Gpa second = ~0ull;
+  if (t ? t->crosses() : reachesOut(gpa, mode_)) {
+    uint64_t next = (linear & ~kPageMask) + kPageBytes;
+    if (c_.codeSize != CodeSize::k64) next &= 0xffffffff;
+    if (!c_.fetchPage(next, second)) {
+      why = Outcome::Fault;
+      return nullptr;
+    }
+    t = known(gpa, home, mode_, saved, second);
+  }
   if (!t) {
     if (options_.heat) {
       uint8_t& heat = heat_[hashOf(gpa, mode_)];
@@ -196,17 +203,17 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     }
     if (options_.heat) c_.tierCounters.tierUps.add();
     const Census::Timer timer(census_, &Census::translations);
-    t = translate(gpa, mode_, saved);
+    t = translate(gpa, home, mode_, saved, second);
   }
   if (!t || t->interpreted) return nullptr;
   if (t->anyFlags || t->saved) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
-    jump = {linear, c_.frame.key, cache_.executable(t->code), 0};
+    jump = {linear, c_.frame.key, t->entry, t->crosses() ? ~0ull : page << kModeBits | mode_};
   }
   return t;
 }
 
-bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit) {
+Setting Translator::settingOf(uint32_t mode, const FeatureSet& features) {
   Setting setting;
   setting.size = static_cast<CodeSize>(mode & kModeCodeSize);
   setting.flatFs = mode & kModeFlatFs;
@@ -215,8 +222,49 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
   setting.vectors = !(mode & kModeNoVectors);
   setting.x87 = !(mode & kModeNoX87);
   setting.vex = !(mode & kModeNoVex);
-  setting.features = c_.features;
+  setting.features = features;
+  return setting;
+}
+
+/** The instruction there is not whole in its page. */
+bool Translator::reachesOut(Gpa gpa, uint32_t mode) const {
+  const auto left = static_cast<unsigned>(kPageBytes - (gpa & kPageMask));
+  const uint8_t* const host = c_.memory.page(gpa & ~kPageMask).host;
+  Decoded d;
+  return left < 15 && host && decode(host + kPageBytes - left, left, static_cast<CodeSize>(mode & kModeCodeSize), d) == DecodeStatus::Truncated;
+}
+
+/** Fills joined_ with the bytes from gpa on. */
+bool Translator::join(Gpa gpa, Gpa second) {
+  const unsigned offset = static_cast<unsigned>(gpa & kPageMask), here = static_cast<unsigned>(kPageBytes) - offset;
+  const uint8_t *const first = c_.memory.page(gpa & ~kPageMask).host, *const more = c_.memory.page(second).host;
+  if (!first || !more || here >= 15) return false;
+  std::memcpy(joined_, first + offset, here);
+  std::memcpy(joined_ + here, more, 15);
+  return true;
+}
+
+bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit) {
+  Setting setting = settingOf(mode, c_.features);
+  setting.checked = lockstep_ != nullptr;
   unit.size = setting.size;
+  unit.mode = mode;
+  unit.doors = mode & kModeSmap;
+  unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
+  unit.start = static_cast<uint16_t>(gpa & kPageMask);
+  Item item;
+  if (!join(gpa, second) || !describe(joined_, 15, unit.start, setting, item)) return false;
+  unit.items.push_back(item);
+  unit.end = static_cast<uint16_t>(unit.start + item.d.length);
+  return true;
+}
+
+bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
+  Setting setting = settingOf(mode, c_.features);
+  setting.checked = lockstep_ != nullptr;
+  unit.size = setting.size;
+  unit.mode = mode;
+  unit.doors = mode & kModeSmap;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);
   const Gpa page = gpa & ~kPageMask;
@@ -227,13 +275,13 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
     unit.items.push_back(item);
     const Decoded& d = item.d;
     at += d.length;
-    if (item.kind == Kind::StepEnd) break;
+    if (item.kind == Kind::StepEnd || (item.kind == Kind::UserDoor && unit.doors)) break;
     if (item.kind == Kind::Jmp) {
       const int64_t target = static_cast<int64_t>(at) + static_cast<int64_t>(d.immediate);
       const bool inPage = target >= 0 && target < static_cast<int64_t>(kPageBytes);
       const bool seen = inPage && std::any_of(unit.items.begin(), unit.items.end(),
                                               [&](const Item& i) { return i.offset == static_cast<uint16_t>(target); });
-      if (!inPage || seen || ++branches > kMaxBranches || known(page | static_cast<Gpa>(target), mode, true)) break;
+      if (!inPage || seen || ++branches > kMaxBranches || known(page | static_cast<Gpa>(target), home, mode, true)) break;
       // Followed: but only when at least one instruction comes of it.
       Item next;
       if (unit.items.size() >= options_.maxInstructions ||
@@ -243,16 +291,17 @@ bool Translator::collect(Gpa gpa, uint32_t mode, const uint8_t* host, Unit& unit
       continue;
     }
     if (item.kind == Kind::Jcc) {
-      if (++branches > kMaxBranches || known(page | at, mode, false)) break;
+      if (++branches > kMaxBranches || known(page | at, home, mode, false)) break;
       continue;
     }
     if (item.kind >= Kind::Call && item.kind <= Kind::Ret) break;
   }
   unit.end = static_cast<uint16_t>(at);
+  unit.tail = at < kPageBytes && reachesOut(page | at, mode);
   return !unit.items.empty();
 }
 
-Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
+Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) {
   const Gpa page = gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return nullptr;
@@ -260,16 +309,19 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
     flush();
     for (auto& [where, info] : c_.codePages) info.tierChunks = 0;
     c_.newGeneration();
-    c_.frame.key = c_.generationNow() << 16 | mode_;
+    c_.frame.key = c_.generationNow() << kModeBits | mode_;
   }
   // Protect first, decode then: a write in between is noticed.
-  CodePage& watched = c_.watchCode(page);
+  c_.watchCode(page);
   Unit unit;
   Translation& t = translations_.emplace_back();
   t.gpa = gpa;
   t.mode = mode;
+  t.home = home;
   const unsigned start = static_cast<unsigned>(gpa & kPageMask);
-  if (!collect(gpa, mode, host, unit)) {
+  t.second = second;
+  if (second != ~0ull && c_.memory.page(second).host) c_.watchCode(second).tierChunks |= 1;
+  if (second != ~0ull ? !collectCrossing(gpa, second, mode, unit) : !collect(gpa, home, mode, host, unit)) {
     t.interpreted = t.anyFlags = true;
     t.chunks = chunkMask(start, static_cast<unsigned>(std::min<uint64_t>(start + 15, kPageBytes)));
   } else {
@@ -285,13 +337,15 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
       return nullptr;
     }
     t.code = cache_.next();
+    t.entry = cache_.executable(t.code);
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
     for (const SiteSpec& spec : lowering.sites) {
       sites_.push_back(Site{spec, &t});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
-    for (const Item& i : unit.items) t.chunks |= chunkMask(i.offset, i.offset + i.d.length);
+    for (const Item& i : unit.items)
+      t.chunks |= chunkMask(i.offset, std::min<unsigned>(i.offset + i.d.length, static_cast<unsigned>(kPageBytes)));
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
     if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);
@@ -301,16 +355,34 @@ Translation* Translator::translate(Gpa gpa, uint32_t mode, bool saved) {
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
   bucket = &t;
-  watched.tierChunks |= t.chunks;
+  c_.codePages[page].tierChunks |= t.chunks;
   pages_[page].push_back(&t);
+  if (t.crosses() && t.second != page) pages_[second].push_back(&t);
   return &t;
 }
 
 void Translator::link(Site& from, uint32_t number, Translation& to) {
-  if (from.owner->dead || to.dead) return;
+  if (from.owner->dead || to.dead || to.crosses()) return;
+  if (from.spec.far) {
+    // While CR3 alone decides where the kernel's pages lie, they would not hold for long.
+    if (c_.kernelLocal || farGeneration_ != c_.kernelGeneration) return;
+    farLinks_.push_back(number);
+  }
   Emitter e(from.spec.patch, from.spec.patch + 4);
   e.aim(from.spec.patch, to.code);
   to.incoming.push_back(number);
+}
+
+void Translator::unlink(const SiteSpec& s) {
+  Emitter e(s.patch, s.patch + 4);
+  e.aim(s.patch, s.stub);
+}
+
+/** Before anything is executed under another generation of the kernel's fetches. */
+void Translator::dropFarLinks() {
+  for (const uint32_t number : farLinks_) unlink(sites_[number].spec);
+  farLinks_.clear();
+  farGeneration_ = c_.kernelGeneration;
 }
 
 void Translator::kill(Translation& t) {
@@ -322,11 +394,7 @@ void Translator::kill(Translation& t) {
       break;
     }
   }
-  for (const uint32_t number : t.incoming) {
-    const SiteSpec& s = sites_[number].spec;
-    Emitter e(s.patch, s.patch + 4);
-    e.aim(s.patch, s.stub);
-  }
+  for (const uint32_t number : t.incoming) unlink(sites_[number].spec);
   t.incoming.clear();
   if (t.code) {
     Emitter e(t.code, t.code + 5);
@@ -342,10 +410,12 @@ uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexce
   uint64_t left = 0;
   size_t kept = 0;
   for (Translation* t : found->second) {
-    if (t->chunks & hit) {
+    if (t->dead) continue;  // its other page's doing
+    const uint64_t chunks = ((t->gpa & ~kPageMask) == page ? t->chunks : 0) | (t->second == page ? 1 : 0);
+    if (chunks & hit) {
       kill(*t);
     } else {
-      left |= t->chunks;
+      left |= chunks;
       found->second[kept++] = t;
     }
   }
@@ -360,6 +430,7 @@ void Translator::flush() noexcept {
   translations_.clear();
   sites_.clear();
   insns_.clear();
+  farLinks_.clear();
   pages_.clear();
   cache_.flush();
   ++flushes_;
@@ -372,13 +443,17 @@ bool Translator::prepare(Site& site) {
   const Gpa page = site.owner->gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return false;
+  const bool crosses = site.owner->crosses();
+  if (crosses && !join(site.owner->gpa, site.owner->second)) return false;
   std::vector<Insn>& run = insns_.emplace_back();
   run.resize(site.spec.count + 1u);
   unsigned at = site.spec.offset;
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;
     if (at >= kPageBytes) return false;
-    if (decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d) != DecodeStatus::Ok) return false;
+    const DecodeStatus status = crosses ? decode(joined_, 15, c_.codeSize, d)
+                                        : decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d);
+    if (status != DecodeStatus::Ok) return false;
     if (!admit(d, c_.features)) return false;
     // FXSAVE and its kin, MMX, EMMS, FWAIT.
     if (d.op == Op::X87 || d.op == Op::Fwait || d.op == Op::Xsave || d.op == Op::Xsavec || d.op == Op::Xsaveopt || d.op == Op::Xrstor ||
@@ -420,12 +495,14 @@ uint32_t Translator::step(uint32_t number) {
   c_.block = stepBlock_;
   c_.blockDead = c_.stepHeld = false;
   stepping_ = site.owner;
+  const uint32_t earlierTraps = c_.traps;
   Exec how = site.insns[0].fn(c_, site.insns);
   while (how == Exec::Next) how = c_.cursor->fn(c_, c_.cursor);
   stepping_ = nullptr;
   c_.pendingLink = nullptr;
+  if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   if (how == Exec::Stepped) {
-    if (site.spec.kind == SiteKind::Run && !site.owner->dead) {
+    if (site.spec.kind == SiteKind::Run && !site.owner->dead && !debugDue()) {
       left_ = false;
       if (site.spec.x87 && !c_.frame.x87Loaded) loadX87(&c_);
       return 0;
@@ -433,7 +510,19 @@ uint32_t Translator::step(uint32_t number) {
     c_.state.rip += site.spec.endOffset - site.spec.offset;
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
-    c_.state.rip += c_.cursor->offset;
+    if (!c_.fault.trap) {
+      c_.state.rip += c_.cursor->offset;
+      c_.traps = earlierTraps;
+    }
+    if (c_.fault.kind == FaultKind::Exception && !lockstep_) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
+  }
+  if (how == Exec::Continue && !lockstep_) {
+    // A new unit may empty the cache, so the site is not looked at any more.
+    if (const uint8_t* const code = goOn()) {
+      left_ = false;
+      c_.frame.temporary = reinterpret_cast<uint64_t>(code);
+      return 2;
+    }
   }
   how_ = how;
   return 1;
@@ -442,11 +531,35 @@ uint32_t Translator::step(uint32_t number) {
 /** In lockstep nothing is looked for while code runs: the jump by which it was left is linked before it runs again. */
 void Translator::linkLeft() {
   const uint32_t number = std::exchange(leftBy_, kNoSite);
-  if (number == kNoSite || leftFlushes_ != flushes_) return;
-  const Site& from = sites_[number];
-  if (from.owner->dead || from.owner->mode != mode_) return;
-  Translation* const to = known((from.owner->gpa & ~kPageMask) | from.spec.offset, mode_, from.spec.saved);
-  if (to && !to->interpreted) link(sites_[number], number, *to);
+  if (number == kNoSite || leftFlushes_ != flushes_ || leftFor_ != c_.state.rip) return;
+  if (sites_[number].owner->dead || sites_[number].owner->mode != mode_) return;
+  Outcome why;
+  Translation* const to = find(c_.state.rip, sites_[number].spec.saved, why);
+  if (to && leftFlushes_ == flushes_) link(sites_[number], number, *to);
+}
+
+/** The code for state.rip when the run loop would do nothing but come back for it; else nullptr. */
+const uint8_t* Translator::goOn() {
+  if (c_.requests.load(std::memory_order_acquire) || c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
+      debugDue() || (c_.interruptMaybe && (c_.state.rflags & kIf)))
+    return nullptr;
+  if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
+  mode_ = currentMode();
+  if (mode_ == kNoMode) return nullptr;
+  c_.frame.key = c_.generationNow() << kModeBits | mode_;
+  const uint64_t rip = c_.state.rip;
+  const TierJump& jump = c_.tierJumps[tierJumpIndex(rip)];
+  const uint8_t* code;
+  if (jump.linear == rip && jump.key == c_.frame.key) {
+    code = jump.code;
+  } else {
+    Outcome why;
+    const Translation* const t = find(rip, true, why);  // a fault is found again
+    if (!t) return nullptr;
+    code = t->entry;
+  }
+  c_.frame.codePage = rip & ~kPageMask;
+  return code;
 }
 
 Outcome Translator::runCode() {
@@ -454,9 +567,11 @@ Outcome Translator::runCode() {
     census_->report();
     ++census_->runs.count;
   }
+  if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   mode_ = currentMode();
   if (mode_ == kNoMode) return Outcome::Interpret;
-  c_.frame.key = c_.generationNow() << 16 | mode_;
+  c_.frame.key = c_.generationNow() << kModeBits | mode_;
+  if (lockstep_) linkLeft();
   Outcome why;
   Translation* t = nullptr;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
@@ -469,19 +584,17 @@ Outcome Translator::runCode() {
       c_.tierMode = true;
       return why;
     }
-    code = cache_.executable(t->code);
+    code = t->entry;
   }
   for (;;) {
-    if (lockstep_) {
-      linkLeft();
-      lockstep_->begin();
-    }
+    if (lockstep_) lockstep_->begin();
     c_.frame.codePage = c_.state.rip & ~kPageMask;
     left_ = false;
     {
       const Census::Timer timer(census_, &Census::inside);
       enter_(&c_, code);
     }
+    mode_ = static_cast<uint32_t>(c_.frame.key & ((1u << kModeBits) - 1));  // translated code may change it
     if (left_) {
       switch (how_) {
         case Exec::Fault:
@@ -508,6 +621,7 @@ Outcome Translator::runCode() {
     if (lockstep_) {
       leftBy_ = spec.kind == SiteKind::Link ? number : kNoSite;
       leftFlushes_ = flushes_;
+      leftFor_ = c_.state.rip;
       return Outcome::Again;
     }
     const uint64_t flushes = flushes_;
@@ -517,7 +631,7 @@ Outcome Translator::runCode() {
       return why;
     }
     if (spec.kind == SiteKind::Link && flushes == flushes_) link(sites_[number], number, *t);
-    code = cache_.executable(t->code);
+    code = t->entry;
   }
 }
 

@@ -11,8 +11,8 @@ namespace lodge::x86 {
 namespace {
 
 constexpr FeatureSet k486 = {Feature::Fpu};
-constexpr FeatureSet kPentium = k486 | FeatureSet{Feature::De, Feature::Pse, Feature::Tsc, Feature::Msr, Feature::Mce, Feature::Cx8,
-                                                  Feature::Apic};
+constexpr FeatureSet kPentium = k486 | FeatureSet{Feature::Vme, Feature::De, Feature::Pse, Feature::Tsc, Feature::Msr, Feature::Mce,
+                                                  Feature::Cx8, Feature::Apic};
 constexpr FeatureSet kPentium3 = kPentium | FeatureSet{Feature::Pae, Feature::Sep, Feature::Mtrr, Feature::Pge, Feature::Mca,
                                                        Feature::Cmov, Feature::Pat, Feature::Pse36, Feature::Mmx, Feature::Fxsr,
                                                        Feature::Sse};
@@ -103,7 +103,7 @@ uint64_t cr4Allowed(const FeatureSet& f) noexcept {
     uint64_t bits;
   };
   static constexpr Bit kBits[] = {
-      {Feature::Tsc, 1 << 2},         {Feature::De, 1 << 3},       {Feature::Pse, 1 << 4},       {Feature::Pae, 1 << 5},
+      {Feature::Vme, 1 << 0 | 1 << 1}, {Feature::Tsc, 1 << 2},         {Feature::De, 1 << 3},       {Feature::Pse, 1 << 4},       {Feature::Pae, 1 << 5},
       {Feature::Mce, 1 << 6},         {Feature::Pge, 1 << 7},      {Feature::Mmx, 1 << 8},       {Feature::Fxsr, 1 << 9},
       {Feature::Sse, 1 << 10},        {Feature::Umip, 1 << 11},    {Feature::Fsgsbase, 1 << 16}, {Feature::Pcid, 1 << 17},
       {Feature::Xsave, 1 << 18},      {Feature::Smep, 1 << 20},    {Feature::Smap, 1 << 21},

@@ -41,8 +41,7 @@ struct CpuidQuery {
 void cpuidLookup(const CpuidQuery& query, uint32_t out[4]);
 
 /**
- * CR4 bits and EFER bits that may be set: what the features promise, nothing else. PCE has no CPUID bit of its own; there is no
- * counter that it could open to user mode, and RDPMC is refused with it as well.
+ * CR4 bits and EFER bits that may be set: what the features promise, nothing else. PCE has no CPUID bit of its own.
  */
 uint64_t cr4Allowed(const FeatureSet& features) noexcept;
 uint64_t eferAllowed(const FeatureSet& features) noexcept;

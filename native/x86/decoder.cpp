@@ -657,6 +657,9 @@ bool admit(Decoded& d, const FeatureSet& features) {
       return !d.lock || features.has(Feature::Cr8Legacy);
     case Op::X87:
       return features.has(Feature::Fpu);
+    case Op::Lahf:
+    case Op::Sahf:
+      return d.mode != CodeSize::k64 || features.has(Feature::LahfLm);
     case Op::Lzcnt:
       if (features.has(Feature::Lzcnt)) return true;
       d.op = Op::Bsr;

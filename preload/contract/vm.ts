@@ -41,6 +41,8 @@ export const bootSchema = z.discriminatedUnion('kind', [
       .array(z.object({ path: absolutePath, commandLine: z.string().max(2047) }))
       .max(32)
       .optional(),
+    /** A firmware image (SeaBIOS, OVMF) that starts it, a Linux kernel then, instead of Lodge itself. */
+    firmware: z.object({ image: absolutePath, variables: absolutePath.optional() }).optional(),
   }),
   /** The guest that ships with Lodge. */
   z.object({ kind: z.literal('builtin') }),
@@ -75,6 +77,7 @@ export const CONFIG_SCHEMA_VERSION = 2;
 export const MEMORY_MIN_MIB = 16;
 export const MEMORY_MAX_MIB = 1024 * 1024;
 export const CPUS_MAX = 64;
+export const CPU_SHARES_MAX = 1000;
 
 /** Ports that any user may open. */
 export const gdbPortSchema = z.int().min(1024).max(65535);
@@ -99,6 +102,11 @@ export const vmConfigSchema = z.object({
   cpuModel: cpuModelSchema.optional(),
   /** Percent of a host processor that each of the machine's may use; absent or 100: all of it. Changes while it runs. */
   cpuCap: z.int().min(1).max(100).optional(),
+  /**
+   * When machines want more of the host's processors than there is, each gets them by its shares, for each of its processors; absent:
+   * 100. Changes while it runs. Only among the machines of one Lodge.
+   */
+  cpuShares: z.int().min(1).max(CPU_SHARES_MAX).optional(),
   /** Where gdb can attach while the machine runs, on the loopback interface; null: nowhere. */
   gdbPort: gdbPortSchema.nullable().optional(),
   /** Absent: 'vga'. */
@@ -188,6 +196,8 @@ export const hostSchema = z.object({
   /** How this Lodge runs; the browser has no native file dialogs. */
   mode: z.enum(['electron', 'server']),
   version: z.string(),
+  /** Firmware images that are installed here, by the names people know. */
+  firmware: z.array(z.object({ name: z.string(), path: absolutePath })).optional(),
 });
 export type Host = z.infer<typeof hostSchema>;
 

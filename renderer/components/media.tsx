@@ -2,7 +2,7 @@ import { Text } from '@mantine/core';
 import { modals } from '@mantine/modals';
 import { useMemo } from 'react';
 import { baseName } from '../model/format';
-import { driveName } from '../model/storage';
+import { driveName, isRemovable } from '../model/storage';
 import { LodgeError, type Disk, type Vm } from '../model/types';
 import type { Lodge } from '../stores';
 import { useLodge } from './lodge-context';
@@ -19,7 +19,12 @@ export function mediaCommands(lodge: Lodge, vm: Vm): MediaCommands {
   const { vms, notices, kept } = lodge;
   const current = (): readonly Disk[] => vms.getState().byId[id]?.definition.disks ?? [];
 
-  const withQuestion = async (context: string, work: (force: boolean) => Promise<void>): Promise<boolean> => {
+  /** `inside`: what has to come out. */
+  const withQuestion = async (
+    context: string,
+    inside: Disk | undefined,
+    work: (force: boolean) => Promise<void>,
+  ): Promise<boolean> => {
     try {
       await work(false);
       return true;
@@ -29,9 +34,14 @@ export function mediaCommands(lodge: Lodge, vm: Vm): MediaCommands {
         notices.getState().fail(context, error, { vmId: id });
         return false;
       }
-      if (!(await askForce(error))) return false;
+      const answer = await askForce(error, (gone) =>
+        vms.subscribe(() => {
+          if (!current().some((disk) => disk.id === inside?.id)) gone();
+        }),
+      );
+      if (answer === 'leave') return false;
       try {
-        await work(true);
+        await work(answer === 'force');
         return true;
       } catch (again) {
         notices.getState().fail(context, again, { vmId: id });
@@ -42,7 +52,8 @@ export function mediaCommands(lodge: Lodge, vm: Vm): MediaCommands {
 
   const commands: MediaCommands = {
     insert: async (path, kind) => {
-      const worked = await withQuestion(`Insert “${baseName(path)}”`, async (force) => {
+      const inside = current().find((disk) => disk.kind === kind && isRemovable(disk));
+      const worked = await withQuestion(`Insert “${baseName(path)}”`, inside, async (force) => {
         await vms.getState().insert(id, path, kind, force);
       });
       if (!worked) return false;
@@ -59,8 +70,9 @@ export function mediaCommands(lodge: Lodge, vm: Vm): MediaCommands {
     },
     eject: (disk) => {
       kept.getState().usedMedium(disk.path);
-      return withQuestion(`Eject “${baseName(disk.path)}”`, async (force) => {
-        await vms.getState().detach(id, disk.id, force);
+      return withQuestion(`Eject “${baseName(disk.path)}”`, disk, async (force) => {
+        // The guest may have been quicker, when it was asked.
+        if (current().some((d) => d.id === disk.id)) await vms.getState().detach(id, disk.id, force);
         notices.getState().say('info', `The ${driveName(disk)} of “${name}” is empty.`);
       });
     },
@@ -73,25 +85,41 @@ export function useMedia(vm: Vm): MediaCommands {
   return useMemo(() => mediaCommands(lodge, vm), [lodge, vm]);
 }
 
-/** The guest keeps the tray shut while it uses the disc: taking it out is possible and has a price. */
-const askForce = (error: LodgeError): Promise<boolean> =>
-  new Promise((answer) => {
-    modals.openConfirmModal({
-      title: 'The guest holds on to the medium',
-      children: (
-        <>
-          <Text size="sm">{error.message}</Text>
-          {error.fix !== undefined && (
-            <Text size="sm" c="dimmed" mt={6}>
-              {error.fix}
-            </Text>
-          )}
-        </>
-      ),
-      labels: { confirm: 'Take it out anyway', cancel: 'Leave it in' },
-      confirmProps: { color: 'red' },
-      onConfirm: () => answer(true),
-      onCancel: () => answer(false),
-      onClose: () => answer(false),
-    });
+/** A guest that can let go does so within about a second. */
+const GRACE_MS = 1500;
+
+/**
+ * The guest keeps the tray shut while it uses the disc: it was asked to let go; if it does not, taking the disc out is possible and has a
+ * price. `watch` calls back when the disc has gone, and returns what ends it.
+ */
+const askForce = (error: LodgeError, watch: (gone: () => void) => () => void): Promise<'force' | 'leave' | 'gone'> =>
+  new Promise((resolve) => {
+    let dialog: string | undefined;
+    const answer = (value: 'force' | 'leave' | 'gone'): void => {
+      clearTimeout(timer);
+      unwatch();
+      resolve(value);
+      if (value === 'gone' && dialog !== undefined) modals.close(dialog);
+    };
+    const unwatch = watch(() => answer('gone'));
+    const timer = setTimeout(() => {
+      dialog = modals.openConfirmModal({
+        title: 'The guest holds on to the medium',
+        children: (
+          <>
+            <Text size="sm">{error.message}</Text>
+            {error.fix !== undefined && (
+              <Text size="sm" c="dimmed" mt={6}>
+                {error.fix}
+              </Text>
+            )}
+          </>
+        ),
+        labels: { confirm: 'Take it out anyway', cancel: 'Leave it in' },
+        confirmProps: { color: 'red' },
+        onConfirm: () => answer('force'),
+        onCancel: () => answer('leave'),
+        onClose: () => answer('leave'),
+      });
+    }, GRACE_MS);
   });

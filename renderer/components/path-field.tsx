@@ -71,6 +71,8 @@ export function PathField({
   };
 
   const problem = wanted === 'folder' ? null : value.path === '' ? null : fileProblem(value, wanted);
+  // Below the field and its button, which stay on one line.
+  const said = problem ?? error ?? null;
   return (
     <div>
       <Group gap="xs" align="flex-end" wrap="nowrap">
@@ -81,7 +83,7 @@ export function PathField({
           placeholder={placeholder ?? 'Path on this host'}
           aria-required={required ?? false}
           value={value.path}
-          error={problem === null && error !== undefined ? error : problem !== null}
+          error={said !== null}
           disabled={disabled}
           onChange={(e) => {
             latest.current++;
@@ -103,9 +105,9 @@ export function PathField({
           Browse…
         </Button>
       </Group>
-      {problem !== null && (
+      {said !== null && (
         <Text size="xs" c="red" mt={5} role="alert" className="selectable">
-          {problem}
+          {said}
         </Text>
       )}
       {problem === null && value.info !== undefined && <Found info={value.info} />}

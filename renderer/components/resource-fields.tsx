@@ -83,6 +83,54 @@ export function CpuCapField({
   );
 }
 
+/** Low, normal and high are a factor of two apart; the slider goes by factors. */
+const SHARE_MARKS = [
+  { shares: 25, label: 'Lowest' },
+  { shares: 50, label: 'Low' },
+  { shares: 100, label: 'Normal' },
+  { shares: 200, label: 'High' },
+  { shares: 400, label: 'Highest' },
+];
+const sharePosition = (shares: number): number => Math.log2(shares / 100);
+const sharesAt = (position: number): number => Math.round(100 * 2 ** position);
+
+/** `onDone`: the slider was let go. */
+export function CpuSharesField({
+  value,
+  onChange,
+  onDone,
+}: {
+  value: number;
+  onChange: (value: number) => void;
+  onDone: (value: number) => void;
+}) {
+  return (
+    <Input.Wrapper
+      label="Processor share"
+      description={
+        value === 100
+          ? 'When machines want more than the host has, this one gets as much as the others.'
+          : `When machines want more than the host has, each of its processors gets ${value} for every 100 of a normal machine’s.`
+      }
+      labelElement="div"
+    >
+      <Slider
+        mt="xs"
+        mb="lg"
+        min={-2}
+        max={2}
+        step={0.125}
+        value={Math.min(2, Math.max(-2, sharePosition(value)))}
+        onChange={(position) => onChange(sharesAt(position))}
+        onChangeEnd={(position) => onDone(sharesAt(position))}
+        label={(position) => String(sharesAt(position))}
+        marks={SHARE_MARKS.map(({ shares, label }) => ({ value: sharePosition(shares), label }))}
+        thumbLabel="Processor share"
+      />
+    </Input.Wrapper>
+  );
+}
+
 export function MemoryField({ value, onChange, host, os, error, disabled = false }: FieldProps & { os: OsEntry }) {
   const stops = useMemo(() => memoryStops(host.memoryMiB), [host.memoryMiB]);
   const zones = memoryZones(host);

@@ -47,5 +47,7 @@ it('names what is wrong', () => {
   );
   expect(validateSettings({ ...config, boot: { kind: 'firmware', image: '' } }, host, [])).toHaveProperty('firmware');
   expect(validateSettings({ ...config, boot: { kind: 'firmware' } }, host, [])).toEqual({});
+  const kernel = { kind: 'linux', kernel: '/k', commandLine: '', firmware: { image: ' ' } } as const;
+  expect(validateSettings({ ...config, boot: kernel }, host, [])).toHaveProperty('firmware');
   expect(Object.keys(bad).sort()).toEqual(['cpus', 'kernel', 'memoryMiB', 'name']);
 });

@@ -25,7 +25,9 @@ export function validateSettings(config: VmConfig, host: Host, otherNames: reado
     errors.memoryMiB = `At least ${MEMORY_MIN_MIB} MiB.`;
   else if (config.memoryMiB > host.memoryMiB) errors.memoryMiB = `This host has ${formatMiB(host.memoryMiB)}.`;
   if (config.boot.kind === 'linux' && config.boot.kernel.trim() === '') errors.kernel = 'Choose a kernel file.';
-  if (config.boot.kind === 'firmware' && config.boot.image?.trim() === '') errors.firmware = 'Choose a firmware image.';
+  const firmware =
+    config.boot.kind === 'firmware' ? config.boot.image : config.boot.kind === 'linux' ? config.boot.firmware?.image : undefined;
+  if (firmware?.trim() === '') errors.firmware = 'Choose a firmware image.';
   if (typeof config.gdbPort === 'number' && !gdbPortSchema.safeParse(config.gdbPort).success)
     errors.gdbPort = 'A port from 1024 to 65535, or none.';
   return errors;

@@ -25,6 +25,7 @@ import {
   sizeProblem,
   variantFor,
   withFormat,
+  withNewDisk,
 } from './storage';
 import type { Disk } from './types';
 
@@ -70,6 +71,15 @@ describe('drives', () => {
 });
 
 describe('order', () => {
+  it('a new disk comes behind the disks there are, and before discs', () => {
+    const [a, b, cd] = [disk('a'), disk('b'), disk('cd', { kind: 'disc', bus: 'ide' })];
+    const ids = (disks: readonly Disk[]): string[] => withNewDisk(disks, disk('new')).map(({ id }) => id);
+    expect(ids([])).toEqual(['new']);
+    expect(ids([cd])).toEqual(['new', 'cd']);
+    expect(ids([a, b, cd])).toEqual(['a', 'b', 'new', 'cd']);
+    expect(ids([cd, a])).toEqual(['cd', 'a', 'new']);
+  });
+
   it('moves one item and keeps the others in theirs', () => {
     expect(moved(['a', 'b', 'c'], 0, 2)).toEqual(['b', 'c', 'a']);
     expect(moved(['a', 'b', 'c'], 2, -1)).toEqual(['c', 'a', 'b']);

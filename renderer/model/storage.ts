@@ -71,6 +71,15 @@ export const newDrive = (path: string, kind: DiskKind, id: string): Disk => ({
   readOnly: kind === 'disc',
 });
 
+/**
+ * Behind the other disks, which keep their names in the guest, and before all discs: a blank disk is passed over, and once it is
+ * installed it starts before the installer's disc.
+ */
+export function withNewDisk(disks: readonly Disk[], disk: Disk): Disk[] {
+  const at = disks.findLastIndex((d) => d.kind === 'disk') + 1;
+  return [...disks.slice(0, at), disk, ...disks.slice(at)];
+}
+
 /** What keeps a drive from working, by disk id: no place on its controller, or an image that is there twice. */
 export function driveProblems(disks: readonly Disk[]): Readonly<Record<string, string>> {
   const problems: Record<string, string> = {};

@@ -1,6 +1,6 @@
 /**
  * How fast a guest reads its disks: sequentially in pieces of 1 MiB, and 4 KiB at random places, past its page cache, on virtio-blk
- * and on IDE with DMA; the same kernel, initial RAM disk and image on Lodge and on QEMU (TCG), by turns. Prints medians and ratios.
+ * and on IDE with DMA: the median of short stretches; the same kernel, initial RAM disk and image on Lodge and on QEMU (TCG), by turns. Prints medians and ratios.
  * `--rounds N` (3), `--mib N` (256), `--reads N` (4000), `--only lodge|qemu`, `--tier NAME`, `--format raw|qcow2`.
  */
 import { spawn, spawnSync } from 'node:child_process';

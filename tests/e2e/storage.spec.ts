@@ -62,6 +62,12 @@ test('a disk is made, checked, grown, converted and swapped for its copy, and it
   await page.screenshot({ path: picture(`storage-new-disk-${lodge.kind}`) });
   await page.getByRole('button', { name: 'Add disk' }).click();
   await expect(page.getByText(/made when you save/)).toBeVisible();
+  // Escape closes the dialog in front, not the form behind it that is not saved.
+  await page.getByRole('button', { name: 'New disk…' }).click();
+  await expect(page.getByRole('dialog')).toHaveCount(2);
+  await page.keyboard.press('Escape');
+  await expect(page.getByRole('dialog')).toHaveCount(1);
+  await expect(page.getByText(/made when you save/)).toBeVisible();
   const { folder } = described(lodge);
   expect(existsSync(join(folder!, 'disk.qcow2')), 'nothing is made before it is saved').toBe(false);
   await save(page);

@@ -1,11 +1,23 @@
 /** Firmware of others, unchanged: SeaBIOS and OVMF start what the built-in BIOS starts. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, type TestContext } from 'vitest';
 import { unexpected } from './dmesg';
 import { DebianRun, debianDisk, EFI_ROOT_AT, expectCleanRoot, fileOnRoot } from './debian-disk';
-import { BOOT_SECONDS, scratch, section, TIER } from './harness';
+import { BOOT_SECONDS, boot, fixture, scratch, section, TIER } from './harness';
 import { changedArea, medium, ownMedium, ScreenRun, type Picture } from './screen';
+
+/** What firmware reads through fw_cfg: kernel, initial RAM disk and command line. */
+async function startsKernel(context: TestContext, image: string): Promise<string> {
+  const guest = fixture(context, 'linux-image-cloud-amd64');
+  const run = boot(guest, { append: 'lodge.with=firmware', extra: ['--firmware', medium(context, image), ...TIER] });
+  await run.waitFor(/Command line:[^\n]*lodge\.with=firmware/, BOOT_SECONDS);
+  const [, release] = await run.waitFor(/LODGE-INIT kernel=(\S+)/, BOOT_SECONDS);
+  expect(release).toBe(guest.release);
+  const exit = await run.ended(60);
+  expect(exit.code, exit.stderr).toBe(0);
+  return exit.stdout;
+}
 
 describe('SeaBIOS', () => {
   it('boots Debian from a FAT disk, with its own VGA BIOS', async (context) => {
@@ -20,6 +32,10 @@ describe('SeaBIOS', () => {
     expect(unexpected(section(exit.stdout, 'dmesg')), 'kernel messages that QEMU’s PC does not show').toEqual([]);
   });
 
+  it('starts a kernel without any disk', async (context) => {
+    await startsKernel(context, 'seabios.bin');
+  });
+
   it('starts an installed Debian from its IDE disk, up to its login', { timeout: 500_000 }, async (context) => {
     const disk = debianDisk(context);
     const run = new DebianRun(['--firmware', medium(context, 'seabios.bin'), '--disk', `${disk},bus=ide`]);
@@ -32,6 +48,11 @@ describe('SeaBIOS', () => {
 });
 
 describe('OVMF', () => {
+  it('starts a kernel without any disk, as an EFI program', async (context) => {
+    const text = await startsKernel(context, 'ovmf-code.fd');
+    expect(text).toMatch(/efi: EFI v2\.[^]*SMBIOS=/);
+  });
+
   it('starts an installed Debian from a system partition on SATA, up to its login', { timeout: 500_000 }, async (context) => {
     const disk = debianDisk(context, 'debian-efi.img');
     const variables = join(scratch(), 'variables.fd');

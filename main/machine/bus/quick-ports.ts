@@ -5,22 +5,19 @@
  *
  * Where the engine takes no more of them, or nothing is said, every access arrives as it always did: a device must not count on it.
  */
+import type { NativeMachine } from '../../../native/addon/types';
 import type { Disposable } from '../../lib/disposable';
 
-// What the engine finds in a port's word (native/addon/types.ts): reads give VALUE while READ is set; writes of v are posted while WRITE is
-// set and (v & MASK) is MATCH.
-const READ = 1;
-const WRITE = 2;
-const VALUE_SHIFT = 8;
-const MASK_SHIFT = 16;
-const MATCH_SHIFT = 24;
+/** The word of a port: the same as Quick in native/addon/types.ts, which this folder may not import. */
+export const QuickWord = { READ: 1, WRITE: 2, VALUE_SHIFT: 8, MASK_SHIFT: 16, MATCH_SHIFT: 24 } as const;
 
 /** Every access waits for the device. */
 export const WAIT = 0;
 /** Reads give this byte. */
-export const gives = (value: number): number => READ | ((value & 0xff) << VALUE_SHIFT);
+export const gives = (value: number): number => QuickWord.READ | ((value & 0xff) << QuickWord.VALUE_SHIFT);
 /** Writes of v may come later where (v & mask) is match, both of the low byte. */
-export const takes = (mask: number, match: number): number => (WRITE | (mask << MASK_SHIFT) | (match << MATCH_SHIFT)) >>> 0;
+export const takes = (mask: number, match: number): number =>
+  (QuickWord.WRITE | (mask << QuickWord.MASK_SHIFT) | (match << QuickWord.MATCH_SHIFT)) >>> 0;
 /** Any write may come later. */
 export const TAKES_ALL = takes(0, 0);
 
@@ -48,8 +45,40 @@ export class QuickPort {
   }
 }
 
-/** Gives registers their ports. */
-export interface QuickPorts {
+type QuickCalls = Pick<NativeMachine, 'addQuickPort' | 'removeQuickPort'>;
+
+export class QuickPorts {
+  private readonly free: number[];
+
+  /** `words`: the engine's, one for each port there can be. */
+  constructor(
+    private readonly native: QuickCalls,
+    private readonly words: Uint32Array,
+  ) {
+    this.free = Array.from(words, (_, i) => words.length - 1 - i);
+  }
+
   /** At `port` until it is disposed of. */
-  connect(quick: QuickPort, port: number): Disposable;
+  connect(quick: QuickPort, port: number): Disposable {
+    const number = this.free.pop();
+    if (number === undefined) return { dispose: () => undefined };
+    try {
+      this.native.addQuickPort(port, quick.width, number);
+    } catch {
+      // Another device's register is there already.
+      this.free.push(number);
+      return { dispose: () => undefined };
+    }
+    quick.place(this.words.subarray(number, number + 1));
+    let placed = true;
+    return {
+      dispose: () => {
+        if (!placed) return;
+        placed = false;
+        quick.place(undefined);
+        this.native.removeQuickPort(number);
+        this.free.push(number);
+      },
+    };
+  }
 }

@@ -13,6 +13,7 @@ import {
   textItem,
 } from '../bus/fw-cfg-items';
 import type { RamLayout } from '../memory/address-space';
+import type { FirmwareKernel } from './linux';
 import { type AcpiConfig, type AcpiImage, buildAcpi } from './acpi/tables';
 import { E820, memoryMap } from './layout';
 import { buildSmbios, SMBIOS_ENTRY_BYTES, type SmbiosConfig } from './smbios';
@@ -25,17 +26,22 @@ export interface FirmwareFilesInput extends AcpiConfig, SmbiosConfig {
   readonly powerManagementBase: () => number;
   /** Option ROMs that firmware runs for the display. */
   readonly vgaRom?: Uint8Array;
+  /** Started before anything else. */
+  readonly kernel?: FirmwareKernel;
   /** Milliseconds the boot menu's key is waited for at this start; 0: no menu. */
   readonly menuMilliseconds: () => number;
 }
 
+/** In the folder of what a BIOS runs and can boot from. */
+const KERNEL_ROM = 'genroms/kernel.bin';
 const RSDP_FILE = 'etc/acpi/rsdp';
 const TABLES_FILE = 'etc/acpi/tables';
 /** The RSDP takes the first 64 bytes of the image; the other tables start aligned behind it, at address 0. */
 const RSDP_AREA = 64;
 
 export function firmwareFiles(input: FirmwareFilesInput): FwCfgContents {
-  const { cpus, ramBytes, ram, bootOrder, menuMilliseconds } = input;
+  const { cpus, ramBytes, ram, kernel, menuMilliseconds } = input;
+  const bootOrder = (): readonly string[] => [...(kernel ? [`/rom@${KERNEL_ROM}`] : []), ...input.bootOrder()];
   const files: FwCfgFile[] = [
     { name: 'etc/e820', item: bytesItem(e820(ram)) },
     ...acpiFiles(input),
@@ -45,6 +51,7 @@ export function firmwareFiles(input: FirmwareFilesInput): FwCfgContents {
     { name: 'etc/boot-menu-wait', item: changingItem(() => numberItem(menuMilliseconds(), 4)) },
   ];
   if (input.vgaRom) files.push({ name: 'vgaroms/vgabios.bin', item: bytesItem(input.vgaRom) });
+  if (kernel) files.push({ name: KERNEL_ROM, item: bytesItem(kernel.optionRom) });
   const items = new Map([
     [FwCfgKey.UUID, bytesItem(new Uint8Array(16))],
     [FwCfgKey.RAM_SIZE, numberItem(ramBytes, 8)],
@@ -52,6 +59,7 @@ export function firmwareFiles(input: FirmwareFilesInput): FwCfgContents {
     [FwCfgKey.CPUS, numberItem(cpus, 2)],
     [FwCfgKey.MAX_CPUS, numberItem(cpus, 2)],
     [FwCfgKey.BOOT_MENU, changingItem(() => numberItem(menuMilliseconds() > 0 ? 1 : 0, 2))],
+    ...(kernel?.items ?? []),
   ]);
   return { items, files };
 }

@@ -54,6 +54,7 @@ process.on('message', (message, handle) => {
           netSentBytes: 0,
           uptimeSeconds: 0,
         },
+        load: { used: 0, waited: 0 },
       });
       say({ type: 'screenChanged' });
       if (behaviour === 'power-off') end({ kind: 'powerOff' });

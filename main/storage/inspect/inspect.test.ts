@@ -63,6 +63,10 @@ describe('inspectImage', () => {
     const data = await inspect('holiday-pictures.iso', iso('', false));
     expect(data).toMatchObject({ kind: 'disc', bootable: false, suggestedName: 'Holiday pictures', suggestedOs: 'other' });
     expect(data.label).toBeUndefined();
+    expect(await inspect('grub-rescue.iso', iso('ISOIMAGE', true))).toMatchObject({
+      label: 'ISOIMAGE',
+      suggestedName: 'Grub rescue',
+    });
   });
 
   it('recognises disks by their partition table or file system', async () => {

@@ -14,6 +14,8 @@ const HEAD_BYTES = 0x11000;
 const TAIL_BYTES = 512;
 /** Writers of discs add up to 150 sectors that hold nothing, and some programs leave them out again. */
 const ISO_PADDING_BYTES = 256 * ISO_SECTOR;
+/** What programs call a disc that nobody gave a name. */
+const NOBODYS_NAMES = /^(|iso_?image|cd_?rom|cd|dvd|dis[ck]|new|new_?volume|my_?dis[ck]|untitled|no_?name|volume)$/i;
 const DISK_NAMES = /\.(img|raw|bin|dd|hdd|ima|vfd|flp|dsk)$/i;
 
 /** A missing or unreadable file throws ImageError; anything that can be read has an answer. */
@@ -55,7 +57,7 @@ export async function inspectImage(path: string): Promise<ImageInfo> {
           problem: `This disc image is cut off: ${mib(bytes)} of ${mib(iso.bytes)} are there. Its download or copy probably stopped; get it again.`,
         }),
         ...(iso.volumeId !== '' && { label: iso.volumeId }),
-        suggestedName: guess?.name ?? prettyName(iso.volumeId || fileName),
+        suggestedName: guess?.name ?? prettyName(NOBODYS_NAMES.test(iso.volumeId) ? fileName : iso.volumeId),
         suggestedOs: guess?.id ?? 'other',
       };
     }

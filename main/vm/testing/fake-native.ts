@@ -173,6 +173,9 @@ export class FakeNative implements NativeMachine {
   setCpuCap(percent: number): void {
     this.calls.push(`cpuCap ${percent}`);
   }
+  setCpuQuota(processors: number): void {
+    this.calls.push(`cpuQuota ${processors}`);
+  }
   setDebugPoints(points: DebugPoints): void {
     this.calls.push(`debugPoints ${points.breakpoints.length} ${points.watchpoints.length}`);
   }

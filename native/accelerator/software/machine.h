@@ -39,6 +39,7 @@ class SoftwareMachine final : public ThreadedMachine, private IrqChip::Outside {
   const MachineClock& clock() const { return clock_; }
   /** Halted vCPUs that look for what wakes them, so that one processor of the host at least does what they wait for. */
   std::atomic<unsigned> polling{0};
+  using ThreadedMachine::capped;
 
  private:
   explicit SoftwareMachine(const MachineConfig& config);

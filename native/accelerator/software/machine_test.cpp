@@ -594,6 +594,35 @@ TEST(machine_eoi_by_a_bit_in_memory_loses_no_interrupt) {
   CHECK(deferred > 100);
 }
 
+TEST(machine_quota_is_for_all_processors_together) {
+  Owner owner(2, [](ScriptedCpu& cpu) {
+    if (cpu.config.index == 0 && cpu.state().rip == 0) {
+      cpu.apic(0x300, 0xc4500);
+      cpu.apic(0x300, 0xc4642);
+    }
+    return Step::Next;
+  });
+  owner.run();
+  CHECK(!owner.machine->setCpuQuota(-1).empty());
+  CHECK_EQ(owner.machine->setCpuQuota(0.2).size(), 0u);
+  const auto used = [&] {
+    double sum = 0;
+    for (const VcpuStats& vcpu : owner.machine->stats()) sum += vcpu.cpuSeconds;
+    return sum;
+  };
+  const auto start = std::chrono::steady_clock::now();
+  const double before = used();
+  owner.serveUntil([&] { return std::chrono::steady_clock::now() - start > std::chrono::milliseconds(500); });
+  const double passed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  CHECK(used() - before <= passed * 0.2 + 0.05);
+  CHECK(owner.machine->stats()[0].withheldSeconds > 0);
+  // With a cap beside it either may go first.
+  CHECK_EQ(owner.machine->setCpuCap(50).size(), 0u);
+  CHECK_EQ(owner.machine->setCpuQuota(0).size(), 0u);
+  CHECK_EQ(owner.machine->setCpuCap(100).size(), 0u);
+  CHECK(owner.pauseAndWait());
+}
+
 TEST(machine_cap_withholds_processor_time_and_a_pause_is_prompt_meanwhile) {
   Owner owner(2, [](ScriptedCpu& cpu) { return cpu.config.index == 0 ? Step::Next : Step::Halt; });
   owner.run();

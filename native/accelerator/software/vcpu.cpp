@@ -68,7 +68,7 @@ class HaltedTime {
 /** Looks for a wake-up for as long as that has paid lately. */
 bool Vcpu::awaited(uint32_t seen) noexcept {
   static const unsigned processors = std::thread::hardware_concurrency();
-  if (poll_.micros() == 0) return false;
+  if (poll_.micros() == 0 || machine_.capped()) return false;
   const bool mayPoll = machine_.polling.fetch_add(1, std::memory_order_relaxed) + 1 < processors;
   bool woken = false;
   const uint64_t start = hostTsc(), perMicro = hostTscHz() / 1'000'000, most = poll_.micros() * perMicro;

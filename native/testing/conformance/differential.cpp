@@ -54,7 +54,8 @@ uint32_t undefinedFlags(const Case& c) {
       return mask;
   }
 }
-/** A shift by more than a 16-bit operand has leaves the destination undefined, too. */
+}  // namespace
+
 bool undefinedResult(const Case& c) {
   const Decoded& d = c.decoded;
   if (d.op != Op::Shld && d.op != Op::Shrd) return false;
@@ -62,13 +63,16 @@ bool undefinedResult(const Case& c) {
   return d.operandSize == 2 && count > 16;
 }
 
+namespace {
+
 uint32_t get32(const uint8_t* at) {
   uint32_t v;
   std::memcpy(&v, at, 4);
   return v;
 }
 
-/** Empty, or the first difference. */
+}  // namespace
+
 std::string difference(const Encoding& e, const Case& c, Result& host, Result& guest) {
   char text[420];
   if (guest.lost) return "the guest was lost";
@@ -146,6 +150,8 @@ std::string difference(const Encoding& e, const Case& c, Result& host, Result& g
   }
   return {};
 }
+
+namespace {
 
 void report(Shared& shared, const Encoding& e, const Case& c, uint64_t seed, const std::string& what) {
   if (shared.reports >= 64) return;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "testing/conformance/encodings.h"
+#include "testing/conformance/image.h"
 #include "x86/interpreter/guest_fixture.h"
 
 namespace lodge::x86::conformance {
@@ -23,6 +25,11 @@ struct Summary {
   unsigned rows = 0, covered = 0, excluded = 0;
   std::vector<std::string> differences, uncovered;
 };
+
+/** Empty, or the first difference that matters between what a case did on the host and on a guest. Memory is the caller's. */
+std::string difference(const Encoding& e, const Case& c, Result& host, Result& guest);
+/** A shift by more than a 16-bit operand has leaves the destination undefined, too. */
+bool undefinedResult(const Case& c);
 
 /** In a child process that may do little more than compute; what happens to it is reported as a difference. */
 Summary runDifferential(const Options& options);

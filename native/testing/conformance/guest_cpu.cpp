@@ -60,7 +60,7 @@ constexpr bool hasError(int vector) {
 
 }  // namespace
 
-GuestCpu::GuestCpu(CpuFactory factory) : guest_(kRamBytes, std::move(factory)) {
+GuestCpu::GuestCpu(CpuFactory factory, const CpuModel* model) : guest_(kRamBytes, std::move(factory), model) {
   Guest& g = guest_;
   g.enter64(kCodePage, 3);
   for (uint64_t p = 0; p < 0x80000; p += 4096) {
@@ -97,7 +97,7 @@ GuestCpu::GuestCpu(CpuFactory factory) : guest_(kRamBytes, std::move(factory)) {
 
 void GuestCpu::run(const Case& c, Result& out) {
   Guest& g = guest_;
-  uint8_t code[15 + kTakenDistance + 1];
+  uint8_t code[kCaseBytes + kTakenDistance + 1];
   std::memset(code, 0xf4, sizeof code);
   std::memcpy(code, c.bytes, c.length);
   g.memory.write(kCodeGpa + (c.at - kCodePage), code, c.length + kTakenDistance + 1u);

@@ -8,7 +8,7 @@ namespace lodge::x86::conformance {
 
 class GuestCpu {
  public:
-  explicit GuestCpu(x86::testing::CpuFactory factory = x86::testing::makeTestCpu);
+  explicit GuestCpu(x86::testing::CpuFactory factory = x86::testing::makeTestCpu, const CpuModel* model = nullptr);
   void run(const Case& c, Result& out);
   uint8_t* data() { return data_; }
 

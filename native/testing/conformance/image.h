@@ -17,6 +17,8 @@ constexpr unsigned kTakenDistance = 8;
 constexpr uint16_t kUserCode32 = 0x23, kUserData = 0x2b, kUserCode64 = 0x33;
 
 constexpr unsigned kXsaveBytes = 832;
+/** Of code: an instruction, or a few without branches. */
+constexpr unsigned kCaseBytes = 96;
 
 struct Image {
   alignas(64) uint8_t xsave[kXsaveBytes];  ///< standard format: x87, SSE, YMM
@@ -27,7 +29,7 @@ struct Image {
 struct Case {
   CodeSize size = CodeSize::k64;
   uint64_t at = 0;         ///< linear address of the instruction, in kCodePage
-  uint8_t bytes[16] = {};
+  uint8_t bytes[kCaseBytes] = {};
   uint8_t length = 0;
   Decoded decoded;
   Image before;

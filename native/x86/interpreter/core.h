@@ -164,7 +164,8 @@ class SecondTier {
 };
 
 /** What the second tier keeps where its code can address it: the Core is what its stack pointer points at. */
-struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t unused = 0; };
+/** `place`: what the code was made of, whatever the mapping: guest-physical page << 16 | mode. */
+struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t place = 0; };
 constexpr unsigned kTierJumps = 8192;
 /** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
 inline unsigned tierJumpIndex(uint64_t linear) {
@@ -180,16 +181,21 @@ struct TierFrame {
   uint64_t argument = 0;    ///< of an exit
   uint32_t budget = 0;      ///< units to go, where they are counted
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
+  const void* units = nullptr;  ///< the tier's own table of what it has translated
+  uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
+  uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
 };
 
-/** Watch: the access would have touched a debugger's watchpoint; the instruction is undone and to be executed again. */
-enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal, Watch };
+/** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to
+ * be executed again. */
+enum class FaultKind : uint8_t { None, Exception, Abandoned, Internal, Watch, Break };
 struct FaultInfo {
   FaultKind kind = FaultKind::None;
   uint8_t vector = 0;
   bool hasError = false;
-  bool trap = false;  ///< state.rip already is the following instruction
+  bool trap = false;  ///< state.rip is where it is to be reported: a switch of tasks left the instruction behind
   uint32_t error = 0;
+  bool resume = false;  ///< the flags saved have RF set, though it is not of a vector that says so by itself
 };
 
 /** How a slow write ends, once its bytes lie at the pointer slowWrite() gave. */
@@ -210,6 +216,8 @@ enum Cr0 : uint64_t { kCr0Pe = 1, kCr0Mp = 2, kCr0Em = 4, kCr0Ts = 8, kCr0Et = 1
 enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse = 16, kCr4Pae = 32, kCr4Mce = 64, kCr4Pge = 128,
   kCr4Pce = 256, kCr4Osfxsr = 512, kCr4Osxmmexcpt = 1024, kCr4Umip = 1u << 11, kCr4Fsgsbase = 1u << 16, kCr4Smep = 1u << 20,
   kCr4Smap = 1u << 21, kCr4Pcide = 1u << 17, kCr4Osxsave = 1u << 18 };
+enum Dr6 : uint64_t { kDr6Bd = 1u << 13, kDr6Bs = 1u << 14, kDr6Bt = 1u << 15 };
+enum Dr7 : uint64_t { kDr7Gd = 1u << 13, kDr7Local = 0x155 /**< L0–L3, LE */ };
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
 /** Decode mode: what a block's instructions depend on besides their bytes. */
@@ -328,7 +336,7 @@ struct Core {
   // A debugger outside the guest (debug.cpp).
   std::unique_ptr<struct Debugger> debugger;  ///< nullptr: it has set no points
   bool stepping = false;                       ///< it wants to hear behind the next instruction
-  bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watchpoints
+  bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watch- and breakpoints
   bool watchHit = false;                       ///< the instruction at hand touches one: debugStop is due behind it
   DebugStop debugStop;
   void setDebugPoints(const DebugPoints& points);
@@ -338,6 +346,22 @@ struct Core {
   bool watchesPage(uint64_t linear) const;
   /** True: a watchpoint is touched, and fault says so. */
   bool watched(uint64_t linear, unsigned size, bool read, bool write);
+
+  // The guest's debug registers (breaks.cpp). Bit n: DRn is armed.
+  uint8_t codeBreaks = 0, dataBreaks = 0, portBreaks = 0;
+  bool replaying = false;  ///< the instruction at hand touches a data breakpoint, and is executed for the second time
+  uint32_t traps = 0;      ///< bits of DR6: #DB is due at the next instruction boundary, but behind a load of SS
+  void armBreaks();        ///< from DR7 and CR4
+  void updateBreaks();     ///< the same after a change
+  /** RF means something only where instruction breakpoints are armed; nothing would clear it elsewhere. */
+  void dropResume() {
+    if (!codeBreaks) state.rflags &= ~uint64_t{kRf};
+  }
+  unsigned codeBreaksAt(uint64_t linear, uint64_t mask = ~0ull) const;
+  unsigned dataBreaksAt(uint64_t linear, uint64_t bytes, bool write) const;
+  void touchedPort(uint16_t port, unsigned bytes);
+  bool trapDue() const { return traps && !(shadow && stepHeld); }
+  bool deliverTraps();
 
   // MSRs that are only kept.
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
@@ -486,6 +510,7 @@ struct Core {
     uint64_t mask = ~0ull;
     Privilege who = kSupervisor;
     bool wide = false;  ///< 64-bit mode: no base, no limit
+    uint32_t error = 0;  ///< code of #SS: the selector of a stack that is about to be loaded
   };
   bool readDescriptor(uint16_t selector, Descriptor& out, uint8_t vector);
   static SegmentRegister unpack(uint16_t selector, const Descriptor& d);
@@ -516,6 +541,13 @@ struct Core {
   bool deliverReal(uint8_t vector);
   bool deliverLong(uint8_t vector, Source source, bool hasError, uint32_t error);
   bool deliverProtected(uint8_t vector, Source source, bool hasError, uint32_t error);
+  /** What virtual-8086 mode extensions (CR4.VME) make of IOPL-sensitive instructions while IOPL < 3. False: nothing, they are #GP. */
+  bool virtualFlags(unsigned size) const { return (state.cr4 & kCr4Vme) && size == 2; }
+  uint64_t virtualImage() const;  ///< the flags a task sees: IF is VIF, IOPL 3
+  bool setVirtualImage(uint64_t image);
+  /** Whether INT n of a V86 task goes to its own handler. False: a fault. */
+  bool redirected(uint8_t vector, bool& to8086);
+  bool deliverVirtual(uint8_t vector);
   /** Delivers fault; escalates to #DF and shutdown. False: triple fault. */
   bool deliverFault();
   bool iret(unsigned size);
@@ -525,12 +557,15 @@ struct Core {
   // ---- hardware tasks (task.cpp) ---------------------------------------------------------------------------
   enum class Switch : uint8_t { Jump, Call, Interrupt, Return };
   bool switchTask(uint16_t selector, Switch how, bool hasError, uint32_t error);
+  bool changeTask(uint16_t selector, Switch how, bool hasError, uint32_t error, bool& committed);
 
   // ---- system registers (system.cpp, msr.cpp, cpuid.cpp) ----------------------------------------------------
   bool setCr0(uint64_t value);
   bool setCr3(uint64_t value);
   bool setCr4(uint64_t value);
   bool loadPdptes(uint64_t cr3);
+  /** What the model has no feature for does not exist to RDMSR and WRMSR. */
+  bool msrOffered(uint32_t index) const;
   bool readMsr(uint32_t index, uint64_t& value);
   bool writeMsr(uint32_t index, uint64_t value);
   void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t out[4]) const;

@@ -53,18 +53,27 @@ bool Core::breakpointHere() {
   return true;
 }
 
-bool Core::watchesPage(uint64_t linear) const { return has(debugger->dataPages, linear & ~kPageMask); }
+bool Core::watchesPage(uint64_t linear) const {
+  return (debugger && has(debugger->dataPages, linear & ~kPageMask)) || dataBreaksAt(linear & ~kPageMask, kPageBytes, true);
+}
 
 bool Core::watched(uint64_t linear, unsigned size, bool read, bool write) {
-  if (!watching) return false;
-  for (const Watchpoint& w : debugger->watchpoints) {
-    // Either begins inside the other, also where addresses wrap.
-    const bool touches = linear - w.address < w.bytes || w.address - linear < size;
-    if (!touches || !((read && w.onRead) || (write && w.onWrite))) continue;
-    debugStop = {DebugStop::Cause::Watchpoint, w.address};
-    fault = FaultInfo{FaultKind::Watch, 0, false, false, 0};
+  if (debugger && !watchHit) {
+    for (const Watchpoint& w : debugger->watchpoints) {
+      // Either begins inside the other, also where addresses wrap.
+      const bool touches = linear - w.address < w.bytes || w.address - linear < size;
+      if (!touches || !((read && w.onRead) || (write && w.onWrite))) continue;
+      debugStop = {DebugStop::Cause::Watchpoint, w.address};
+      fault = FaultInfo{FaultKind::Watch, 0, false, false, 0};
+      return true;
+    }
+  }
+  const unsigned hit = dataBreaksAt(linear, size, write);
+  if (hit && !replaying) {
+    fault = FaultInfo{FaultKind::Break, 0, false, false, 0};
     return true;
   }
+  traps |= hit;
   return false;
 }
 

@@ -7,8 +7,9 @@
 
 namespace lodge::x86 {
 
-// Without optimisation the compiler makes no sibling calls, and a chain of handlers would eat the stack.
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+// Without optimisation the compiler makes no sibling calls, and with a sanitizer it does not leave one function for the next: a chain of
+// handlers would eat the stack, or the sanitizer's.
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define LODGE_RUN(core, insn) return (insn)->fn(core, insn)
 #else
 #define LODGE_RUN(core, insn) \

@@ -62,7 +62,9 @@ void Core::resetState() {
   storedMsrs.clear();
   resetParavirt();
   cpl = 0;
-  shadow = interruptMaybe = nmiBlocked = nmiPending = false;
+  shadow = interruptMaybe = nmiBlocked = nmiPending = replaying = false;
+  traps = 0;
+  armBreaks();
   fault = FaultInfo{};
   message.clear();
   updateFp();
@@ -184,6 +186,7 @@ bool Core::setCr4(uint64_t value) {
   }
   state.cr4 = value;
   if (changed & (kCr4Pae | kCr4Pse | kCr4Pge | kCr4Smep | kCr4Smap | kCr4Pcide)) flushTlb(true);
+  if (changed & kCr4De) updateBreaks();
   updateFp();
   updateMode();
   return true;
@@ -301,7 +304,7 @@ Exec Core::runBlock(Block* next, bool alone) {
   }
   if (how == Exec::Fault) {
     icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
-    state.rip += cursor->offset;
+    if (!fault.trap) state.rip += cursor->offset;
   }
   return how;
 }
@@ -344,23 +347,38 @@ RunExit Core::run() {
   } const settle{tier};
   updateMode();
   for (;;) {
-    // An instruction that touched a watchpoint is executed again before anything else happens.
-    if (!watchHit && (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
+    if (UNLIKELY(trapDue()) && !deliverTraps()) return exit;
+    // An instruction that touched a watchpoint or breakpoint is executed again before anything else happens.
+    if (!watchHit && !replaying && (requests.load(std::memory_order_acquire) || state.activity != Activity::Runnable || nmiPending ||
                       (interruptMaybe && (state.rflags & kIf)))) {
       if (!service()) return exit;
+      if (UNLIKELY(trapDue())) continue;
     }
     const bool trap = state.rflags & kTf;
     bool single = trap || shadow;
-    if (UNLIKELY(debugger || stepping)) {
-      if (debugger && !stepping && !watchHit && breakpointHere()) return exit = RunExit::Debug;
-      single = single || stepping || watchHit || debugPage();
-      watching = debugger && !watchHit;
+    if (UNLIKELY(debugger || stepping || codeBreaks || dataBreaks)) {
+      if (debugger && !stepping && !watchHit && !replaying && breakpointHere()) return exit = RunExit::Debug;
+      single = single || stepping || watchHit || replaying || (debugger && debugPage());
+      if (codeBreaks) {
+        const uint64_t linear = codeSize == CodeSize::k64 ? state.rip + codeBase : (state.rip + codeBase) & 0xffffffff;
+        const bool looked = (state.rflags & kRf) || (shadow && stepHeld) || watchHit || replaying;
+        if (const unsigned hit = looked ? 0 : codeBreaksAt(linear)) {
+          state.dr[6] |= hit;
+          raise(kDB);
+          if (!deliverFault() || stepped()) return exit;
+          continue;
+        }
+        single = single || (state.rflags & kRf) || codeBreaksAt(linear, ~kPageMask);
+        state.rflags &= ~uint64_t{kRf};
+      }
+      watching = (debugger && !watchHit) || dataBreaks;
     }
+    const uint32_t earlierTraps = traps;
     shadow = false;
     blockDead = stepHeld = false;
     tierMode = false;
-    // A debugger's breakpoints and watchpoints are the interpreter's.
-    if (tier && !single && !debugger) {
+    // Breakpoints and watchpoints are the interpreter's.
+    if (tier && !single && !debugger && !codeBreaks && !dataBreaks) {
       tierRan = true;
       SecondTier::Outcome outcome;
       {
@@ -375,7 +393,7 @@ RunExit Core::run() {
     if (tier) tier->settle();
     Block* next = findBlock(single);
     if (!next) {
-      watching = watchHit = false;
+      watching = watchHit = replaying = false;
       if (!deliverFault()) return exit;
       if (stepped()) return exit;
       continue;
@@ -387,15 +405,23 @@ RunExit Core::run() {
     }
     watching = false;
     if (how == Exec::Fault) {
+      traps = fault.trap ? traps : earlierTraps;
+      if (fault.kind == FaultKind::Break) {
+        replaying = true;
+        continue;
+      }
       watchHit = fault.kind == FaultKind::Watch;
       if (watchHit) continue;
+      replaying = false;
       if (!deliverFault()) return exit;
-    } else if (trap && !stepHeld && state.activity == Activity::Runnable) {
-      state.dr[6] |= 1u << 14;  // BS
-      raise(kDB);
-      if (!deliverFault()) return exit;
+    } else {
+      replaying = false;
+      if (trap && !stepHeld && state.activity == Activity::Runnable) traps |= kDr6Bs;
     }
-    if (UNLIKELY(stepping || watchHit) && stepped()) return exit;
+    if (UNLIKELY(stepping || watchHit)) {
+      if (trapDue() && !deliverTraps()) return exit;
+      if (stepped()) return exit;
+    }
   }
 }
 
@@ -448,6 +474,9 @@ class Interpreter final : public Cpu, private CodeObserver {
     core_.interruptMaybe = true;
     if ((s.cr0 & kCr0Pg) && (s.cr4 & kCr4Pae) && !(s.efer & kEferLma)) core_.loadPdptes(s.cr3);
     core_.env.writeTpr(s.cr8);
+    core_.armBreaks();
+    core_.dropResume();
+    core_.traps = 0;
     core_.updateFp();
     core_.flushTlb(true);
   }

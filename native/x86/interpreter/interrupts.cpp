@@ -29,6 +29,51 @@ bool Core::deliverReal(uint8_t vector) {
   return true;
 }
 
+// ---- virtual-8086 mode extensions: SDM vol. 3 §21.3 ---------------------------------------------------------------------
+
+uint64_t Core::virtualImage() const {
+  return (flags() & ~uint64_t{kIf}) | kIopl | (state.rflags & kVif ? +kIf : 0u);
+}
+
+bool Core::setVirtualImage(uint64_t image) {
+  if ((image & kTf) || ((image & kIf) && (state.rflags & kVip))) return raise(kGP, 0);
+  constexpr uint64_t change = kArith | kDf | kNt | kTf;
+  setFlags((flags() & ~(change | kVif | kRf)) | (image & change) | (image & kIf ? +kVif : 0u));
+  return true;
+}
+
+bool Core::redirected(uint8_t vector, bool& to8086) {
+  to8086 = false;
+  if (!(state.cr4 & kCr4Vme)) return true;
+  // The 32 bytes that end where the I/O permission bitmap begins.
+  const SegmentRegister& tr = state.seg[kTr];
+  if (tr.limit < 0x67) return raise(kGP, 0);
+  uint16_t end;
+  uint8_t bits;
+  if (!load<uint16_t>(tr.base + 0x66, end, kSupervisor)) return false;
+  const uint32_t at = end - 32u + vector / 8u;
+  if (at > tr.limit) return raise(kGP, 0);
+  if (!load<uint8_t>(tr.base + at, bits, kSupervisor)) return false;
+  to8086 = !(bits >> (vector & 7) & 1);
+  return true;
+}
+
+/** INT n inside a virtual-8086 task, through the interrupt table at linear address 0. */
+bool Core::deliverVirtual(uint8_t vector) {
+  uint32_t entry;
+  if (!load<uint32_t>(vector * 4u, entry, kUser)) return false;
+  Stack stack = currentStack();
+  const bool own = iopl() == 3;
+  if (!push(stack, own ? flags() : virtualImage(), 2) || !push(stack, state.seg[kCs].selector, 2) || !push(stack, nextRip, 2)) return false;
+  setStackPointer(stack);
+  state.rflags &= ~uint64_t{kTf | kRf | kAc | (own ? kIf : kVif)};
+  setRealSegment(kCs, static_cast<uint16_t>(entry >> 16));
+  nextRip = entry & 0xffff;
+  stepHeld = true;
+  updateMode();
+  return true;
+}
+
 bool Core::deliverLong(uint8_t vector, Source source, bool hasError, uint32_t error) {
   const uint32_t idtError = vector * 8u + 2;
   if (vector * 16u + 15 > state.idtr.limit) return raise(kGP, idtError);
@@ -100,7 +145,12 @@ bool Core::deliverProtected(uint8_t vector, Source source, bool hasError, uint32
   const auto selector = static_cast<uint16_t>(entry >> 16);
   if (type == kTaskGate) {
     nextRip = state.rip;
-    if (!switchTask(selector, Switch::Interrupt, hasError, error)) return false;
+    const uint64_t old = state.rflags;
+    if (source == Source::Exception && isFault(vector)) state.rflags |= kRf;
+    if (!switchTask(selector, Switch::Interrupt, hasError, error)) {
+      if (!fault.trap) state.rflags = old;
+      return false;
+    }
     state.rip = nextRip;
     return true;
   }
@@ -176,6 +226,8 @@ bool Core::deliverFault() {
     }
     fault.kind = FaultKind::None;
     counters.exceptions.add();
+    if (first.vector == kDB) state.dr[7] &= ~uint64_t{kDr7Gd};
+    if (first.resume) state.rflags |= kRf;
     if (deliver(first.vector, Source::Exception, first.hasError && !realMode(), first.error)) return true;
     FaultInfo second = fault;
     if (second.kind == FaultKind::Exception) {
@@ -196,11 +248,21 @@ bool Core::deliverFault() {
 bool Core::iret(unsigned size) {
   if (longMode()) return iretLong(size);
   if (protectedMode()) return iretProtected(size);
-  if (v86() && iopl() < 3) return raise(kGP, 0);
+  const bool extended = v86() && iopl() < 3;
+  if (extended && !virtualFlags(size)) return raise(kGP, 0);
   Stack stack = currentStack();
   uint64_t rip, cs, image;
   if (!pop(stack, rip, size) || !pop(stack, cs, size) || !pop(stack, image, size)) return false;
   if (rip > state.seg[kCs].limit) return raise(kGP, 0);
+  if (extended) {
+    if (!setVirtualImage(image)) return false;
+    setStackPointer(stack);
+    setRealSegment(kCs, static_cast<uint16_t>(cs));
+    nextRip = rip;
+    nmiBlocked = false;
+    updateMode();
+    return true;
+  }
   setStackPointer(stack);
   uint64_t change = kArith | kTf | kIf | kDf | kNt;
   if (!v86()) change |= kIopl;

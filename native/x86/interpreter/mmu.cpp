@@ -83,13 +83,14 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
       if (!(pte & kPteP)) return fault(0);
       bool large = false, reserved = false;
       if (entryBytes == 8) {
-        large = level == 1 || ((pte & kPtePs) && (level == 2 || (level == 3 && longMode())));
-        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level == 4 && (pte & kPtePs));
+        const bool gigabyte = level == 3 && features.has(Feature::Page1G);
+        large = level == 1 || ((pte & kPtePs) && (level == 2 || (gigabyte && longMode())));
+        reserved = (pte & kReservedAddress) || ((pte & kPteNx) && !nxe) || (level >= 3 && !gigabyte && longMode() && (pte & kPtePs));
         if (!longMode()) reserved |= (pte & 0x7ff0000000000000ull) != 0;
         if (large && level > 1) reserved |= (pte & ((1ull << shift) - 1) & ~0x1fffull) != 0;
       } else {
         large = level == 1 || ((pte & kPtePs) && (state.cr4 & kCr4Pse));
-        if (large && level == 2) reserved = pte & 1u << 21;
+        if (large && level == 2) reserved = pte & (features.has(Feature::Pse36) ? 0x200000u : 0x3fe000u);
       }
       if (reserved) return fault(kPfPresent | kPfReserved);
       writable &= (pte & kPteW) != 0;
@@ -161,7 +162,7 @@ TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t 
     e.write = linearPage;
     if (log) log->granted(e, index);
   }
-  if (debugger && watchesPage(linear)) e.read = e.write = 1;
+  if ((debugger || dataBreaks) && watchesPage(linear)) e.read = e.write = 1;
   e.addend = addend;
   e.info = info;
   t.page[index] = linearPage;
@@ -295,7 +296,7 @@ bool Core::scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEnt
 }
 
 const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
-  if (debugger && watched(linear, size, true, false)) return nullptr;
+  if (watching && watched(linear, size, true, false)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const TlbEntry* first = lookup(linear, Access::Read, who);
   if (!first) return nullptr;
@@ -313,7 +314,7 @@ const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
 
 void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
   pending = PendingWrite::None;
-  if (debugger && watched(linear, size, read, true)) return nullptr;
+  if (watching && watched(linear, size, read, true)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const auto part = [&](uint64_t address, unsigned bytes, const TlbEntry& e) {
     uint8_t* host = e.info & kTlbMmio ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);

@@ -105,6 +105,35 @@ bool apicMsr(uint32_t index) { return index == kApicBase || index == kTscDeadlin
 
 }  // namespace
 
+bool Core::msrOffered(uint32_t index) const {
+  struct Owner {
+    uint32_t first, last;
+    Feature feature, other;  // either will do
+  };
+  static constexpr Owner kOwners[] = {
+      {kTsc, kTsc, Feature::Tsc, Feature::Tsc},
+      {kApicBase, kApicBase, Feature::Apic, Feature::Apic},
+      {kTscAdjust, kTscAdjust, Feature::TscAdjust, Feature::TscAdjust},
+      {kMtrrCap, kMtrrCap, Feature::Mtrr, Feature::Mtrr},
+      {kSysenterCs, kSysenterEip, Feature::Sep, Feature::Sep},
+      {kMcgCap, kMcgCtl, Feature::Mca, Feature::Mca},
+      {0x200, 0x26f, Feature::Mtrr, Feature::Mtrr},
+      {kPat, kPat, Feature::Pat, Feature::Pat},
+      {kMtrrDefType, kMtrrDefType, Feature::Mtrr, Feature::Mtrr},
+      {kTscDeadline, kTscDeadline, Feature::TscDeadline, Feature::TscDeadline},
+      {0x800, 0x8ff, Feature::X2apic, Feature::X2apic},
+      {0x4b564d00, 0x4b564dff, Feature::Hypervisor, Feature::Hypervisor},
+      {kEferMsr, kStar, Feature::Syscall, Feature::Nx},
+      {kLstar, kSfmask, Feature::Lm, Feature::Lm},
+      {kFsBase, kKernelGsBase, Feature::Lm, Feature::Lm},
+      {kTscAuxMsr, kTscAuxMsr, Feature::Rdtscp, Feature::Rdpid},
+  };
+  for (const Owner& o : kOwners) {
+    if (index >= o.first && index <= o.last) return features.has(o.feature) || features.has(o.other);
+  }
+  return true;
+}
+
 bool Core::readMsr(uint32_t index, uint64_t& value) {
   if (apicMsr(index)) return env.readApicMsr(index, value);
   if (index >> 8 == 0x4b564d) return readKvmMsr(index, value);

@@ -132,7 +132,7 @@ Core::Stack Core::currentStack() const {
 
 bool Core::stackAddress(const Stack& s, uint64_t sp, unsigned size, uint64_t& linear) {
   if (s.wide) {
-    if (!canonical(sp) || !canonical(sp + size - 1)) return raise(kSS, 0);
+    if (!canonical(sp) || !canonical(sp + size - 1)) return raise(kSS, s.error);
     linear = sp;
     return true;
   }
@@ -140,7 +140,7 @@ bool Core::stackAddress(const Stack& s, uint64_t sp, unsigned size, uint64_t& li
   const bool down = (s.ss.attributes & (kAttrCode | kAttrExpandDown)) == kAttrExpandDown;
   const bool outside =
       down ? sp <= s.ss.limit || last > (s.ss.attributes & kAttrDb ? 0xffffffffull : 0xffffull) : last > s.ss.limit;
-  if (outside) return raise(kSS, 0);
+  if (outside) return raise(kSS, s.error);
   linear = (s.ss.base + sp) & 0xffffffff;
   return true;
 }
@@ -191,6 +191,7 @@ bool Core::innerStack(unsigned level, Stack& out, uint8_t vector) {
     out.sp = sp;
   }
   if (!stackSegment(selector, level, vector, out.ss)) return false;
+  out.error = codeOf(selector);
   out.mask = out.ss.attributes & kAttrDb ? 0xffffffffull : 0xffffull;
   out.wide = false;
   return true;

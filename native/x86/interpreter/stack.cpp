@@ -198,13 +198,23 @@ bool popSegment(Core& c, const Insn* i) {
   return true;
 }
 bool pushFlags(Core& c, const Insn* i) {
-  if (c.v86() && c.iopl() < 3) return c.raise(kGP, 0);
+  if (c.v86() && c.iopl() < 3) {
+    if (!c.virtualFlags(i->operandSize())) return c.raise(kGP, 0);
+    return pushValue(c, c.virtualImage(), 2);
+  }
   return pushValue(c, c.flags() & ~uint64_t{kVm | kRf}, i->operandSize());
 }
 bool popFlags(Core& c, const Insn* i) {
-  if (c.v86() && c.iopl() < 3) return c.raise(kGP, 0);
   uint64_t value;
   const unsigned size = i->operandSize();
+  const uint64_t sp = c.state.gpr[kRsp];
+  if (c.v86() && c.iopl() < 3) {
+    if (!c.virtualFlags(size)) return c.raise(kGP, 0);
+    if (!popValue(c, value, size)) return false;
+    if (c.setVirtualImage(value)) return true;
+    c.state.gpr[kRsp] = sp;
+    return false;
+  }
   if (!popValue(c, value, size)) return false;
   uint64_t change = kArith | kTf | kDf | kNt;
   if (size > 2) change |= kAc | kId;

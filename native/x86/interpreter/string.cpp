@@ -49,7 +49,7 @@ uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned
   TlbEntry* e = c.lookup(linear, write ? Core::Access::Write : Core::Access::Read, c.privilege());
   if (!e) return nullptr;
   fault = false;
-  if (c.debugger && c.watchesPage(linear)) return nullptr;
+  if (UNLIKELY(c.debugger || c.dataBreaks) && c.watchesPage(linear)) return nullptr;
   if (e->info & (kTlbMmio | (write ? +kTlbRom : 0))) return nullptr;
   n = fit;
   gpa = (e->info & ~uint64_t{kPageMask} & ((1ull << 52) - 1)) | (linear & kPageMask);
@@ -263,7 +263,7 @@ Progress outs(Core& c, const Insn* i) {
     const uint8_t* source = nullptr;
     T value;
     if (!down) {
-      uint64_t n = std::min<uint64_t>(left, kPageBytes / sizeof(T));
+      uint64_t n = c.portBreaks ? 1 : std::min<uint64_t>(left, kPageBytes / sizeof(T));
       bool fault;
       Gpa none;
       source = run(c, i->segment, from, mask, sizeof(T), n, false, fault, none);
@@ -275,6 +275,7 @@ Progress outs(Core& c, const Insn* i) {
       source = reinterpret_cast<const uint8_t*>(&value);
     }
     if (!portDone(c, c.env.portOut(port, sizeof(T), static_cast<unsigned>(done), source))) return Progress::Fault;
+    if (UNLIKELY(c.portBreaks)) c.touchedPort(port, sizeof(T));
     setMasked(c, kRsi, down ? from - sizeof(T) : from + done * sizeof(T), mask);
     left -= done;
     if (rep) setMasked(c, kRcx, left, mask);
@@ -296,7 +297,7 @@ Progress ins(Core& c, const Insn* i) {
     uint8_t* target = nullptr;
     Gpa code = ~0ull;
     if (!down) {
-      uint64_t n = std::min<uint64_t>(left, kPageBytes / sizeof(T));
+      uint64_t n = c.portBreaks ? 1 : std::min<uint64_t>(left, kPageBytes / sizeof(T));
       bool fault;
       target = run(c, kEs, to, mask, sizeof(T), n, true, fault, code);
       if (fault) return Progress::Fault;
@@ -311,9 +312,11 @@ Progress ins(Core& c, const Insn* i) {
       T value;
       if (!c.linearAddress(kEs, to, sizeof(T), true, linear) || !c.probeWrite(linear, sizeof(T), c.privilege()))
         return Progress::Fault;
+      if (c.watching && c.watched(linear, sizeof(T), false, true)) return Progress::Fault;
       if (!portDone(c, c.env.portIn(port, sizeof(T), 1, &value))) return Progress::Fault;
       if (!c.store<T>(linear, value, c.privilege())) return Progress::Fault;
     }
+    if (UNLIKELY(c.portBreaks)) c.touchedPort(port, sizeof(T));
     setMasked(c, kRdi, down ? to - sizeof(T) : to + done * sizeof(T), mask);
     left -= done;
     if (rep) setMasked(c, kRcx, left, mask);
@@ -329,6 +332,7 @@ Exec stringHandler(Core& c, const Insn* i) {
   if (UNLIKELY(p == Progress::Again)) {
     c.icount -= static_cast<uint64_t>(c.block->count) - i->ordinal;
     c.state.rip += i->offset;
+    if (c.codeBreaks) c.state.rflags |= kRf;  // the rest is no new instruction
     return Exec::Continue;
   }
   if (UNLIKELY(c.blockDead)) return leaveBlock(c, i);
@@ -342,6 +346,7 @@ bool in(Core& c, const Insn* i) {
   const auto port = static_cast<uint16_t>(Imm ? static_cast<uint8_t>(i->imm) : c.state.gpr[kRdx]);
   T value = 0;
   if (!c.ioAllowed(port, sizeof(T)) || !portDone(c, c.env.portIn(port, sizeof(T), 1, &value))) return false;
+  if (UNLIKELY(c.portBreaks)) c.touchedPort(port, sizeof(T));
   setReg<T>(c, 0, value);
   return true;
 }
@@ -349,7 +354,9 @@ template <class T, bool Imm>
 bool out(Core& c, const Insn* i) {
   const auto port = static_cast<uint16_t>(Imm ? static_cast<uint8_t>(i->imm) : c.state.gpr[kRdx]);
   const T value = reg<T>(c, 0);
-  return c.ioAllowed(port, sizeof(T)) && portDone(c, c.env.portOut(port, sizeof(T), 1, &value));
+  if (!c.ioAllowed(port, sizeof(T)) || !portDone(c, c.env.portOut(port, sizeof(T), 1, &value))) return false;
+  if (UNLIKELY(c.portBreaks)) c.touchedPort(port, sizeof(T));
+  return true;
 }
 
 /** Byte, word and dword only: string I/O and IN/OUT with REX.W still move 32 bits. */

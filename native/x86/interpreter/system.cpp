@@ -23,7 +23,11 @@ bool farIndirect(Core& c, const Insn* i) {
   return c.farTransfer(selector, offset, size, Call);
 }
 bool retFar(Core& c, const Insn* i) { return c.farReturn(i->operandSize(), static_cast<uint16_t>(i->imm)); }
-bool iret(Core& c, const Insn* i) { return c.iret(i->operandSize()); }
+bool iret(Core& c, const Insn* i) {
+  if (!c.iret(i->operandSize())) return false;
+  c.dropResume();
+  return true;
+}
 
 /** LDS, LES, LSS, LFS, LGS: rm is the segment, reg the general register. */
 bool loadFarPointer(Core& c, const Insn* i) {
@@ -57,7 +61,7 @@ bool softwareInterrupt(Core& c, uint8_t vector, Core::Source source) {
   const uint64_t rip = c.state.rip;
   c.state.rip = c.nextRip;
   if (!c.deliver(vector, source, false, 0)) {
-    c.state.rip = rip;
+    if (!c.fault.trap) c.state.rip = rip;
     return false;
   }
   c.nextRip = c.state.rip;
@@ -66,9 +70,16 @@ bool softwareInterrupt(Core& c, uint8_t vector, Core::Source source) {
   c.stepHeld = true;
   return true;
 }
+/** In V86 mode the redirection bitmap of the TSS decides who sees INT n, then IOPL whether the monitor is asked (SDM vol. 3 §21.3). */
 bool intN(Core& c, const Insn* i) {
-  if (c.v86() && c.iopl() < 3) return c.raise(kGP, 0);
-  return softwareInterrupt(c, static_cast<uint8_t>(i->imm), Core::Source::Software);
+  const auto vector = static_cast<uint8_t>(i->imm);
+  if (c.v86()) {
+    bool redirected = false;
+    if (!c.redirected(vector, redirected)) return false;
+    if (redirected) return c.deliverVirtual(vector);
+    if (c.iopl() < 3) return c.raise(kGP, 0);
+  }
+  return softwareInterrupt(c, vector, Core::Source::Software);
 }
 bool int3(Core& c, const Insn*) { return softwareInterrupt(c, kBP, Core::Source::Software); }
 bool into(Core& c, const Insn*) { return !(c.ax & 1) || softwareInterrupt(c, kOF, Core::Source::Software); }
@@ -96,14 +107,25 @@ bool bound(Core& c, const Insn* i) {
 
 // ---- flags and halt -----------------------------------------------------------------------------------------------------------
 
-bool ioFlagAllowed(Core& c) { return c.realMode() || c.cpl <= c.iopl() || c.raise(kGP, 0); }
+/** CLI and STI: which flag is theirs. 0: neither (#GP). */
+uint32_t interruptFlag(Core& c) {
+  if (c.realMode() || c.cpl <= c.iopl()) return kIf;
+  const uint64_t extension = c.v86() ? +kCr4Vme : c.cpl == 3 ? +kCr4Pvi : 0;
+  return c.state.cr4 & extension ? +kVif : 0;
+}
 bool cli(Core& c, const Insn*) {
-  if (!ioFlagAllowed(c)) return false;
-  c.state.rflags &= ~uint64_t{kIf};
+  const uint32_t flag = interruptFlag(c);
+  if (!flag) return c.raise(kGP, 0);
+  c.state.rflags &= ~uint64_t{flag};
   return true;
 }
 bool stiSlow(Core& c, const Insn*) {
-  if (!ioFlagAllowed(c)) return false;
+  const uint32_t flag = interruptFlag(c);
+  if (!flag || (flag == kVif && (c.state.rflags & kVip))) return c.raise(kGP, 0);
+  if (flag == kVif) {
+    c.state.rflags |= kVif;
+    return true;
+  }
   if (!(c.state.rflags & kIf)) c.shadow = true;
   c.state.rflags |= kIf;
   return true;
@@ -184,10 +206,11 @@ bool debugRegister(Core& c, unsigned& n) {
     if (c.state.cr4 & kCr4De) return c.raise(kUD);
     n += 2;
   }
-  if (c.state.dr[7] & 1u << 13) {  // GD
-    c.state.dr[6] |= 1u << 13;
-    c.state.dr[7] &= ~uint64_t{1u << 13};
-    return c.raise(kDB);
+  if (c.state.dr[7] & kDr7Gd) {
+    c.state.dr[6] |= kDr6Bd;
+    c.raise(kDB);
+    c.fault.resume = true;
+    return false;
   }
   return true;
 }
@@ -212,6 +235,7 @@ bool movToDr(Core& c, const Insn* i) {
     c.state.dr[7] = (value & 0xffff2fff) | 0x400;
   else
     c.state.dr[n] = value;
+  if (n != 6) c.updateBreaks();
   return true;
 }
 bool clts(Core& c, const Insn*) {
@@ -258,9 +282,14 @@ SegmentRegister flatSegment(uint16_t selector, bool code, unsigned dpl, bool wid
                                        (code ? kAttrCode : 0) | (code && wide ? +kAttrL : +kAttrDb));
   return s;
 }
+/** Where Intel's processors have SYSCALL and SYSRET at all; AMD's have them in legacy and compatibility mode, too. */
+bool fastCallKnown(Core& c) {
+  const State& s = c.state;
+  return (s.efer & kEferSce) && (c.intelRules ? c.long64() : (s.cr0 & kCr0Pe) != 0);
+}
 bool syscall(Core& c, const Insn*) {
   State& s = c.state;
-  if (!(s.efer & kEferSce) || !(s.cr0 & kCr0Pe)) return c.raise(kUD);
+  if (!fastCallKnown(c)) return c.raise(kUD);
   const auto cs = static_cast<uint16_t>(s.star >> 32 & 0xfffc);
   const uint64_t image = c.flags();
   s.gpr[kRcx] = c.nextRip;
@@ -280,13 +309,20 @@ bool syscall(Core& c, const Insn*) {
 }
 bool sysret(Core& c, const Insn* i) {
   State& s = c.state;
-  if (!(s.efer & kEferSce) || !(s.cr0 & kCr0Pe)) return c.raise(kUD);
+  if (!fastCallKnown(c)) return c.raise(kUD);
   if (c.cpl != 0) return c.raise(kGP, 0);
   const auto base = static_cast<uint16_t>(s.star >> 48 | 3);
   const bool to64 = c.longMode() && i->operandSize() == 8;
-  if (to64 && !canonical(s.gpr[kRcx])) return c.raise(kGP, 0);
+  // AMD's processors notice at the first fetch, in user mode.
+  if (c.intelRules && to64 && !canonical(s.gpr[kRcx])) return c.raise(kGP, 0);
   c.nextRip = to64 ? s.gpr[kRcx] : static_cast<uint32_t>(s.gpr[kRcx]);
-  s.seg[kSs] = flatSegment(static_cast<uint16_t>(base + 8), false, 3, false);
+  if (c.intelRules) {
+    s.seg[kSs] = flatSegment(static_cast<uint16_t>(base + 8), false, 3, false);
+  } else {
+    // AMD's load the selector alone. The DPL is kept true: it is what tells a saved processor's privilege.
+    s.seg[kSs].selector = static_cast<uint16_t>(base + 8);
+    s.seg[kSs].attributes |= 3 << 5;
+  }
   const uint64_t flags = c.longMode() ? (s.gpr[kR11] & 0x3c7fd7) | 2 : c.flags() | kIf;
   c.setCs(flatSegment(static_cast<uint16_t>(to64 ? base + 16 : base), true, 3, to64), 3);
   c.setFlags(flags);
@@ -294,8 +330,9 @@ bool sysret(Core& c, const Insn* i) {
 }
 bool sysenter(Core& c, const Insn*) {
   State& s = c.state;
+  if (!c.intelRules && c.longMode()) return c.raise(kUD);
   const auto cs = static_cast<uint16_t>(s.sysenterCs & 0xfffc);
-  if (cs == 0) return c.raise(kGP, 0);
+  if (cs == 0 || c.realMode()) return c.raise(kGP, 0);
   const bool wide = c.longMode();
   c.setFlags(c.flags() & ~uint64_t{kVm | kIf | kRf});
   s.gpr[kRsp] = wide ? s.sysenterEsp : static_cast<uint32_t>(s.sysenterEsp);
@@ -306,8 +343,11 @@ bool sysenter(Core& c, const Insn*) {
 }
 bool sysexit(Core& c, const Insn* i) {
   State& s = c.state;
+  // AMD's processors look at the privilege first.
+  if (c.cpl != 0) return c.raise(kGP, 0);
+  if (!c.intelRules && c.longMode()) return c.raise(kUD);
   const auto cs = static_cast<uint16_t>(s.sysenterCs & 0xfffc);
-  if (cs == 0) return c.raise(kGP, 0);
+  if (cs == 0 || c.realMode()) return c.raise(kGP, 0);
   const bool wide = i->operandSize() == 8;
   if (wide && (!canonical(s.gpr[kRdx]) || !canonical(s.gpr[kRcx]))) return c.raise(kGP, 0);
   s.gpr[kRsp] = wide ? s.gpr[kRcx] : static_cast<uint32_t>(s.gpr[kRcx]);
@@ -330,13 +370,15 @@ void setPair(Core& c, uint64_t value) {
 }
 bool rdmsr(Core& c, const Insn*) {
   uint64_t value;
-  if (!c.readMsr(static_cast<uint32_t>(c.state.gpr[kRcx]), value)) return c.raise(kGP, 0);
+  const auto index = static_cast<uint32_t>(c.state.gpr[kRcx]);
+  if (!c.msrOffered(index) || !c.readMsr(index, value)) return c.raise(kGP, 0);
   setPair(c, value);
   return true;
 }
 bool wrmsr(Core& c, const Insn*) {
   const uint64_t value = static_cast<uint32_t>(c.state.gpr[kRax]) | c.state.gpr[kRdx] << 32;
-  return c.writeMsr(static_cast<uint32_t>(c.state.gpr[kRcx]), value) || c.raise(kGP, 0);
+  const auto index = static_cast<uint32_t>(c.state.gpr[kRcx]);
+  return (c.msrOffered(index) && c.writeMsr(index, value)) || c.raise(kGP, 0);
 }
 bool rdtsc(Core& c, const Insn*) {
   if ((c.state.cr4 & kCr4Tsd) && c.cpl > 0) return c.raise(kGP, 0);
@@ -348,7 +390,13 @@ bool rdtscp(Core& c, const Insn* i) {
   c.state.gpr[kRcx] = static_cast<uint32_t>(c.state.tscAux);
   return true;
 }
-bool rdpmc(Core& c, const Insn*) { return c.raise(kGP, 0); }  // no counters are offered
+/** AMD's processors have four counters whatever CPUID says; here they stand still. Others are shown to have none. */
+bool rdpmc(Core& c, const Insn*) {
+  const bool allowed = c.cpl == 0 || (c.state.cr4 & kCr4Pce);
+  if (!allowed || c.intelRules || static_cast<uint32_t>(c.state.gpr[kRcx]) > 3) return c.raise(kGP, 0);
+  setPair(c, 0);
+  return true;
+}
 bool cpuid(Core& c, const Insn*) {
   uint32_t r[4];
   c.cpuid(static_cast<uint32_t>(c.state.gpr[kRax]), static_cast<uint32_t>(c.state.gpr[kRcx]), r);
@@ -527,9 +575,9 @@ Handler bindSystem(const Binding& b) {
     case Op::Sysret:
       return ending<sysret>;
     case Op::Sysenter:
-      return ending<protectedOnly<sysenter>>;
+      return ending<sysenter>;
     case Op::Sysexit:
-      return ending<protectedRing0<sysexit>>;
+      return ending<sysexit>;
     case Op::Swapgs:
       return plain<ring0<swapgs>>;
     case Op::Rdmsr:

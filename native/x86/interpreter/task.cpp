@@ -17,6 +17,14 @@ constexpr Seg kOrder[6] = {kEs, kCs, kSs, kDs, kFs, kGs};
 }  // namespace
 
 bool Core::switchTask(uint16_t selector, Switch how, bool hasError, uint32_t error) {
+  bool committed = false;
+  if (changeTask(selector, how, hasError, error, committed)) return true;
+  // The new task's fault, at its own first instruction.
+  fault.trap = committed;
+  return false;
+}
+
+bool Core::changeTask(uint16_t selector, Switch how, bool hasError, uint32_t error, bool& committed) {
   const uint8_t refusal = how == Switch::Return ? kTS : kGP;
   if ((selector & 4) || (selector & 0xfffc) == 0) return raise(refusal, codeOf(selector));
   Descriptor d;
@@ -44,6 +52,8 @@ bool Core::switchTask(uint16_t selector, Switch how, bool hasError, uint32_t err
   for (unsigned n = 0; n < 8; ++n) {
     if (!loadSized(next.base + to.registers + n * to.width, registers[n], to.width, kSupervisor)) return false;
   }
+  uint8_t debugTrap = 0;
+  if (to.width == 4 && !load<uint8_t>(next.base + 0x64, debugTrap, kSupervisor)) return false;
   for (unsigned n = 0; n < to.segmentCount; ++n) {
     if (!load<uint16_t>(next.base + to.segments + n * to.segmentStride, selectors[n], kSupervisor)) return false;
   }
@@ -68,7 +78,9 @@ bool Core::switchTask(uint16_t selector, Switch how, bool hasError, uint32_t err
   }
   if (how != Switch::Return && !store<uint8_t>(d.address + 5, static_cast<uint8_t>(d.high >> 8 | 2), kSupervisor)) return false;
 
-  // Committed: from here on faults belong to the new task.
+  // From here on faults belong to the new task.
+  committed = true;
+  nextRip = state.rip = ip;
   next.attributes |= 2;
   tr = next;
   state.cr0 |= kCr0Ts;
@@ -77,14 +89,19 @@ bool Core::switchTask(uint16_t selector, Switch how, bool hasError, uint32_t err
   for (unsigned n = 0; n < 8; ++n) {
     state.gpr[n] = to.width == 4 ? registers[n] : (state.gpr[n] & ~0xffffull) | registers[n];
   }
-  nextRip = state.rip = ip;
   setFlags((image & 0x3f7fd7) | 2);
+  dropResume();
+  if (state.dr[7] & kDr7Local) {
+    state.dr[7] &= ~uint64_t{kDr7Local};
+    updateBreaks();
+  }
   for (SegmentRegister& s : state.seg) {
     if (&s != &tr) s = SegmentRegister{};
   }
   for (unsigned n = 0; n < 6; ++n) state.seg[kOrder[n]].selector = selectors[n];
   state.seg[kLdtr].selector = static_cast<uint16_t>(ldt);
   updateFp();
+  if (debugTrap & 1) traps |= kDr6Bt;
   if (v86()) {
     cpl = 3;
     for (unsigned n = 0; n < 6; ++n) setRealSegment(kOrder[n], selectors[n]);

@@ -6,6 +6,15 @@ import { bootAdvice } from '../../model/storage';
 import type { Boot, VmConfig } from '../../model/types';
 import { DEFAULT_COMMAND_LINE, type DraftFile } from '../../model/wizard';
 import { BootOrder } from './boot-order';
+import { FirmwareField } from './firmware-field';
+
+const kept = ({
+  modules,
+  firmware,
+}: Extract<Boot, { kind: 'linux' }>): Pick<Extract<Boot, { kind: 'linux' }>, 'modules' | 'firmware'> => ({
+  ...(modules && { modules }),
+  ...(firmware && { firmware }),
+});
 
 export function BootTab({
   config,
@@ -24,9 +33,10 @@ export function BootTab({
   /** What inspection found is for the eye only; the definition holds paths. */
   const [kernel, setKernel] = useState<DraftFile>({ path: boot.kind === 'linux' ? boot.kernel : '' });
   const [initrd, setInitrd] = useState<DraftFile>({ path: boot.kind === 'linux' ? (boot.initrd ?? '') : '' });
-  const [firmware, setFirmware] = useState<DraftFile>({ path: boot.kind === 'firmware' ? (boot.image ?? '') : '' });
   const [commandLine, setCommandLine] = useState(boot.kind === 'linux' ? boot.commandLine : DEFAULT_COMMAND_LINE);
   const linux = (k: string, i: string, c: string): Boot => ({
+    // What has no field here stays: modules, and firmware that starts the kernel.
+    ...(boot.kind === 'linux' && kept(boot)),
     kind: 'linux',
     kernel: k,
     ...(i !== '' && { initrd: i }),
@@ -49,40 +59,13 @@ export function BootTab({
         ]}
       />
       {boot.kind === 'firmware' && (
-        <NativeSelect
-          label="Firmware"
-          description={
-            boot.image === undefined
-              ? 'Starts at once; for everything that starts from a BIOS.'
-              : 'Runs unchanged; UEFI images keep their settings with the machine.'
-          }
-          value={boot.image === undefined ? 'builtin' : 'image'}
-          disabled={!hardware}
-          onChange={(e) => {
-            const { image: _image, variables: _variables, ...plain } = boot;
-            change({ boot: e.currentTarget.value === 'builtin' ? plain : { ...plain, image: firmware.path } });
-          }}
-          data={[
-            { value: 'builtin', label: 'Lodge’s own BIOS' },
-            { value: 'image', label: 'An image: SeaBIOS, OVMF (UEFI)…' },
-          ]}
-        />
-      )}
-      {boot.kind === 'firmware' && boot.image !== undefined && (
-        <PathField
-          label="Firmware image"
-          kind="any"
-          wanted="firmware"
-          required
-          placeholder="/usr/share/OVMF/OVMF_CODE_4M.fd"
-          value={firmware}
+        <FirmwareField
+          image={boot.image}
+          without={{ label: 'Lodge’s own BIOS', description: 'Starts at once; for everything that starts from a BIOS.' }}
           error={firmwareError}
           disabled={!hardware}
-          onChange={(f) => {
-            setFirmware(f);
-            // Settings of one firmware mean nothing to another.
-            change({ boot: { kind: 'firmware', image: f.path } });
-          }}
+          // Settings of one firmware mean nothing to another.
+          onChange={(image) => change({ boot: { kind: 'firmware', ...(image !== undefined && { image }) } })}
         />
       )}
       {boot.kind === 'firmware' && (
@@ -135,6 +118,16 @@ export function BootTab({
             }}
             spellCheck={false}
             styles={{ input: { fontFamily: 'var(--mantine-font-family-monospace)', fontSize: 12.5 } }}
+          />
+          <FirmwareField
+            image={boot.firmware?.image}
+            without={{ label: 'None: Lodge starts the kernel', description: 'Quickest; also for multiboot and PVH kernels.' }}
+            error={firmwareError}
+            disabled={!hardware}
+            onChange={(image) => {
+              const { firmware: _firmware, ...plain } = boot;
+              change({ boot: image === undefined ? plain : { ...plain, firmware: { image } } });
+            }}
           />
         </>
       )}

@@ -21,30 +21,45 @@ import {
   IconPlayerPlay,
   IconWriting,
 } from '@tabler/icons-react';
-import { useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import { useStore } from 'zustand';
 import { ErrorPanel } from '../../components/error-panel';
 import { useHost, useLodge, useVm } from '../../components/lodge-context';
 import { OsIcon } from '../../components/os-icon';
-import { CpuCapField, CpuField, MemoryField } from '../../components/resource-fields';
+import { CpuCapField, CpuField, CpuSharesField, MemoryField } from '../../components/resource-fields';
 import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
 import { codeCacheSizes } from '../../model/code-cache';
 import { CPU_MODEL_LABEL, predictEngine } from '../../model/engine';
 import { formatMiB } from '../../model/format';
 import { changedFields, configOf, validateSettings } from '../../model/settings';
-import { driveProblems } from '../../model/storage';
+import { driveProblems, withNewDisk } from '../../model/storage';
 import { CODE_CACHE_MIB, CPU_MODELS, LodgeError, type CpuModel, type Vm, type VmConfig } from '../../model/types';
 import { BootTab } from './boot-tab';
 import { DisplayTab } from './display-tab';
 import { StorageTab, type PendingDisk } from './storage-tab';
 import classes from './settings.module.css';
 
+/** Escape, while nothing lies over the only dialog. */
+function useEscape(close: () => void): void {
+  useEffect(() => {
+    const onKey = (e: KeyboardEvent): void => {
+      if (e.key !== 'Escape' || e.isComposing) return;
+      if (document.querySelectorAll('[role=dialog]').length !== 1 || document.querySelector('[role=menu]') !== null) return;
+      close();
+    };
+    // Before those who take what lies over it away.
+    window.addEventListener('keydown', onKey, { capture: true });
+    return () => window.removeEventListener('keydown', onKey, { capture: true });
+  }, [close]);
+}
+
 export function SettingsDialog() {
   const { library } = useLodge();
   const id = useStore(library, (s) => s.editing);
   const vm = useVm(id ?? '');
-  const close = (): void => library.getState().edit(null);
+  const close = useCallback((): void => library.getState().edit(null), [library]);
+  useEscape(close);
   return (
     <Modal
       opened={vm !== undefined}
@@ -52,6 +67,9 @@ export function SettingsDialog() {
       title={vm === undefined ? '' : `Settings of “${vm.definition.name}”`}
       size={780}
       padding="lg"
+      // A form that is not saved yet neither goes with a click beside it nor with the Escape that closes a dialog over it.
+      closeOnClickOutside={false}
+      closeOnEscape={false}
     >
       {vm !== undefined && <SettingsForm key={vm.definition.id} vm={vm} onClose={close} />}
     </Modal>
@@ -118,8 +136,8 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     >
       {!hardware && (
         <Alert variant="light" color="spruce" icon={<IconInfoCircle size={18} />} mb="md">
-          The machine is not stopped: name, notes, processor cap, screen size and discs can be changed now, the rest after it was
-          shut down.
+          The machine is not stopped: name, notes, processor cap and share, screen size and discs can be changed now, the rest
+          after it was shut down.
         </Alert>
       )}
       <Tabs defaultValue="general" orientation="vertical" variant="pills" classNames={{ tabLabel: classes.tabLabel ?? '' }}>
@@ -154,12 +172,12 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
               hardware={hardware}
               memoryError={errors.memoryMiB}
               cpuError={errors.cpus}
-              live={(cpuCap) => {
+              live={(change) => {
                 // A running machine follows the slider; a stopped one waits for “Save”.
                 if (hardware) return;
                 vms
                   .getState()
-                  .update(vm.definition.id, { cpuCap })
+                  .update(vm.definition.id, change)
                   .catch((e: unknown) => setError(LodgeError.from(e)));
               }}
             />
@@ -182,8 +200,7 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
               pending={pending}
               onChange={(next) => change({ disks: next })}
               onAddNew={(disk, wanted) => {
-                // First: a blank disk is passed over, and once it is installed it starts before the installer's disc.
-                change({ disks: [disk, ...config.disks] });
+                change({ disks: withNewDisk(config.disks, disk) });
                 setPending((p) => ({ ...p, [disk.id]: wanted }));
               }}
               onRemove={(disk, deleteFile) => {
@@ -281,7 +298,11 @@ function ResourcesTab({
   memoryError,
   cpuError,
   live,
-}: TabProps & { memoryError: string | undefined; cpuError: string | undefined; live: (cpuCap: number) => void }) {
+}: TabProps & {
+  memoryError: string | undefined;
+  cpuError: string | undefined;
+  live: (change: Pick<VmConfig, 'cpuCap' | 'cpuShares'>) => void;
+}) {
   const { catalogue } = useLodge();
   const host = useHost();
   return (
@@ -295,7 +316,12 @@ function ResourcesTab({
         disabled={!hardware}
       />
       <CpuField value={config.cpus} onChange={(cpus) => change({ cpus })} host={host} error={cpuError} disabled={!hardware} />
-      <CpuCapField value={config.cpuCap ?? 100} onChange={(cpuCap) => change({ cpuCap })} onDone={live} />
+      <CpuCapField value={config.cpuCap ?? 100} onChange={(cpuCap) => change({ cpuCap })} onDone={(cpuCap) => live({ cpuCap })} />
+      <CpuSharesField
+        value={config.cpuShares ?? 100}
+        onChange={(cpuShares) => change({ cpuShares })}
+        onDone={(cpuShares) => live({ cpuShares })}
+      />
     </Stack>
   );
 }

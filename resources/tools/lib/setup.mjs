@@ -65,7 +65,7 @@ export function ensureDependencies() {
 }
 
 /** node-gyp fetches Node's headers unless told where they are: beside the running Node they usually exist. */
-function nodeGypArguments() {
+export function nodeGypArguments() {
   const prefix = resolve(dirname(process.execPath), '..');
   return existsSync(resolve(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : [];
 }

@@ -140,10 +140,10 @@ static void textModes(void) {
   shown("text scrolled");
 }
 
-static void planes(u32 bytes) {
+static void planes(u32 bytes, u32 bank) {
   for (u8 plane = 0; plane < 4; plane++) {
     sequencer(2, (u8)(1 << plane));
-    fill(0xa0000, bytes, plane, 0xffffffff);
+    fill(0xa0000, bytes, plane + 4 * bank, 0xffffffff);
   }
   sequencer(2, 0x0f);
 }
@@ -161,13 +161,13 @@ static void graphicsModes(void) {
   }
   for (u32 i = 0; i < 6; i++) {
     bios(kPlanar[i].mode, 0, 0, 0);
-    planes(kPlanar[i].bytes);
+    planes(kPlanar[i].bytes, 0);
     shown(kPlanar[i].name);
   }
 
   // 64 bytes a line, scrolled, panned and split; the lower part pans too.
   bios(0x0d, 0, 0, 0);
-  planes(0x10000);
+  planes(0x10000, 0);
   crtc(0x13, 32);
   crtc(0x0c, 0x12);
   crtc(0x0d, 0x34);
@@ -200,7 +200,7 @@ static void graphicsModes(void) {
   crtc(0x15, 0xe7);
   crtc(0x16, 0x06);
   crtc(0x17, 0xe3);
-  planes(0x10000);
+  planes(0x10000, 0);
   shown("unchained");
   crtc(0x0c, 0x4b);
   attribute(0x13, 4);
@@ -326,8 +326,14 @@ static void vbeMode(u32 mode, int linear) {
     return;
   }
   if (bits == 8) palette(0x3f);
-  if (bits == 4)
-    planes(pitch * height);
+  if (bits == 4) {
+    for (u32 bank = 0; bank << 16 < pitch * height; bank++) {
+      const u32 left = pitch * height - (bank << 16);
+      if (bios(0x4f05, 0, 0, bank) != 0x004f) text("NO BANK\r\n");
+      planes(left < 0x10000 ? left : 0x10000, bank);
+    }
+    if (bios(0x4f05, 0, 0, 4) == 0x004f) text("NO END OF THE BANKS\r\n");
+  }
   else
     vbePixels(pitch * height, linear);
   text(linear ? "MODE vbe linear" : "MODE vbe banked");

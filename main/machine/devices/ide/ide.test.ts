@@ -3,14 +3,16 @@ import { HostIoError } from '../../../backend/block';
 import { Bus } from '../../bus/bus';
 import { AtaDisk, AtapiDisc, MediaSlot } from '../ata';
 import { MemoryDisk, settle } from '../ata/testing/memory-disk';
+import { QuickEngine } from '../../testing/quick-engine';
 import { flatMemory } from '../virtio/testing/driver';
 import { Piix3Ide } from '.';
 
 const MIB = 1 << 20;
 
-function setUp() {
+function setUp(engine?: QuickEngine) {
   const mem = flatMemory(4 * MIB);
   const bus = new Bus();
+  engine?.connect(bus);
   const levels = new Map<number, boolean>();
   let edges = 0;
   const backend = new MemoryDisk(MIB, mem.data);
@@ -332,6 +334,95 @@ describe('IDE', () => {
     t.ide.reset();
     t.ide.setUp();
     expect(t.inb(0x1f7)).toBe(0x50);
+  });
+});
+
+describe('IDE registers that need not wait', () => {
+  it('make a command three accesses that wait', () => {
+    const engine = new QuickEngine();
+    const t = setUp(engine);
+    t.prd(0x1000, [0x2000, 4096]);
+    const status = () => engine.read(0x1f7, 1);
+    // As a driver of the field reads eight sectors; see ATA/ATAPI-7 vol. 2 and Bus Master IDE §3.1.
+    for (let n = 0; n < 3; n++) {
+      engine.waited = engine.quick = 0;
+      expect(status()).toBe(0x50);
+      engine.write(0x1f6, 1, 0xe0);
+      expect([engine.read(0x3f6, 1), status()]).toEqual([0x50, 0x50]);
+      for (const [port, value] of [[0x1f1, 0], [0x1f2, 8], [0x1f3, 24], [0x1f4, 0], [0x1f5, 0], [0x1f6, 0xe0]] as const) engine.write(port, 1, value); // prettier-ignore
+      expect(status()).toBe(0x50);
+      engine.write(0xc004, 4, 0x1000);
+      engine.write(0xc000, 1, 8);
+      engine.write(0x1f7, 1, 0xc8);
+      expect(engine.read(0x3f6, 1)).toBe(0x58);
+      expect(engine.read(0xc000, 1)).toBe(8);
+      engine.write(0xc000, 1, 9);
+      expect(t.irq(14)).toBe(true);
+      expect(engine.read(0xc002, 1)).toBe(4);
+      expect(engine.read(0xc000, 1)).toBe(9);
+      engine.write(0xc000, 1, 8);
+      expect(engine.read(0x3f6, 1)).toBe(0x50);
+      expect(status()).toBe(0x50);
+      expect(t.irq(14)).toBe(false);
+      engine.write(0xc002, 1, 4);
+      expect([engine.waited, engine.quick]).toEqual([3, 20]);
+      expect(t.mem.data.slice(0x2000, 0x3000)).toEqual(t.backend.data.slice(24 * 512, 32 * 512));
+      t.mem.data.fill(0, 0x2000, 0x3000);
+    }
+  });
+
+  it('show the guest what it would see if all waited', async () => {
+    let seed = 4711;
+    // The low bits of the generator repeat soon.
+    const random = (n: number) => ((seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) >>> 8) % n;
+    const engine = new QuickEngine();
+    const quick = setUp(engine);
+    const slow = setUp();
+    const both = [quick, slow];
+    for (const t of both) {
+      t.slot.insert({ id: 'x', backend: t.iso });
+      t.prd(0x1000, [0x2000, 512], [0x9000, 1024], [0x5000, 512]);
+    }
+    const ports = [
+      0x1f1, 0x1f2, 0x1f2, 0x1f3, 0x1f4, 0x1f5, 0x1f6, 0x1f6, 0x1f7, 0x1f7, 0x1f0, 0x3f6, 0x3f6, 0xc000, 0xc000, 0xc002, 0xc002,
+      0xc004, 0x172, 0x176, 0x177, 0x170, 0x376, 0xc008, 0xc00a,
+    ]; // prettier-ignore
+    const values = [0, 1, 2, 4, 6, 8, 9, 0x10, 0xa0, 0xb0, 0xc8, 0xca, 0xe0, 0xe7, 0xec, 0x20, 0x30, 0x35, 0x25];
+    for (let n = 0; n < 30_000; n++) {
+      const port = ports[random(ports.length)]!;
+      const width = port === 0xc004 ? 4 : random(12) === 0 ? 2 : 1;
+      if (random(2) === 0) expect(engine.read(port, width), `step ${n}`).toBe(slow.bus.readPort(port, width));
+      else {
+        // 0: the soft reset is seldom asked for, or nothing else would happen.
+        const some = values[random(values.length)]!;
+        const value = port === 0xc004 ? 0x1000 : port === 0x3f6 ? (random(20) === 0 ? 4 : random(4) === 0 ? 2 : 0) : some;
+        engine.write(port, width, value);
+        slow.bus.writePort(port, width, value);
+      }
+      if (random(300) === 0) {
+        const decoded = random(3) === 0 ? 0 : 0x8000;
+        engine.deliver(); // as the access of configuration space would
+        for (const t of both) t.ide.writeConfig(0x40, 2, decoded);
+      }
+      if (random(300) === 0) {
+        // Its ports are elsewhere, or nowhere.
+        const base = random(2) === 0 ? 0xd000 : 0xc000;
+        engine.deliver();
+        for (const t of both) t.ide.writeConfig(0x20, 4, base);
+      }
+      if (random(40) === 0) {
+        const held = random(2) === 0;
+        for (const t of both) {
+          t.backend.slow = held;
+          t.backend.release();
+        }
+        await settle();
+      }
+      expect([quick.irq(14), quick.irq(15), quick.edges()], `step ${n}`).toEqual([slow.irq(14), slow.irq(15), slow.edges()]);
+    }
+    expect(engine.quick).toBeGreaterThan(engine.waited / 4);
+    expect(Buffer.compare(quick.backend.data, slow.backend.data)).toBe(0);
+    expect(Buffer.compare(quick.mem.data, slow.mem.data)).toBe(0);
   });
 });
 

@@ -7,6 +7,7 @@ import type { Bus } from '../../bus/bus';
 import type { Doorbells } from '../../bus/doorbells';
 import { IrqWires } from '../../bus/irq';
 import { PCI_SLOTS, pirqOf } from '../../bus/pc';
+import { QuickPort, TAKES_ALL } from '../../bus/quick-ports';
 import type { Device, IoHandler } from '../../bus/types';
 import { PCI_MEMORY_END, PCI_MEMORY_START, type RegionWindows } from '../../memory/address-space';
 import { Command, Config, type PciFunction } from './function';
@@ -40,6 +41,8 @@ export class PciBus implements Device {
   private readonly pirqs = new IrqWires(4, (pirq, level) => this.router?.setPirq(pirq, level));
 
   constructor(private readonly deps: PciBusDeps) {
+    // The address matters to the data ports only.
+    this.addressPort.set(TAKES_ALL);
     deps.bus.claimPorts(0xcf8, 4, this.addressPorts, 'PCI configuration address');
     deps.bus.claimPorts(0xcfc, 4, this.dataPorts, 'PCI configuration data');
   }
@@ -121,7 +124,10 @@ export class PciBus implements Device {
     for (const { fn } of this.list()) fn.dispose();
   }
 
+  private readonly addressPort = new QuickPort(0, 4);
+
   private readonly addressPorts: IoHandler = {
+    quick: [this.addressPort],
     read: (offset, width) => {
       if (width === 4 && offset === 0) return this.address;
       if (width === 1 && offset === 1) return this.deps.resetControl.read();

@@ -1,11 +1,12 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Bus } from '../../bus/bus';
 import { Doorbells } from '../../bus/doorbells';
+import { QuickEngine } from '../../testing/quick-engine';
 import { AddressSpace } from '../../memory/address-space';
 import { pirqOf } from '../../bus/pc';
 import { PciBus, PciFunction } from '.';
 
-function setUp() {
+function setUp(engine?: QuickEngine) {
   const native = {
     addDoorbell: vi.fn(),
     removeDoorbell: vi.fn(),
@@ -15,6 +16,7 @@ function setUp() {
     unmap: vi.fn(),
   };
   const bus = new Bus();
+  engine?.connect(bus);
   const doorbells = new Doorbells(native);
   const regions = new AddressSpace(native, 64 << 20);
   const resetControl = { read: vi.fn(() => 0), write: vi.fn() };
@@ -46,6 +48,18 @@ describe('PCI', () => {
     t.write(3, 0, 0);
     expect(t.read(3, 0)).toBe(0x10421af4);
     expect(() => t.pci.plug(new PciFunction('b', identity), 3)).toThrow(/holds a/);
+  });
+
+  it('takes an address without making the guest wait', () => {
+    const engine = new QuickEngine();
+    const { pci } = setUp(engine);
+    pci.plug(new PciFunction('a', identity), 3);
+    engine.write(0xcf8, 4, 0x8000_1800);
+    expect([engine.quick, engine.waited]).toEqual([1, 0]);
+    expect(engine.read(0xcf8, 4)).toBe(0x8000_1800);
+    engine.write(0xcf8, 4, 0x8000_2000);
+    engine.write(0xcf8, 4, 0x8000_1800);
+    expect(engine.read(0xcfc, 4)).toBe(0x10421af4);
   });
 
   it('reaches the reset control register inside the address register', () => {

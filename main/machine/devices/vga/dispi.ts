@@ -2,7 +2,7 @@
  * The Bochs display interface ("DISPI", the VBE extension of Bochs): eleven 16-bit registers behind an index, at ports
  * 1CEh (index) and 1CFh (data) and, on the PCI adapter, as words at BAR 2 + 500h. Version B0C5h.
  * Offered: 8, 15, 16, 24 and 32 bpp, virtual width, x and y offsets, bank window, 8-bit DAC, capability query; 4 bpp, which is
- * the VGA's four planes with this geometry, as far as a plane of 64 KiB reaches (800×600).
+ * the VGA's four planes with this geometry (up to 1280×1024), 64 KiB of each behind the bank window.
  */
 import { PLANE_BYTES } from './planes';
 
@@ -79,8 +79,13 @@ export class DispiRegisters {
     return (this.get(Dispi.ENABLE) & DispiEnable.DAC_8BIT) !== 0;
   }
 
+  /** What the bank window can be moved over. */
+  private get bankedBytes(): number {
+    return this.get(Dispi.BPP) === PLANAR_BPP ? PLANE_BYTES : this.vramBytes;
+  }
+
   get bankBytes(): number {
-    return this.get(Dispi.BANK) << 16;
+    return (this.get(Dispi.BANK) << 16) % this.bankedBytes;
   }
 
   read(index: number): number {
@@ -110,7 +115,7 @@ export class DispiRegisters {
       case Dispi.ENABLE:
         return this.enable(value);
       case Dispi.BANK:
-        if (value << 16 >= this.vramBytes) return 'none';
+        if (value >= this.bankedBytes >> 16) return 'none';
         values[index] = value;
         return 'bank';
       case Dispi.VIRT_WIDTH:

@@ -18,7 +18,7 @@ const PIXELS_A_UNIT: Record<PixelShape, 4 | 8> = { bits: 8, pairs: 8, bytes: 4 }
 
 /** Plane address of the CRTC's address `counter`: byte, word or doubleword mode (CR17 bit 6, CR14 bit 6), then interleave. */
 function planeAddress(mode: GraphicsMode, counter: number, line: number): number {
-  let at = (counter << mode.addressShift) & 0xffff;
+  let at = (counter << mode.addressShift) & (mode.planeBytes - 1);
   if (mode.interleave & 1) at = (at & ~0x2000) | ((line & 1) << 13);
   if (mode.interleave & 2) at = (at & ~0x4000) | ((line & 2) << 13);
   return at;

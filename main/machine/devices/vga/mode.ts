@@ -2,6 +2,7 @@
  * What the registers mean: a pure function from the register file (and DISPI) to the mode shown, and another to what the
  * legacy window A0000h–BFFFFh does. A new mode is a new member of `VgaMode`, a rule here, and a renderer.
  */
+import { PLANE_BANK_BYTES, PLANE_BYTES } from './planes';
 import type { LinearMode, PlanarMode } from './dispi';
 import type { VgaRegisters } from './registers';
 
@@ -43,6 +44,8 @@ export interface GraphicsMode {
   /** CRTC address units from one row to the next, and how far an address is shifted to become a plane's. */
   readonly rowUnits: number;
   readonly addressShift: 0 | 1 | 2;
+  /** Plane addresses wrap here. */
+  readonly planeBytes: number;
   /** Bits 0, 1: address bit 13, 14 is bit 0, 1 of the line in the row (CGA and Hercules interleave; CR17 bits 0, 1 clear). */
   readonly interleave: number;
   readonly width: number;
@@ -66,7 +69,7 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined, p
   if (planar) {
     const { width, height, stride: rowUnits } = planar;
     if (blanked) return { kind: 'off', width, height };
-    const plain = { scaleX: 1, scaleY: 1, cellHeight: 1, addressShift: 0, interleave: 0 } as const;
+    const plain = { scaleX: 1, scaleY: 1, cellHeight: 1, addressShift: 0, interleave: 0, planeBytes: PLANE_BYTES } as const;
     return { kind: 'planar', shape: 'bits', ...plain, rowUnits, width, height };
   }
   if (linear) return blanked ? { kind: 'off', width: linear.width, height: linear.height } : { kind: 'linear', ...linear };
@@ -92,6 +95,7 @@ export function decideMode(regs: VgaRegisters, linear: LinearMode | undefined, p
       cellHeight,
       rowUnits,
       addressShift: crtc[0x14]! & 0x40 ? 2 : crtc[0x17]! & 0x40 ? 0 : 1,
+      planeBytes: PLANE_BANK_BYTES,
       interleave: ~crtc[0x17]! & 3,
       width,
       height,

@@ -1,11 +1,15 @@
 /**
- * The four 64 KiB planes and the data path between them and the CPU: latches, write modes 0–3, read modes 0–1, set/reset,
+ * The four planes and the data path between them and the CPU: latches, write modes 0–3, read modes 0–1, set/reset,
  * rotate, logic, bit mask, map mask, odd/even and chain-4 addressing. Used while the legacy window is trapped; that is how
  * fonts reach plane 2. In plain text mode the window is ordinary memory instead, and `fromText`/`toText` carry the cells over.
+ * A VGA's planes have 64 KiB; these are longer, for DISPI's modes of four planes, whose bank says which part the CPU reaches.
  */
 import type { VgaRegisters } from './registers';
 
-export const PLANE_BYTES = 0x10000;
+/** Enough for 1280×1024. */
+export const PLANE_BYTES = 0x40000;
+/** What a VGA's own addresses reach. */
+export const PLANE_BANK_BYTES = 0x10000;
 export const TEXT_WINDOW_BYTES = 0x8000;
 
 export class Planes {
@@ -39,12 +43,13 @@ export class Planes {
     }
   }
 
-  read(regs: VgaRegisters, address: number): number {
+  /** `bank`: byte of the planes where the window begins. */
+  read(regs: VgaRegisters, address: number, bank = 0): number {
     const { graphics, sequencer } = regs;
     const { data, latch } = this;
     const oddEven = (graphics[5]! & 0x10) !== 0;
     const chain4 = (sequencer[4]! & 0x08) !== 0;
-    const at = (chain4 ? address & ~3 : oddEven ? address & ~1 : address) & 0xffff;
+    const at = bank + ((chain4 ? address & ~3 : oddEven ? address & ~1 : address) & (PLANE_BANK_BYTES - 1));
     for (let p = 0; p < 4; p++) latch[p] = data[p]![at]!;
     if (chain4) return latch[address & 3]!;
     if (graphics[5]! & 0x08) {
@@ -61,11 +66,11 @@ export class Planes {
   }
 
   /** The planes that were written, as a mask. */
-  write(regs: VgaRegisters, address: number, value: number): number {
+  write(regs: VgaRegisters, address: number, value: number, bank = 0): number {
     const { graphics, sequencer } = regs;
     const { data, latch } = this;
     let planes = sequencer[2]! & 0x0f;
-    let at = address & 0xffff;
+    let at = bank + (address & (PLANE_BANK_BYTES - 1));
     if (sequencer[4]! & 0x08) {
       planes &= 1 << (address & 3);
       at &= ~3;

@@ -416,9 +416,39 @@ describe('DISPI', () => {
     expect(t.in(0x1cf, 2)).toBe(VRAM_BYTES / 1024 - 480);
   });
 
+  it('at four bits a pixel the bank says which part of the planes the window is', () => {
+    const t = createTestVga();
+    for (const [port, value] of [
+      [0x3ce, 0x0506],
+      [0x3ce, 0x0005],
+      [0x3c4, 0x0604],
+      [0x3c4, 0x0502],
+    ] as const)
+      t.out(port, value, 2);
+    setLinear(t, 1024, 768, 4);
+    expect(t.vga.screen).toEqual({ width: 1024, height: 768, mode: 'graphics' });
+    t.vga.takeDirty();
+    const bank = (value: number): number => {
+      t.out(0x1ce, 5, 2);
+      t.out(0x1cf, value, 2);
+      return t.in(0x1cf, 2);
+    };
+    expect([bank(1), bank(4)]).toEqual([1, 1]);
+    t.poke(0xa0000 + 767 * 128 + 127 - 0x10000, 0x01);
+    expect(t.vga.takeDirty()).toMatchObject([{ x: 0, width: 1024 }]);
+    const out = new Uint8Array(8);
+    t.vga.render({ x: 1022, y: 767, width: 2, height: 1 }, out);
+    expect([...out]).toEqual([0, 0, 0, 255, 0xaa, 0, 0xaa, 255]);
+    bank(0);
+    t.poke(0xa0000 + 767 * 128 + 127 - 0x10000, 0xff);
+    t.vga.takeDirty();
+    t.vga.render({ x: 1022, y: 767, width: 2, height: 1 }, out);
+    expect([...out]).toEqual([0, 0, 0, 255, 0xaa, 0, 0xaa, 255]);
+  });
+
   it('four bits a pixel are the planes, as far as they reach', () => {
     const t = createTestVga();
-    setLinear(t, 1024, 768, 4);
+    setLinear(t, 1920, 1200, 4);
     t.out(0x1ce, 4, 2);
     expect(t.in(0x1cf, 2) & 1).toBe(0);
     expect(t.vga.screen.mode).toBe('text');
@@ -450,7 +480,7 @@ describe('DISPI', () => {
     t.out(0x1ce, 6, 2);
     expect(t.in(0x1cf, 2)).toBe(800);
     t.out(0x1ce, 7, 2);
-    expect(t.in(0x1cf, 2)).toBe(655);
+    expect(t.in(0x1cf, 2)).toBe(2621);
     t.vga.takeDirty();
     t.vga.render({ x: 798, y: 598, width: 2, height: 1 }, out);
     expect([...out.subarray(0, 3)]).toEqual([0, 0, 0]);

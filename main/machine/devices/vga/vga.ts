@@ -26,7 +26,7 @@ import {
   startAddress,
 } from './mode';
 import type { GraphicsMode, LegacyWindow, ScanLayout, TextMode, VgaMode } from './mode';
-import { PLANE_BYTES, Planes, TEXT_WINDOW_BYTES } from './planes';
+import { PLANE_BANK_BYTES, PLANE_BYTES, Planes, TEXT_WINDOW_BYTES } from './planes';
 import { createRegisters, loadTextMode, readRegister, writeRegister } from './registers';
 import { cellsARow, changedCells, GLYPH_BYTES, renderText, textLines, textRows, type TextFrame, type TextRow } from './text';
 
@@ -84,6 +84,8 @@ export class Vga implements Device, DisplaySource {
 
   private mode: VgaMode = { kind: 'off', width: 720, height: 400 };
   private modeStale = true;
+  /** Byte of the planes where the legacy window begins. */
+  private planeBank = 0;
   /** Everything must be drawn again. */
   private allDirty = true;
   private cellsDirty = true;
@@ -273,6 +275,7 @@ export class Vga implements Device, DisplaySource {
 
   private modeChanged(): void {
     this.modeStale = true;
+    this.planeBank = this.dispi.planar() ? this.dispi.bankBytes : 0;
     this.applyWindow();
   }
 
@@ -306,15 +309,15 @@ export class Vga implements Device, DisplaySource {
 
   private readWindow(offset: number): number {
     const at = this.windowAddress(offset);
-    return at === undefined ? 0xff : this.planes.read(this.regs, at);
+    return at === undefined ? 0xff : this.planes.read(this.regs, at, this.planeBank);
   }
 
   private writeWindow(offset: number, value: number): void {
     const at = this.windowAddress(offset);
     if (at === undefined) return;
-    const planes = this.planes.write(this.regs, at, value & 0xff);
+    const planes = this.planes.write(this.regs, at, value & 0xff, this.planeBank);
     if (this.mode.kind === 'planar') {
-      if (planes !== 0) this.dirtyChunks[((at & 0xffff) / CHUNK_BYTES) | 0] = 1;
+      if (planes !== 0) this.dirtyChunks[((this.planeBank + (at & (PLANE_BANK_BYTES - 1))) / CHUNK_BYTES) | 0] = 1;
       return;
     }
     if (planes & 0x03) this.cellsDirty = true;

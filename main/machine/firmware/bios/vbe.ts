@@ -29,8 +29,8 @@ const SIZES: readonly [width: number, height: number, modes: Partial<Record<4 | 
   [640, 400, { 8: 0x100, 32: 0x141 }],
   [640, 480, { 8: 0x101, 15: 0x110, 16: 0x111, 24: 0x112, 32: 0x142 }],
   [800, 600, { 4: 0x102, 8: 0x103, 15: 0x113, 16: 0x114, 24: 0x115, 32: 0x143 }],
-  [1024, 768, { 8: 0x105, 15: 0x116, 16: 0x117, 24: 0x118, 32: 0x144 }],
-  [1280, 1024, { 8: 0x107, 15: 0x119, 16: 0x11a, 24: 0x11b, 32: 0x145 }],
+  [1024, 768, { 4: 0x104, 8: 0x105, 15: 0x116, 16: 0x117, 24: 0x118, 32: 0x144 }],
+  [1280, 1024, { 4: 0x106, 8: 0x107, 15: 0x119, 16: 0x11a, 24: 0x11b, 32: 0x145 }],
   [1600, 1200, { 8: 0x11c, 16: 0x11e, 24: 0x11f, 32: 0x147 }],
   [1280, 720, { 16: 0x185, 24: 0x186, 32: 0x187 }],
   [1280, 800, { 16: 0x161, 24: 0x162, 32: 0x163 }],
@@ -51,9 +51,9 @@ const MODES: readonly VbeMode[] = SIZES.flatMap(([width, height, modes]) =>
   Object.entries(modes).map(([bits, number]) => ({ number, width, height, bits: Number(bits) })),
 );
 
-/** Four bits a pixel are one in each of the VGA's planes, which are 64 KiB each. */
+/** Four bits a pixel are one in each of the VGA's planes, which the adapter has this much of behind its bank window. */
 const PLANAR = 4;
-const PLANE_BYTES = 0x10000;
+const PLANE_BYTES = 0x40000;
 const bytesPerPixel = (bits: number): number => (bits === PLANAR ? 1 / 8 : Math.ceil(bits / 8));
 
 /** Red, green, blue, reserved: mask size and position. */
@@ -135,8 +135,11 @@ export class VbeServices {
         return done(true);
       case 0x05:
         if (!this.mode || this.flags & LINEAR || r.bl !== 0) return done(false);
-        if (r.bh === 0) this.write(Dispi.bank, r.dx);
-        else r.dx = this.read(Dispi.bank);
+        if (r.bh === 0) {
+          this.write(Dispi.bank, r.dx);
+          return done(this.read(Dispi.bank) === r.dx);
+        }
+        r.dx = this.read(Dispi.bank);
         return done(true);
       case 0x06:
         return done(this.scanLine(r));

@@ -1,0 +1,39 @@
+#include "translator/lookup.h"
+
+#include "translator/translation.h"
+
+namespace lodge::translator {
+
+using namespace x86;
+
+[[gnu::target("general-regs-only")]] uint64_t lookup(Core* c) {
+  const uint64_t rip = c->state.rip;
+  const bool valid = c->codeSize == CodeSize::k64 ? static_cast<uint64_t>(static_cast<int64_t>(rip << 16) >> 16) == rip : !(rip >> 32);
+  const uint64_t page = rip & ~kPageMask;
+  const FetchEntry& f = c->fetches[rip >> 12 & (kFetchEntries - 1)];
+  if (!valid || f.page != page || f.key != (c->fetchKey & kPlaceKey)) return 0;
+  const auto mode = static_cast<uint32_t>(c->frame.key & ((1u << kModeBits) - 1));
+  uint64_t hash = 0;
+  asm("crc32q %1, %0" : "+r"(hash) : "rm"(rip));
+  TierJump& jump = c->tierJumps[hash >> 5 & (kTierJumps - 1)];
+  // Often only the generation is another one.
+  if (jump.linear == rip && jump.place == (f.gpa << kModeBits | mode)) {
+    jump.key = c->frame.key;
+    c->frame.codePage = page;
+    return reinterpret_cast<uint64_t>(jump.code);
+  }
+  const Gpa gpa = f.gpa | (rip & kPageMask);
+  const uint64_t home = LODGE_UNIT_HOME(rip, mode);
+  for (const Translation* t = static_cast<const Translation* const*>(c->frame.units)[LODGE_UNIT_HASH(gpa, mode)]; t; t = t->hashNext) {
+    if (t->gpa != gpa || t->mode != mode || t->home != home || !(t->anyFlags || t->saved) || t->interpreted || t->second != ~0ull) continue;
+    jump.linear = rip;
+    jump.key = c->frame.key;
+    jump.code = t->entry;
+    jump.place = f.gpa << kModeBits | mode;
+    c->frame.codePage = page;
+    return reinterpret_cast<uint64_t>(t->entry);
+  }
+  return 0;
+}
+
+}  // namespace lodge::translator
