@@ -3,8 +3,8 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CPU_MODELS, CPU_SHARES_MAX,
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween,
+  CODE_CACHE_MIB, CPU_MODELS, CPU_SHARES_MAX,
+  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
   type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
@@ -52,6 +52,7 @@ interface MachineFlags {
   memory: number;
   cpus: number;
   cpuCap?: number;
+  codeCache?: number;
   cpuShares?: number;
   disk: string[];
   firmware: string;
@@ -97,9 +98,10 @@ const machineOptions = (command: Command): Command =>
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
       new Option('--tier <tier>', 'how the software accelerator runs it')
-        .choices(['auto', 'interpreter', 'translator'])
+        .choices(tierChoiceSchema.options)
         .default('auto'),
     )
+    .option('--code-cache <MiB>', `most memory that translated code may take (${CODE_CACHE_MIB})`, integer(4, 2048))
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
     .addOption(new Option('--video <adapter>', 'display adapter').choices(['vga', 'virtio']).default('vga'));
 
@@ -190,6 +192,7 @@ function configOf(flags: MachineFlags, name: string, builtin: boolean): VmConfig
     serialPorts: 1,
     accelerator: flags.accelerator,
     tier: flags.tier,
+    ...(flags.codeCache !== undefined && { codeCacheMiB: flags.codeCache }),
     ...(flags.cpu !== 'host' && { cpuModel: flags.cpu }),
     ...(flags.video !== 'vga' && { video: flags.video }),
   };

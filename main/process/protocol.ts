@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import {
   acceleratorChoiceSchema,
+  codeCacheSchema,
   cpuModelSchema,
   diskSchema,
   engineInfoSchema,
@@ -29,6 +30,7 @@ export const machineSpecSchema = z.object({
   memoryBytes: z.int().min(1 << 20),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  codeCacheMiB: codeCacheSchema.optional(),
   cpuModel: cpuModelSchema.optional(),
   boot: z.discriminatedUnion('kind', [
     z.object({

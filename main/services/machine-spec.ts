@@ -1,7 +1,7 @@
 /** A definition → what the VM process needs, after a look at every file it names: a start that cannot work is refused here. */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
-import { LodgeError, type VmConfig } from '../../preload/contract';
+import { CODE_CACHE_MIB, LodgeError, type VmConfig } from '../../preload/contract';
 import type { MachineSpec } from '../process/protocol';
 import type { AppLayout } from '../lib/paths';
 import { diskInfo, inspectImage } from '../storage';
@@ -59,6 +59,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     memoryBytes: config.memoryMiB * (1 << 20),
     accelerator: config.accelerator,
     tier: config.tier,
+    codeCacheMiB: config.codeCacheMiB ?? CODE_CACHE_MIB,
     ...(config.cpuModel && { cpuModel: config.cpuModel }),
     boot: bootSpec(boot, layout, run),
     menuSeconds: run.menuSeconds ?? MENU_SECONDS,

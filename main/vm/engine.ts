@@ -79,7 +79,9 @@ export function chooseEngine(
       `tiers: ${probe.tiers.join(', ')}`,
     );
   }
-  return { accelerator: 'software', tier, info: { accelerator: 'software', tier, reason: why(probes, probe, auto) } };
+  // Nobody asked for the translator: cold code may stay with the interpreter.
+  const native = wanted.tier === 'auto' && tier === 'translator' ? 'auto' : tier;
+  return { accelerator: 'software', tier: native, info: { accelerator: 'software', tier, reason: why(probes, probe, auto) } };
 }
 
 function why(probes: readonly AcceleratorProbe[], chosen: AcceleratorProbe, auto: boolean): string {

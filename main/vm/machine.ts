@@ -122,6 +122,7 @@ export class Machine {
           accelerator: choice.accelerator,
           tier: choice.tier,
           cpuModel: spec.cpuModel ?? '',
+          ...(spec.codeCacheMiB !== undefined && { codeCacheMiB: spec.codeCacheMiB }),
           cpus: spec.cpus,
           exitBuffer,
           onWake,

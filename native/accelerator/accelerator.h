@@ -90,6 +90,7 @@ enum class Go : uint8_t { Run, Step, Hold };
 struct MachineConfig {
   unsigned cpus = 1;
   const x86::CpuModel* cpuModel = nullptr;  ///< null: the default
+  size_t codeCacheBytes = size_t{256} << 20;  ///< for translated code, all vCPUs together
   /** `cpus` exit records, alive as long as the machine. */
   uint8_t* exitRecords = nullptr;
   /** Any thread: the owner should call serve() soon. Not called again before it has. */

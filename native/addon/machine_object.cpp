@@ -72,6 +72,8 @@ MachineObject::MachineObject(Info info) : Napi::ObjectWrap<MachineObject>(info) 
     config.cpuModel = x86::findCpuModel(name);
     if (config.cpuModel == nullptr) fail(env, "There is no processor model called " + name + ".");
   }
+  if (const Napi::Value cache = options.Get("codeCacheMiB"); !cache.IsUndefined())
+    config.codeCacheBytes = size_t{integer(cache, "codeCacheMiB", 65536)} << 20;
   config.exitRecords = static_cast<uint8_t*>(records.Data());
   config.wake = [this] { wake_.NonBlockingCall(); };
   Error error;
@@ -127,11 +129,13 @@ void MachineObject::unmap(Info info) {
 
 Napi::Value MachineObject::memRead(Info info) {
   const Bytes into = bytes(info[1], "into");
+  const auto pass = memory(info).gate.pass();
   return Napi::Boolean::New(info.Env(), memory(info).read(guestAddress(info[0]), into.data, into.size));
 }
 
 Napi::Value MachineObject::memWrite(Info info) {
   const Bytes from = bytes(info[1], "from");
+  const auto pass = memory(info).gate.pass();
   return Napi::Boolean::New(info.Env(), memory(info).write(guestAddress(info[0]), from.data, from.size));
 }
 
@@ -140,6 +144,7 @@ Napi::Value MachineObject::memWrite(Info info) {
 template <class T>
 bool MachineObject::load(Info info, T& value) const {
   const uint64_t gpa = guestAddress(info[0]);
+  const auto pass = memory(info).gate.pass();
   const uint8_t* const host = memory(info).range(gpa, sizeof(T));
   if (host == nullptr) return memory(info).read(gpa, &value, sizeof(T));
   std::memcpy(&value, host, sizeof(T));
@@ -151,6 +156,7 @@ template <class T>
 bool MachineObject::store(Info info, T value) const {
   const uint64_t gpa = guestAddress(info[0]);
   PhysicalMemory& memory = this->memory(info);
+  const auto pass = memory.gate.pass();
   uint8_t* const host = memory.range(gpa, sizeof(T));
   if (host == nullptr) return memory.write(gpa, &value, sizeof(T));
   std::atomic_thread_fence(std::memory_order_release);
@@ -187,6 +193,7 @@ Napi::Value MachineObject::memWriteU32(Info info) {
 Napi::Value MachineObject::memFill(Info info) {
   const uint64_t gpa = guestAddress(info[0]), size = guestAddress(info[1]);
   const auto value = static_cast<int>(integer(info[2], "value", 255));
+  const auto pass = memory(info).gate.pass();
   return Napi::Boolean::New(info.Env(), memory(info).fill(gpa, size, static_cast<uint8_t>(value)));
 }
 
@@ -195,6 +202,7 @@ Napi::Value MachineObject::regionRead(Info info) {
   const uint64_t offset = guestAddress(info[1]), size = memory(info).regionBytes(region);
   const Bytes into = bytes(info[2], "into");
   const bool inside = size != 0 && offset <= size && into.size <= size - offset;
+  const auto pass = memory(info).gate.pass();
   if (inside && into.size != 0) std::memcpy(into.data, memory(info).regionHost(region) + offset, into.size);
   return Napi::Boolean::New(info.Env(), inside);
 }
@@ -204,6 +212,7 @@ Napi::Value MachineObject::regionWrite(Info info) {
   const uint64_t offset = guestAddress(info[1]), size = memory(info).regionBytes(region);
   const Bytes from = bytes(info[2], "from");
   const bool inside = size != 0 && offset <= size && from.size <= size - offset;
+  const auto pass = memory(info).gate.pass();
   if (inside && from.size != 0) {
     std::memcpy(memory(info).regionHost(region) + offset, from.data, from.size);
     memory(info).regionWrote(region, offset, from.size);

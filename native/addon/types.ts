@@ -19,7 +19,7 @@ export interface NativeAddon {
 export const ABI_VERSION = 7;
 
 export type AcceleratorKind = 'kvm' | 'software';
-export type Tier = 'interpreter' | 'translator';
+export type Tier = 'interpreter' | 'translator' | 'lockstep';
 
 export interface HostInfo {
   cpuModel: string;
@@ -45,6 +45,8 @@ export interface MachineOptions {
   tier: 'auto' | Tier;
   /** Processor model (see `CpuModel.name`); '' or absent: what this computer's processor has. */
   cpuModel?: string;
+  /** The most that translated code may take, all processors together; absent: 256. */
+  codeCacheMiB?: number;
   cpus: number;
   /**
    * Exit records, allocated by JS and written by the vCPU threads: EXIT_STRIDE bytes a vCPU. See `Exit`.
@@ -294,8 +296,21 @@ export interface MachineStats {
     /** Lodge's own processor only. */
     counters?: CpuCounters;
     /** Only where there is a translator. */
-    translator?: { units: number; invalidations: number; flushes: number; codeBytes: number };
+    translator?: TranslatorCounters;
   }[];
+}
+
+/** x86/counters.h has the same names and says what each is. */
+export interface TranslatorCounters {
+  units: number;
+  tierUps: number;
+  invalidations: number;
+  flushes: number;
+  codeBytes: number;
+  codeLimit: number;
+  translatedNs: number;
+  interpretedNs: number;
+  checks: number;
 }
 
 /** x86/counters.h has the same names and says what each is. */

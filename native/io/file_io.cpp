@@ -33,6 +33,7 @@ bool FileTransfer::resolve(const std::vector<GuestRange>& ranges) {
 }
 
 bool FileTransfer::transfer(bool nowait) noexcept {
+  const auto pass = memory_->gate.pass();
   while (piece_ < pieces_.size()) {
     iovec vectors[IOV_MAX > 256 ? 256 : IOV_MAX];
     unsigned count = 0;

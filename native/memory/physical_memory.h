@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -41,6 +43,22 @@ class CodeObserver {
    * fast write permission for the page (in its TLB) has to drop it and, as it may have written meanwhile, codeWritten() it.
    */
   virtual void onCodeMarked(Gpa page) noexcept { (void)page; }
+};
+
+/** Keeps devices out of guest memory while a processor tries something there that they must not see. Open until it is used. */
+class DeviceGate {
+ public:
+  /** A device holds this while it reads or writes guest memory. */
+  [[nodiscard]] std::shared_lock<std::shared_mutex> pass() const {
+    return used_.load(std::memory_order_relaxed) ? std::shared_lock(lock_) : std::shared_lock<std::shared_mutex>();
+  }
+  /** Before the machine starts. */
+  void use() { used_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] std::unique_lock<std::shared_mutex> close() { return std::unique_lock(lock_); }
+
+ private:
+  mutable std::shared_mutex lock_;
+  std::atomic<bool> used_{false};
 };
 
 class PhysicalMemory {
@@ -83,6 +101,9 @@ class PhysicalMemory {
   const std::atomic<uint8_t>* codeFlag(Gpa page) const noexcept;
   /** A vCPU is about to let its guest write this page: every observer hears of it, and the flag is cleared. */
   void codeWritten(Gpa page) noexcept;
+  /** What reads and writes on behalf of a device passes it; the functions above do not by themselves. */
+  DeviceGate gate;
+
   void addObserver(CodeObserver* observer);
   void removeObserver(CodeObserver* observer);
 

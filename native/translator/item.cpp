@@ -401,6 +401,7 @@ void describeControl(Item& item, const Setting& setting) {
       stack(-static_cast<int>(word), true);
       return;
     case Op::Pushf:
+      if (setting.checked) return;
       item.kind = Kind::PushFlags;
       item.gprsWritten = bit(kRsp);
       item.flagsRead = kArith;

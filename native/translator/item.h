@@ -90,6 +90,7 @@ struct Setting {
   bool vectors = true;    ///< SIMD instructions may run as they are
   bool vex = true;        ///< so may VEX-encoded ones
   bool x87 = true;        ///< so may x87 instructions: no exception is unmasked or pending
+  bool checked = false;   ///< in lockstep: nothing may make a value of flags that are undefined
   x86::FeatureSet features;  ///< those of the processor model
 };
 

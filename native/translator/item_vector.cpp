@@ -69,6 +69,8 @@ bool describeVex(Item& item, const Setting& setting) {
   if (!setting.vex || !setting.vectors) return false;
   item.vex = true;
   if (row.form == VexForm::None) {
+    // Outside 64-bit mode eight registers are zeroed; the host has all sixteen.
+    if (setting.size != CodeSize::k64) return false;
     item.raw = true;
     return true;
   }

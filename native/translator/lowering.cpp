@@ -20,7 +20,7 @@ CoreLayout::CoreLayout(const Core& c)
       key(distance(c, &c.frame.key)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
-      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)),
+      x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)), budget(distance(c, &c.frame.budget)),
       turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
       splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
       interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)) {
@@ -88,14 +88,23 @@ void Lowering::entry() {
   SiteSpec site{SiteKind::Poll};
   site.offset = unit_->start;
   if (flags_ != FlagsIn::Host || unit_->liveIn == 0) {
-    e_.alu32(7, frame(at_.requests), 0);
-    uint8_t* const waiting = e_.jumpIf(kNotEqual);
+    if (unit_->counted) e_.alu32(5, frame(at_.budget), 1);
+    else e_.alu32(7, frame(at_.requests), 0);
+    uint8_t* const waiting = e_.jumpIf(unit_->counted ? kNotEqual ^ 1 : kNotEqual);
     stubs_.push_back({waiting, addSite(site), nullptr, FlagsIn::Saved, 0, Stub::Kind::Poll});
   } else {
     // Without touching the flags.
     e_.move64(kR15, kRcx);
-    e_.op32(0x8b, kRcx, frame(at_.requests));
-    e_.u8(0xe3), e_.u8(5);  // JRCXZ over the jump
+    if (unit_->counted) {
+      e_.op32(0x8b, kRcx, frame(at_.budget));
+      e_.lea32(kRcx, at(kRcx, -1));
+      e_.op32(0x89, kRcx, frame(at_.budget));
+      e_.u8(0xe3), e_.u8(2);  // JRCXZ to the jump
+      e_.u8(0xeb), e_.u8(5);  // JMP over it
+    } else {
+      e_.op32(0x8b, kRcx, frame(at_.requests));
+      e_.u8(0xe3), e_.u8(5);  // JRCXZ over the jump
+    }
     uint8_t* const waiting = e_.jump();
     e_.move64(kRcx, kR15);
     stubs_.push_back({waiting, addSite(site), nullptr, FlagsIn::Host, 0, Stub::Kind::Poll});

@@ -28,8 +28,8 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, turns, borrowed,
-      split, splitAt, splitLow, splitHigh, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
+  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
+      turns, borrowed, split, splitAt, splitLow, splitHigh, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -62,6 +62,7 @@ struct SiteSpec {
   bool saved = false;        ///< Link: the flags are in Core::ax
   bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
+  uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
   uint8_t* stub = nullptr;
@@ -72,6 +73,7 @@ struct Unit {
   uint16_t start = 0;            ///< offset in the page
   uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
   bool open = true;              ///< it does
+  bool counted = false;          ///< TierFrame::budget, not a request, says when to leave
   bool tail = false;             ///< there lies an instruction that reaches into the next page
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
@@ -185,6 +187,8 @@ class Lowering {
   void emitStubs();
   uint32_t addSite(const SiteSpec& s) {
     sites.push_back(s);
+    if (s.kind == SiteKind::Poll) sites.back().live = unit_->liveIn;
+    if (s.kind == SiteKind::Run || s.kind == SiteKind::End) sites.back().live = index_ == 0 ? unit_->liveIn : live_[index_ - 1];
     return firstSite_ + static_cast<uint32_t>(sites.size()) - 1;
   }
 

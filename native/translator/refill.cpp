@@ -1,5 +1,7 @@
 #include "translator/refill.h"
 
+#include "x86/interpreter/memory_log.h"
+
 namespace lodge::translator {
 
 using namespace x86;
@@ -19,8 +21,11 @@ using namespace x86;
   const bool writable = (w.info & (kTlbMayWrite | kTlbRom | kTlbTracked)) == kTlbMayWrite && w.code &&
                         !__atomic_load_n(reinterpret_cast<const uint8_t*>(w.code), __ATOMIC_ACQUIRE);
   if (write && !writable) return 0;
+  if (c->log && write && !c->log->touch(reinterpret_cast<uint8_t*>(page + w.addend), false)) return 0;
   e.read = page;
-  e.write = writable ? page : noTag(index);
+  // With a log only what is in it may be written without a question.
+  e.write = writable && (write || !c->log) ? page : noTag(index);
+  if (c->log && write) c->log->granted(e, index);
   e.addend = w.addend;
   e.info = w.info;
   t.page[index] = page;

@@ -4,11 +4,13 @@
 #include <cstring>
 #include <deque>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "translator/census.h"
 #include "translator/code_cache.h"
 #include "translator/refill.h"
+#include "translator/lockstep.h"
 #include "translator/lookup.h"
 #include "translator/lowering.h"
 #include "translator/routines.h"
@@ -31,6 +33,7 @@ constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
 struct Site {
   SiteSpec spec;
   Translation* owner = nullptr;
+  bool repeatable = true; ///< executed once more from the same state it does the same: Lockstep::repeatable()
   bool needsX87 = false;  ///< an instruction of it looks at the x87 state
   Op op = Op::Invalid;    ///< of the first, when there are insns
   Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
@@ -58,12 +61,18 @@ class Translator final : public SecondTier {
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
     stepBlock_->secondPage = ~0ull;
+    core.tierCounters.codeLimit.set(options.cacheBytes);
     if (options.heat) heat_.resize(size_t{1} << kHashBits);
   }
   ~Translator() override { ::operator delete(stepBlock_); }
-  bool valid() const { return cache_.valid(); }
+  bool valid() const { return cache_.valid() && (!lockstep_ || lockstep_->valid()); }
+  void check(std::unique_ptr<SealedEnvironment> environment) {
+    lockstep_ = std::make_unique<Lockstep>(c_, std::move(environment));
+  }
 
-  Outcome run() noexcept override;
+  Outcome run() noexcept override {
+    return lockstep_ ? lockstep_->run([this] { return runCode(); }) : runCode();
+  }
   uint64_t invalidate(Gpa page, unsigned first, unsigned bytes) noexcept override;
   void flush() noexcept override;
   void settle() noexcept override {
@@ -83,6 +92,7 @@ class Translator final : public SecondTier {
     return out;
   }
 
+  Outcome runCode();
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
   const uint8_t* goOn();
@@ -98,6 +108,7 @@ class Translator final : public SecondTier {
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
+  void linkLeft();
   void link(Site& from, uint32_t number, Translation& to);
   void unlink(const SiteSpec& spec);
   void dropFarLinks();
@@ -123,10 +134,14 @@ class Translator final : public SecondTier {
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
+  std::unique_ptr<Lockstep> lockstep_;  ///< nullptr: not asked for
   std::unique_ptr<Census> census_;  ///< nullptr: nobody asked
   bool left_ = false;      ///< the last exit was step()'s
   Exec how_ = Exec::Continue;
   uint32_t mode_ = kNoMode;
+  static constexpr uint32_t kNoSite = ~0u;
+  uint32_t leftBy_ = kNoSite;  ///< in lockstep: the link by which code was left last
+  uint64_t leftFlushes_ = 0, leftFor_ = 0;
 };
 
 /** What translations depend on besides bytes; kNoMode: this tier has nothing for it. */
@@ -186,6 +201,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
         return nullptr;
       }
     }
+    if (options_.heat) c_.tierCounters.tierUps.add();
     const Census::Timer timer(census_, &Census::translations);
     t = translate(gpa, home, mode_, saved, second);
   }
@@ -229,7 +245,8 @@ bool Translator::join(Gpa gpa, Gpa second) {
 }
 
 bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit) {
-  const Setting setting = settingOf(mode, c_.features);
+  Setting setting = settingOf(mode, c_.features);
+  setting.checked = lockstep_ != nullptr;
   unit.size = setting.size;
   unit.mode = mode;
   unit.doors = mode & kModeSmap;
@@ -243,7 +260,8 @@ bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit)
 }
 
 bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
-  const Setting setting = settingOf(mode, c_.features);
+  Setting setting = settingOf(mode, c_.features);
+  setting.checked = lockstep_ != nullptr;
   unit.size = setting.size;
   unit.mode = mode;
   unit.doors = mode & kModeSmap;
@@ -310,6 +328,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     Emitter e(cache_.next(), cache_.next() + kUnitRoom);
     const auto firstSite = static_cast<uint32_t>(sites_.size());
     if (options_.exactFlags) unit.keepFlags = true;
+    unit.counted = lockstep_ != nullptr;
     Lowering lowering(e, layout_, routines_, firstSite);
     lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
     if (e.full()) {
@@ -328,6 +347,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     for (const Item& i : unit.items)
       t.chunks |= chunkMask(i.offset, std::min<unsigned>(i.offset + i.d.length, static_cast<unsigned>(kPageBytes)));
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+    if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);
     c_.tierCounters.units.add();
     c_.tierCounters.codeBytes.add(bytes);
@@ -441,6 +461,7 @@ bool Translator::prepare(Site& site) {
                               d.simd->form == FpForm::XmmMmx || d.simd->form == FpForm::MmxXmm)))
       site.needsX87 = true;
     if (n == 0) site.op = d.op;
+    if (lockstep_ && !Lockstep::repeatable(d)) site.repeatable = false;
     c_.bindInsn(d, run[n], static_cast<uint16_t>(at - site.spec.offset), c_.modeBits);
     at += d.length;
   }
@@ -462,6 +483,13 @@ uint32_t Translator::step(uint32_t number) {
   if (!site.insns && !prepare(site)) {
     how_ = Exec::Continue;
     return 1;
+  }
+  if (lockstep_) {
+    lockstep_->leaves(site.spec.live, false);
+    if (!site.repeatable) {
+      how_ = Exec::Continue;
+      return 1;
+    }
   }
   if (site.needsX87) settle();
   c_.block = stepBlock_;
@@ -486,9 +514,9 @@ uint32_t Translator::step(uint32_t number) {
       c_.state.rip += c_.cursor->offset;
       c_.traps = earlierTraps;
     }
-    if (c_.fault.kind == FaultKind::Exception) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
+    if (c_.fault.kind == FaultKind::Exception && !lockstep_) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
   }
-  if (how == Exec::Continue) {
+  if (how == Exec::Continue && !lockstep_) {
     // A new unit may empty the cache, so the site is not looked at any more.
     if (const uint8_t* const code = goOn()) {
       left_ = false;
@@ -498,6 +526,16 @@ uint32_t Translator::step(uint32_t number) {
   }
   how_ = how;
   return 1;
+}
+
+/** In lockstep nothing is looked for while code runs: the jump by which it was left is linked before it runs again. */
+void Translator::linkLeft() {
+  const uint32_t number = std::exchange(leftBy_, kNoSite);
+  if (number == kNoSite || leftFlushes_ != flushes_ || leftFor_ != c_.state.rip) return;
+  if (sites_[number].owner->dead || sites_[number].owner->mode != mode_) return;
+  Outcome why;
+  Translation* const to = find(c_.state.rip, sites_[number].spec.saved, why);
+  if (to && leftFlushes_ == flushes_) link(sites_[number], number, *to);
 }
 
 /** The code for state.rip when the run loop would do nothing but come back for it; else nullptr. */
@@ -524,7 +562,7 @@ const uint8_t* Translator::goOn() {
   return code;
 }
 
-Outcome Translator::run() noexcept {
+Outcome Translator::runCode() {
   if (census_) {
     census_->report();
     ++census_->runs.count;
@@ -533,6 +571,7 @@ Outcome Translator::run() noexcept {
   mode_ = currentMode();
   if (mode_ == kNoMode) return Outcome::Interpret;
   c_.frame.key = c_.generationNow() << kModeBits | mode_;
+  if (lockstep_) linkLeft();
   Outcome why;
   Translation* t = nullptr;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
@@ -548,6 +587,7 @@ Outcome Translator::run() noexcept {
     code = t->entry;
   }
   for (;;) {
+    if (lockstep_) lockstep_->begin();
     c_.frame.codePage = c_.state.rip & ~kPageMask;
     left_ = false;
     {
@@ -567,6 +607,7 @@ Outcome Translator::run() noexcept {
     }
     const auto number = static_cast<uint32_t>(c_.frame.argument);
     const SiteSpec spec = sites_[number].spec;
+    if (lockstep_) lockstep_->leaves(spec.live, spec.kind == SiteKind::Poll);
     bool saved = true;
     if (spec.kind != SiteKind::Lookup) {
       c_.state.rip = c_.frame.codePage + spec.offset;
@@ -576,6 +617,12 @@ Outcome Translator::run() noexcept {
         return Outcome::Again;
       }
       saved = spec.saved;
+    }
+    if (lockstep_) {
+      leftBy_ = spec.kind == SiteKind::Link ? number : kNoSite;
+      leftFlushes_ = flushes_;
+      leftFor_ = c_.state.rip;
+      return Outcome::Again;
     }
     const uint64_t flushes = flushes_;
     t = find(c_.state.rip, saved, why);
@@ -591,8 +638,12 @@ Outcome Translator::run() noexcept {
 }  // namespace
 
 std::unique_ptr<Cpu> makeTranslator(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const Options& options) {
-  return makeTieredCpu(config, memory, env, [&](Core& core) -> std::unique_ptr<SecondTier> {
+  std::unique_ptr<SealedEnvironment> sealed;
+  if (options.lockstep) sealed = std::make_unique<SealedEnvironment>(env);
+  Environment& outside = sealed ? *sealed : env;
+  return makeTieredCpu(config, memory, outside, [&](Core& core) -> std::unique_ptr<SecondTier> {
     auto tier = std::make_unique<Translator>(core, options);
+    if (sealed) tier->check(std::move(sealed));
     if (!tier->valid()) return nullptr;
     return tier;
   });

@@ -12,11 +12,20 @@
 
 namespace lodge::translator {
 
+/** With less, hardly anything would be kept from one use to the next. */
+constexpr size_t kLeastCacheBytes = size_t{1} << 20;
+/** Options::heat of a machine that is not told which tier to use; 0: what is met for the first time is translated. */
+constexpr unsigned kHeat = 0;
+
 struct Options {
   size_t cacheBytes = size_t{256} << 20;  ///< of code, for this vCPU
   /** Times a place is interpreted before it is translated. */
   unsigned heat = 0;
   unsigned maxInstructions = 96;          ///< in one unit
+  /** Everything is executed by the interpreter as well, and compared: see lockstep.h. For machines with one processor. */
+  bool lockstep = false;
+  /** For tests: may change the code of a unit that was just made. */
+  void (*spoil)(uint8_t* code, size_t bytes) = nullptr;
   /** All flags are kept at all times, as if something might look at them behind any instruction. */
   bool exactFlags = false;
 };

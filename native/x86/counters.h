@@ -38,11 +38,19 @@ struct CpuCounters {
 };
 
 /** What the translator counts, if there is one. codeBytes alone can fall. */
-#define LODGE_TIER_COUNTERS(X)                                                \
-  X(units)         /* runs of code that were translated */                    \
-  X(invalidations) /* of units, because the guest wrote over their code */    \
-  X(flushes)       /* of all units: the cache was full, or the map changed */ \
-  X(codeBytes)     /* in the cache */
+#define LODGE_TIER_COUNTERS(X)                                                           \
+  X(units)         /* runs of code that were translated */                               \
+  X(tierUps)       /* those among them that had been interpreted before */               \
+  X(invalidations) /* of units, because the guest wrote over their code */               \
+  X(flushes)       /* of all units: the cache was full, or the map changed */            \
+  X(codeBytes)     /* in the cache */                                                    \
+  X(codeLimit)     /* what the cache may hold */                                         \
+  X(translatedNs)  /* in translated code and what it calls; kTierSampling of the times */ \
+  X(interpretedNs) /* in the interpreter; likewise */                                    \
+  X(checks)        /* stretches of code that the interpreter executed as well */
+
+/** Time in a tier is measured at one in so many entries; no power of two, as loops of code may well be. */
+constexpr uint32_t kTierSampling = 29;
 
 struct TierCounters {
 #define LODGE_COUNTER(name) Counter name;

@@ -33,9 +33,18 @@ export const vcpuCountersSchema = z.object({
   translator: z
     .object({
       units: count,
+      /** Units of code that was interpreted before. */
+      tierUps: count,
       invalidations: count,
+      /** Times that all units were dropped, as when the cache was full. */
       flushes: count,
       codeBytes: count,
+      codeLimit: count,
+      /** Time in translated code and in the interpreter, estimated from one in some entries. */
+      translatedNs: count,
+      interpretedNs: count,
+      /** Lockstep only: stretches of code that were executed twice. */
+      checks: count,
     })
     .optional(),
 });

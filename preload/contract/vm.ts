@@ -62,7 +62,12 @@ export const acceleratorChoiceSchema = z.enum(['auto', 'kvm', 'software']);
 export const CPU_MODELS = ['486', 'pentium', 'pentium3', 'x86-64', 'x86-64-v2', 'x86-64-v3', 'host'] as const;
 export const cpuModelSchema = z.enum(CPU_MODELS);
 export type CpuModel = z.infer<typeof cpuModelSchema>;
-export const tierChoiceSchema = z.enum(['auto', 'interpreter', 'translator']);
+/** 'lockstep': translator and interpreter, compared with each other. Slow, one processor, never what 'auto' takes. */
+export const TIERS = ['interpreter', 'translator', 'lockstep'] as const;
+export const tierChoiceSchema = z.enum(['auto', ...TIERS]);
+
+export const CODE_CACHE_MIB = 256;
+export const codeCacheSchema = z.int().min(4).max(2048);
 
 /** The display adapter: 'virtio' is a VGA too, and lets a driver follow the size of the window. */
 export const videoSchema = z.enum(['vga', 'virtio']);
@@ -92,6 +97,8 @@ export const vmConfigSchema = z.object({
   serialPorts: z.int().min(0).max(2),
   accelerator: acceleratorChoiceSchema,
   tier: tierChoiceSchema,
+  /** The most memory that translated code may take; absent: CODE_CACHE_MIB. */
+  codeCacheMiB: codeCacheSchema.optional(),
   /** Absent: 'host'. */
   cpuModel: cpuModelSchema.optional(),
   /** Percent of a host processor that each of the machine's may use; absent or 100: all of it. Changes while it runs. */
@@ -140,7 +147,7 @@ export type StopReason = z.infer<typeof stopReasonSchema>;
 /** What the engine chose for a running VM, in one sentence too. */
 export const engineInfoSchema = z.object({
   accelerator: z.enum(['kvm', 'software']),
-  tier: z.enum(['interpreter', 'translator']).optional(),
+  tier: z.enum(TIERS).optional(),
   reason: z.string(),
 });
 export type EngineInfo = z.infer<typeof engineInfoSchema>;
@@ -190,7 +197,7 @@ export const hostSchema = z.object({
       /** Not available, and never what “auto” takes, but it runs some guests for those who ask for it by name. */
       onlyByName: z.boolean().optional(),
       reason: z.string(),
-      tiers: z.array(z.enum(['interpreter', 'translator'])),
+      tiers: z.array(z.enum(TIERS)),
     }),
   ),
   /** How this Lodge runs; the browser has no native file dialogs. */

@@ -1,7 +1,7 @@
 import type { CpuModel, EngineInfo, Host, Vm, VmConfig } from './types';
 
 export const ACCELERATOR_LABEL = { kvm: 'Hardware virtualization (KVM)', software: 'Software CPU' } as const;
-export const TIER_LABEL = { interpreter: 'interpreter', translator: 'translator' } as const;
+export const TIER_LABEL = { interpreter: 'interpreter', translator: 'translator', lockstep: 'lockstep check' } as const;
 
 export const CPU_MODEL_LABEL: Record<CpuModel, string> = {
   host: 'This computer’s processor',

@@ -136,5 +136,47 @@ export function engineRows({ last, rates }: PerformanceHistory): EngineRow[] {
     last.vcpus.map((v) => v.translator?.units),
     '',
   );
+  add(
+    'Tier-ups',
+    'Translated units whose code was interpreted before.',
+    last.vcpus.map((v) => v.translator?.tierUps),
+    '',
+  );
+  add(
+    'Units invalidated',
+    'Translated units dropped because the guest changed their code.',
+    last.vcpus.map((v) => v.translator?.invalidations),
+    '',
+  );
+  add(
+    'Code cache',
+    'Memory that translated code takes now.',
+    last.vcpus.map((v) => v.translator && v.translator.codeBytes / (1 << 20)),
+    ' MiB',
+  );
+  add(
+    'Code cache limit',
+    'The most it may take; the machine’s settings say how much.',
+    last.vcpus.map((v) => v.translator && v.translator.codeLimit / (1 << 20)),
+    ' MiB',
+  );
+  add(
+    'Code cache evictions',
+    'Times that all translated code was dropped, most of all because the cache was full.',
+    last.vcpus.map((v) => v.translator?.flushes),
+    '',
+  );
+  add(
+    'Translated code',
+    'Time in translated code since the start, as far as a sample tells.',
+    last.vcpus.map((v) => v.translator && v.translator.translatedNs / 1e9),
+    ' s',
+  );
+  add(
+    'Interpreter',
+    'Time in the interpreter since the start, as far as a sample tells.',
+    last.vcpus.map((v) => v.translator && v.translator.interpretedNs / 1e9),
+    ' s',
+  );
   return rows;
 }

@@ -30,6 +30,7 @@ export type {
   VmStats,
 } from '../../preload/contract';
 export {
+  CODE_CACHE_MIB,
   CPU_MODELS,
   CPUS_MAX,
   DISK_BYTES_MAX,

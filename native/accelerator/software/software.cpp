@@ -11,12 +11,18 @@ namespace {
 class Software final : public Accelerator {
  public:
   const char* kind() const override { return "software"; }
-  Probe probe() const override { return {true, false, "Runs on every 64-bit processor, without help from the host.", {"interpreter", "translator"}}; }
+  Probe probe() const override { return {true, false, "Runs on every 64-bit processor, without help from the host.", {"interpreter", "translator", "lockstep"}}; }
   std::unique_ptr<Machine> create(const MachineConfig& config, const std::string& tier, Error& error) const override {
-    if (tier == "translator") {
+    if (tier == "lockstep" && config.cpus != 1) {
+      error = "Lockstep checks machines with one processor.";
+      return nullptr;
+    }
+    if (tier == "auto" || tier == "translator" || tier == "lockstep") {
       // The cache is the machine's: each processor has its share of it.
       translator::Options options;
-      options.cacheBytes /= std::max(1u, config.cpus);
+      options.cacheBytes = std::max(translator::kLeastCacheBytes, config.codeCacheBytes / std::max(1u, config.cpus));
+      if (tier == "auto") options.heat = translator::kHeat;
+      options.lockstep = tier == "lockstep";
       return software::SoftwareMachine::create(
           config,
           [options](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
@@ -24,7 +30,7 @@ class Software final : public Accelerator {
           },
           error);
     }
-    if (tier != "auto" && tier != "interpreter") {
+    if (tier != "interpreter") {
       error = "This build has no " + tier + " for the software accelerator.";
       return nullptr;
     }

@@ -179,6 +179,7 @@ struct TierFrame {
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
+  uint32_t budget = 0;      ///< units to go, where they are counted
   uint32_t x87Loaded = 0;   ///< the guest's x87 state is in the host's registers
   const void* units = nullptr;  ///< the tier's own table of what it has translated
   uint32_t turns = 0;       ///< of a loop: until it runs in strips, and then until the strip's end
@@ -232,6 +233,10 @@ enum ModeBit : uint32_t {
 };
 /** Bits of Core::fetchKey that say where code lies, which is all that its translation depends on. */
 constexpr uint64_t kPlaceKey = ~uint64_t{kModeCodeSize | kModeFlat | kModeFlatFs | kModeFlatGs};
+
+/** Kept in Core::requests while blocks are to be run one at a time: makes every chained jump return. */
+constexpr uint32_t kRequestStep = 1u << 31;
+class MemoryLog;
 
 struct Core {
   State state{};
@@ -317,7 +322,9 @@ struct Core {
   size_t arenaUsed = 0;
 
   SecondTier* tier = nullptr;
+  uint32_t tierEntries = 0;  ///< of either tier, for kTierSampling
   bool tierRan = false;   ///< it was the second tier that came to state.rip
+  MemoryLog* log = nullptr;  ///< what is about to be written is kept there: see memory_log.h
   bool tierMode = false;  ///< the code at hand is for the second tier: blocks are run one at a time, unchained
 
   // Pages other threads wrote; see onCodePageWritten.
@@ -418,6 +425,7 @@ struct Core {
   /** Page walk with checks, A/D updates and TLB fill. nullptr: #PF raised. */
   TlbEntry* fill(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* lookup(uint64_t linear, Access access, Privilege privilege);
+  TlbEntry* lookupEntry(uint64_t linear, Access access, Privilege privilege);
   TlbEntry* install(uint64_t linear, Access access, Privilege privilege, uint64_t addend, uint64_t info);
   WalkEntry& walkEntry(uint64_t linear, Privilege privilege) {
     return walks[(linear >> 12 ^ uint64_t{privilege} << 11 ^ (linear >> 63 ? 0 : walkSalt)) & (kWalkEntries - 1)];
@@ -475,6 +483,8 @@ struct Core {
   Block* findBlock(bool single);
   bool fetchPage(uint64_t linear, Gpa& page);
   Block* decodeBlock(Gpa gpa, uint64_t linear, uint32_t mode, const uint8_t* host);
+  /** Runs it, and, unless it is `alone`, what follows it by links. A fault leaves state.rip at the instruction. */
+  Exec runBlock(Block* next, bool alone);
   /** From now on writes to the page are noticed. */
   CodePage& watchCode(Gpa page);
   /** One decoded instruction `offset` bytes behind state.rip as its handler runs it. */

@@ -84,15 +84,17 @@ constexpr uint16_t kCode64 = 0x08, kData = 0x10, kUserData = 0x1b, kUserCode64 =
 
 using CpuFactory = std::unique_ptr<Cpu> (*)(const CpuConfig&, PhysicalMemory&, Environment&);
 /**
- * LODGE_TEST_TIER says what executes: the interpreter (default), `translator`, or `translator-1` with a single instruction in
- * each unit.
+ * LODGE_TEST_TIER says what executes: the interpreter (default), `translator`, `translator-1` with a single instruction in
+ * each unit, or `lockstep`, which is both.
  */
 inline std::unique_ptr<Cpu> makeTestCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
   const char* tier = std::getenv("LODGE_TEST_TIER");
-  if (!tier || std::strncmp(tier, "translator", 10) != 0) return makeInterpreter(config, memory, env);
+  const bool lockstep = tier && std::strcmp(tier, "lockstep") == 0;
+  if (!tier || (std::strncmp(tier, "translator", 10) != 0 && !lockstep)) return makeInterpreter(config, memory, env);
   translator::Options options;
   options.cacheBytes = 16 << 20;
-  options.exactFlags = true;
+  options.exactFlags = !lockstep;
+  options.lockstep = lockstep && config.count == 1;
   if (std::strcmp(tier, "translator-1") == 0) options.maxInstructions = 1;
   return translator::makeTranslator(config, memory, env, options);
 }

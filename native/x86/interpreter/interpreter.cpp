@@ -11,13 +11,6 @@
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
-namespace {
-
-/** Kept in Core::requests while one instruction is to be executed alone; makes every chained jump return. */
-constexpr uint32_t kRequestStep = 1u << 31;
-
-}  // namespace
-
 Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) : config(cfg), memory(mem), env(environment) {
   hash.resize(size_t{1} << kHashBits);
   void* p = ::mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -298,6 +291,48 @@ bool Core::service() {
   return true;
 }
 
+Exec Core::runBlock(Block* next, bool alone) {
+  if (alone) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
+  block = next;
+  icount += next->count;
+  cursor = next->insns;
+  Exec how = next->insns[0].fn(*this, next->insns);
+  while (how == Exec::Next) how = cursor->fn(*this, cursor);
+  if (alone) {
+    requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
+    pendingLink = nullptr;
+  }
+  if (how == Exec::Fault) {
+    icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
+    if (!fault.trap) state.rip += cursor->offset;
+  }
+  return how;
+}
+
+namespace {
+
+/** Measures one in kTierSampling of the times it lives, and takes the others for the same: the clock costs as much as short code. */
+class TierTime {
+ public:
+  TierTime(Core& core, Counter& total) : core_(core), total_(total) {
+    if (core.tier && ++core.tierEntries % kTierSampling == 0) from_ = __builtin_ia32_rdtsc();
+  }
+  ~TierTime() {
+    if (from_ == 0) return;
+    const uint64_t cycles = (__builtin_ia32_rdtsc() - from_) * kTierSampling;
+    total_.add(static_cast<uint64_t>(static_cast<unsigned __int128>(cycles) * 1'000'000'000 / core_.config.tscHz));
+  }
+  TierTime(const TierTime&) = delete;
+  TierTime& operator=(const TierTime&) = delete;
+
+ private:
+  Core& core_;
+  Counter& total_;
+  uint64_t from_ = 0;
+};
+
+}  // namespace
+
 RunExit Core::run() {
   if (!arena) {
     message = "no memory for the decoded-instruction cache";
@@ -345,7 +380,11 @@ RunExit Core::run() {
     // Breakpoints and watchpoints are the interpreter's.
     if (tier && !single && !debugger && !codeBreaks && !dataBreaks) {
       tierRan = true;
-      const SecondTier::Outcome outcome = tier->run();
+      SecondTier::Outcome outcome;
+      {
+        const TierTime time(*this, tierCounters.translatedNs);
+        outcome = tier->run();
+      }
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
       if (outcome != SecondTier::Outcome::Interpret) continue;
@@ -359,20 +398,13 @@ RunExit Core::run() {
       if (stepped()) return exit;
       continue;
     }
-    if (single) requests.fetch_or(kRequestStep, std::memory_order_relaxed);
-    block = next;
-    icount += next->count;
-    cursor = next->insns;
-    Exec how = next->insns[0].fn(*this, next->insns);
-    while (how == Exec::Next) how = cursor->fn(*this, cursor);
-    if (single) {
-      requests.fetch_and(~kRequestStep, std::memory_order_relaxed);
-      pendingLink = nullptr;
+    Exec how;
+    {
+      const TierTime time(*this, tierCounters.interpretedNs);
+      how = runBlock(next, single);
     }
     watching = false;
     if (how == Exec::Fault) {
-      icount -= static_cast<uint64_t>(block->count) - cursor->ordinal;
-      if (!fault.trap) state.rip += cursor->offset;
       traps = fault.trap ? traps : earlierTraps;
       if (fault.kind == FaultKind::Break) {
         replaying = true;

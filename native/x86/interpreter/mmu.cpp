@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "x86/interpreter/core.h"
+#include "x86/interpreter/memory_log.h"
 
 namespace lodge::x86 {
 namespace {
@@ -107,6 +108,7 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
         if (write) set |= kPteD;
       }
       if ((pte & set) != set && backing.writable) {
+        if (log) log->touch(backing.host, true);
         // Another processor may change the entry meanwhile: then its new value decides, from the start.
         bool stored;
         if (entryBytes == 8) {
@@ -158,6 +160,7 @@ TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t 
   if (access == Access::Write && !(info & (kTlbMmio | kTlbRom)) && !memory.isCode(page)) {
     if (info & kTlbTracked) memory.markDirty(page);
     e.write = linearPage;
+    if (log) log->granted(e, index);
   }
   if ((debugger || dataBreaks) && watchesPage(linear)) e.read = e.write = 1;
   e.addend = addend;
@@ -187,11 +190,21 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
     walkEntry(linear, who) = {linearPage | who, info & kTlbGlobal ? globalGeneration : walkGeneration, addend, info,
                               memory.codeFlag(page)};
   }
+  if (log) log->filled(linear, who);
   return install(linear, access, who, addend, info);
 }
 
-/** Translation without a walk when the TLB knows enough, whatever kind of page it is. */
 TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
+  TlbEntry* const e = lookupEntry(linear, access, who);
+  if (log && e && access == Access::Write && !(e->info & kTlbMmio) && !log->touch(reinterpret_cast<uint8_t*>((linear & ~kPageMask) + e->addend), false)) {
+    abandoned();
+    return nullptr;
+  }
+  return e;
+}
+
+/** Translation without a walk when the TLB knows enough, whatever kind of page it is. */
+TlbEntry* Core::lookupEntry(uint64_t linear, Access access, Privilege who) {
   Tlb& t = tlbs[who];
   const unsigned index = linear >> 12 & (kTlbEntries - 1);
   TlbEntry& e = t.entry[index];

@@ -29,10 +29,12 @@ import { OsIcon } from '../../components/os-icon';
 import { CpuCapField, CpuField, CpuSharesField, MemoryField } from '../../components/resource-fields';
 import { actionsOf } from '../../model/actions';
 import { findOs } from '../../model/catalogue';
+import { codeCacheSizes } from '../../model/code-cache';
 import { CPU_MODEL_LABEL, predictEngine } from '../../model/engine';
+import { formatMiB } from '../../model/format';
 import { changedFields, configOf, validateSettings } from '../../model/settings';
 import { driveProblems, withNewDisk } from '../../model/storage';
-import { CPU_MODELS, LodgeError, type CpuModel, type Vm, type VmConfig } from '../../model/types';
+import { CODE_CACHE_MIB, CPU_MODELS, LodgeError, type CpuModel, type Vm, type VmConfig } from '../../model/types';
 import { BootTab } from './boot-tab';
 import { DisplayTab } from './display-tab';
 import { StorageTab, type PendingDisk } from './storage-tab';
@@ -351,7 +353,19 @@ function AdvancedTab({ config, change, hardware, gdbError }: TabProps & { gdbErr
           { value: 'auto', label: 'Automatic' },
           { value: 'interpreter', label: 'Interpreter' },
           { value: 'translator', label: 'Translator' },
+          { value: 'lockstep', label: 'Both, compared with each other (very slow)' },
         ]}
+      />
+      <NativeSelect
+        label="Code cache"
+        description="The most memory that translated code may take. With too little, code is translated again and again."
+        value={String(config.codeCacheMiB ?? CODE_CACHE_MIB)}
+        disabled={!hardware || config.accelerator === 'kvm' || config.tier === 'interpreter'}
+        onChange={(e) => {
+          const size = Number(e.currentTarget.value);
+          change({ codeCacheMiB: size === CODE_CACHE_MIB ? undefined : size });
+        }}
+        data={codeCacheSizes(config.codeCacheMiB).map((size) => ({ value: String(size), label: formatMiB(size) }))}
       />
       <NativeSelect
         label="Processor model"
