@@ -3,7 +3,7 @@ import { LodgeError } from '../../preload/contract';
 import { inBootOrder, parseBoot } from './boot-order';
 import { runStdio } from './early';
 import { EscapeFilter } from './escape';
-import { parseGdb, parseSize } from './program';
+import { parseGdb, parseSize, parseTrace } from './program';
 import { errorText, exitOf, parseDisk, parseMedium, parseSerial } from './run';
 import { pick, unescape } from './verbs';
 
@@ -84,6 +84,13 @@ it('parseGdb', () => {
   expect(parseGdb('1234')).toEqual({ port: 1234, wait: false });
   expect(parseGdb('65535,wait')).toEqual({ port: 65535, wait: true });
   for (const bad of ['', '80', '65536', '1234,later', 'x', '1e4']) expect(() => parseGdb(bad)).toThrow();
+});
+
+it('parseTrace', () => {
+  expect(parseTrace(undefined, undefined)).toBeUndefined();
+  expect(parseTrace('/tmp/trace', undefined)).toEqual({ path: '/tmp/trace', last: 100_000 });
+  expect(parseTrace('/tmp/trace', 7)).toEqual({ path: '/tmp/trace', last: 7 });
+  expect(() => parseTrace(undefined, 7)).toThrow(/no trace/);
 });
 
 it('parseSize', () => {

@@ -9,7 +9,7 @@ import {
 } from '../../preload/contract'; // prettier-ignore
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { inBootOrder, parseBoot, type BootWish } from './boot-order';
-import type { MachineSpec } from '../process/protocol';
+import { TRACE_INSTRUCTIONS_MAX, type MachineSpec } from '../process/protocol';
 import { addDiskVerbs } from './disk';
 import { errorText, parseDisk, parseMedium, parseSerial, run } from './run';
 
@@ -97,9 +97,7 @@ const machineOptions = (command: Command): Command =>
     .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
-      new Option('--tier <tier>', 'how the software accelerator runs it')
-        .choices(tierChoiceSchema.options)
-        .default('auto'),
+      new Option('--tier <tier>', 'how the software accelerator runs it').choices(tierChoiceSchema.options).default('auto'),
     )
     .option('--code-cache <MiB>', `most memory that translated code may take (${CODE_CACHE_MIB})`, integer(4, 2048))
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
@@ -208,6 +206,19 @@ export function parseGdb(text: string): NonNullable<MachineSpec['gdb']> {
   return { port: parsed.data, wait: options.length > 0 };
 }
 
+const TRACE_INSTRUCTIONS = 100_000;
+
+/** --trace-execution and --trace-last. */
+export function parseTrace(file: string | undefined, last: number | undefined): MachineSpec['trace'] {
+  if (file !== undefined) return { path: resolve(file), last: last ?? TRACE_INSTRUCTIONS };
+  if (last === undefined) return undefined;
+  throw new LodgeError({
+    code: 'invalidInput',
+    message: 'There is no trace to limit.',
+    fix: 'Give --trace-execution FILE, too.',
+  });
+}
+
 export async function main(argv: readonly string[], layout: AppLayout, child: ChildProcess | undefined): Promise<number> {
   const context: Context = { layout, child, json: argv.includes('--json'), exitCode: 0 };
   try {
@@ -256,6 +267,8 @@ function program(context: Context): Command {
     .option('--screenshot <file.png>', 'save the last picture')
     .option('--timeout <seconds>', 'stop then, with exit code 124', seconds)
     .option('--gdb <port>[,wait]', 'let gdb attach (target remote :port); wait: before the first instruction', parseGdb)
+    .option('--trace-execution <file>', 'write the last executed instructions and counts of all there; slow, software CPU only')
+    .option('--trace-last <n>', 'how many instructions of each processor', integer(1, TRACE_INSTRUCTIONS_MAX))
     .option('--debug-exit', 'add isa-debug-exit at port 0xf4; its code becomes the exit code')
     .action(
       async (
@@ -268,6 +281,8 @@ function program(context: Context): Command {
           timeout?: number;
           debugExit?: boolean;
           gdb?: MachineSpec['gdb'];
+          traceExecution?: string;
+          traceLast?: number;
         },
       ) => {
         if (!child) throw new Error('the VM process was not forked');
@@ -279,13 +294,17 @@ function program(context: Context): Command {
             fix: 'Give --kernel FILE, --disk FILE, --cdrom FILE or --builtin.',
           });
         }
+        const trace = parseTrace(flags.traceExecution, flags.traceLast);
+        const config = configOf(flags, flags.name ?? 'run', flags.builtin === true);
         context.exitCode = await run(
           {
-            config: configOf(flags, flags.name ?? 'run', flags.builtin === true),
+            // Whatever else could run it: only the software CPU can tell what it executes.
+            config: trace && config.accelerator === 'auto' ? { ...config, accelerator: 'software' } : config,
             name: flags.name,
             serial: parseSerial(flags.serial),
             debugExit: flags.debugExit === true,
             ...(flags.gdb && { gdb: flags.gdb }),
+            ...(trace && { trace }),
             openMenu: flags.boot?.menu === true,
             screenshot: flags.screenshot === undefined ? undefined : resolve(flags.screenshot),
             timeoutSeconds: flags.timeout,

@@ -29,6 +29,7 @@ export interface RunOptions {
   readonly serial: MachineSpec['serial'];
   readonly debugExit: boolean;
   readonly gdb?: MachineSpec['gdb'];
+  readonly trace?: MachineSpec['trace'];
   /** The boot menu comes by itself. */
   readonly openMenu: boolean;
   readonly screenshot: string | undefined;
@@ -81,6 +82,7 @@ export async function run(options: RunOptions, child: ChildProcess, layout: AppL
     serial: options.serial,
     debugExit: options.debugExit,
     ...(options.gdb && { gdb: options.gdb }),
+    ...(options.trace && { trace: options.trace }),
     menuSeconds: 0,
     openMenu: options.openMenu,
     lastScreen: options.screenshot !== undefined ? {} : null,

@@ -24,6 +24,9 @@ import {
 const cpuCapSchema = z.int().min(1).max(100);
 
 /** What the VM process needs to build the machine: resolved paths, nothing from the inventory. */
+/** Of a processor: the engine keeps 32 bytes for each. */
+export const TRACE_INSTRUCTIONS_MAX = 1_000_000;
+
 export const machineSpecSchema = z.object({
   name: z.string(),
   cpus: z.int().min(1),
@@ -79,6 +82,8 @@ export const machineSpecSchema = z.object({
   cpuCap: cpuCapSchema.optional(),
   /** A port on the loopback interface for gdb. `wait`: the guest does not begin before gdb says so. */
   gdb: z.object({ port: gdbPortSchema, wait: z.boolean() }).optional(),
+  /** Where the last instructions of each processor are written at the end. */
+  trace: z.object({ path: z.string().min(1), last: z.int().min(1).max(TRACE_INSTRUCTIONS_MAX) }).optional(),
   /** Addon file; the VM process never guesses. */
   addonPath: z.string(),
   /** Asks for the picture at the machine's end in 'stopped' (after a power-off there is no screen left to ask for). */

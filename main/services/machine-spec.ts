@@ -14,6 +14,7 @@ export interface RunOptions {
   readonly debugExit?: boolean;
   /** Instead of the definition's. */
   readonly gdb?: MachineSpec['gdb'];
+  readonly trace?: MachineSpec['trace'];
   /** UEFI settings of a definition that names no file for them. */
   readonly variables?: string;
   /** Seconds for the boot menu's key; 0 where nobody watches. */
@@ -69,6 +70,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
     serial: run.serial ?? Array.from({ length: config.serialPorts }, () => ({ kind: 'terminal' as const })),
     debugExit: run.debugExit ?? false,
     ...gdbSpec(config, run),
+    ...(run.trace && { trace: run.trace }),
     ...(config.cpuCap !== undefined && { cpuCap: config.cpuCap }),
     ...(config.video && { video: config.video }),
     addonPath: layout.addon,

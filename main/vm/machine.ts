@@ -123,6 +123,7 @@ export class Machine {
           tier: choice.tier,
           cpuModel: spec.cpuModel ?? '',
           ...(spec.codeCacheMiB !== undefined && { codeCacheMiB: spec.codeCacheMiB }),
+          ...(spec.trace && { trace: spec.trace }),
           cpus: spec.cpus,
           exitBuffer,
           onWake,

@@ -91,6 +91,8 @@ struct MachineConfig {
   unsigned cpus = 1;
   const x86::CpuModel* cpuModel = nullptr;  ///< null: the default
   size_t codeCacheBytes = size_t{256} << 20;  ///< for translated code, all vCPUs together
+  std::string tracePath;     ///< of the execution trace (x86/trace.h); empty: none
+  size_t traceInstructions = 0;
   /** `cpus` exit records, alive as long as the machine. */
   uint8_t* exitRecords = nullptr;
   /** Any thread: the owner should call serve() soon. Not called again before it has. */

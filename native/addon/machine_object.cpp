@@ -8,6 +8,7 @@
 #include "addon/cpu_state.h"
 #include "addon/file_worker.h"
 #include "io/pixels.h"
+#include "x86/trace.h"
 
 namespace lodge::addon {
 namespace {
@@ -74,6 +75,12 @@ MachineObject::MachineObject(Info info) : Napi::ObjectWrap<MachineObject>(info) 
   }
   if (const Napi::Value cache = options.Get("codeCacheMiB"); !cache.IsUndefined())
     config.codeCacheBytes = size_t{integer(cache, "codeCacheMiB", 65536)} << 20;
+  if (const Napi::Value value = options.Get("trace"); !value.IsUndefined()) {
+    const Napi::Object trace = object(value, "trace");
+    config.tracePath = text(trace.Get("path"), "trace.path");
+    config.traceInstructions = integer(trace.Get("last"), "trace.last", x86::kMaxTraceInstructions);
+    if (config.tracePath.empty() || config.traceInstructions == 0) fail(env, "A trace needs a path, and one instruction at least.");
+  }
   config.exitRecords = static_cast<uint8_t*>(records.Data());
   config.wake = [this] { wake_.NonBlockingCall(); };
   Error error;

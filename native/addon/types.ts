@@ -47,6 +47,8 @@ export interface MachineOptions {
   cpuModel?: string;
   /** The most that translated code may take, all processors together; absent: 256. */
   codeCacheMiB?: number;
+  /** A file for the execution trace, written by `destroy`: the last instructions of each processor, 1,000,000 at most. Software only. */
+  trace?: { path: string; last: number };
   cpus: number;
   /**
    * Exit records, allocated by JS and written by the vCPU threads: EXIT_STRIDE bytes a vCPU. See `Exit`.

@@ -26,6 +26,10 @@ class Kvm final : public Accelerator {
       error = "KVM runs guests on the processor: it has no " + tier + ".";
       return nullptr;
     }
+    if (!config.tracePath.empty()) {
+      error = "KVM runs guests on the processor, which does not tell what it executes.";
+      return nullptr;
+    }
     return kvm::KvmMachine::create(config, error);
   }
 };

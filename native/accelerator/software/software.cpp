@@ -4,6 +4,7 @@
 
 #include "accelerator/software/machine.h"
 #include "translator/translator.h"
+#include "x86/trace.h"
 
 namespace lodge {
 namespace {
@@ -16,6 +17,20 @@ class Software final : public Accelerator {
     if (tier == "lockstep" && config.cpus != 1) {
       error = "Lockstep checks machines with one processor.";
       return nullptr;
+    }
+    if (!config.tracePath.empty()) {
+      if (tier == "lockstep") {
+        error = "Lockstep executes everything twice: it cannot be traced.";
+        return nullptr;
+      }
+      const auto trace = x86::TraceFile::open(config.tracePath, config.traceInstructions, config.cpus, error);
+      if (!trace) return nullptr;
+      return software::SoftwareMachine::create(
+          config,
+          [trace](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
+            return x86::makeTracedInterpreter(cpu, memory, env, trace);
+          },
+          error);
     }
     if (tier == "auto" || tier == "translator" || tier == "lockstep") {
       // The cache is the machine's: each processor has its share of it.

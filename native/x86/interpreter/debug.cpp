@@ -28,9 +28,11 @@ uint64_t linearRip(const Core& c) {
 }  // namespace
 
 void Core::setDebugPoints(const DebugPoints& points) {
+  InstructionTrace* const trace = debugger ? debugger->trace : nullptr;
   debugger.reset();
-  if (!points.empty()) {
+  if (trace || !points.empty()) {
     debugger = std::make_unique<Debugger>();
+    debugger->trace = trace;
     debugger->breakpoints = points.breakpoints;
     tidy(debugger->breakpoints);
     debugger->watchpoints = points.watchpoints;

@@ -331,6 +331,22 @@ class TierTime {
   uint64_t from_ = 0;
 };
 
+/** The instruction at hand, which `block` begins with. */
+void record(const Core& c, const Block& block, InstructionTrace& trace) {
+  uint8_t bytes[InstructionTrace::kMaxBytes];
+  const auto copy = [&](unsigned at, Gpa gpa, unsigned count) {
+    const uint8_t* host = c.memory.page(gpa & ~kPageMask).host;
+    if (host) std::memcpy(bytes + at, host + (gpa & kPageMask), count);
+    else std::memset(bytes + at, 0xff, count);
+  };
+  const unsigned here = static_cast<unsigned>(std::min<uint64_t>(sizeof bytes, kPageBytes - (block.gpa & kPageMask)));
+  copy(0, block.gpa, here);
+  const bool both = here < sizeof bytes && block.secondPage != ~0ull;
+  if (both) copy(here, block.secondPage, sizeof bytes - here);
+  const uint64_t linear = c.state.rip + c.codeBase;
+  trace.record(c.long64() ? linear : linear & 0xffffffff, c.codeSize, c.cpl, bytes, both ? sizeof bytes : here);
+}
+
 }  // namespace
 
 RunExit Core::run() {
@@ -358,7 +374,7 @@ RunExit Core::run() {
     bool single = trap || shadow;
     if (UNLIKELY(debugger || stepping || codeBreaks || dataBreaks)) {
       if (debugger && !stepping && !watchHit && !replaying && breakpointHere()) return exit = RunExit::Debug;
-      single = single || stepping || watchHit || replaying || (debugger && debugPage());
+      single = single || stepping || watchHit || replaying || (debugger && (debugger->trace || debugPage()));
       if (codeBreaks) {
         const uint64_t linear = codeSize == CodeSize::k64 ? state.rip + codeBase : (state.rip + codeBase) & 0xffffffff;
         const bool looked = (state.rflags & kRf) || (shadow && stepHeld) || watchHit || replaying;
@@ -398,6 +414,8 @@ RunExit Core::run() {
       if (stepped()) return exit;
       continue;
     }
+    // Not again when it is executed for the second time.
+    if (UNLIKELY(debugger && debugger->trace && !watchHit && !replaying)) record(*this, *next, *debugger->trace);
     Exec how;
     {
       const TierTime time(*this, tierCounters.interpretedNs);
@@ -446,6 +464,13 @@ class Interpreter final : public Cpu, private CodeObserver {
     memory_.addObserver(this);
   }
   ~Interpreter() override { memory_.removeObserver(this); }
+
+  /** Before the first run(). */
+  void traceTo(std::shared_ptr<TraceFile> file) {
+    trace_ = std::move(file);
+    core_.debugger = std::make_unique<Debugger>();
+    core_.debugger->trace = &trace_->processor(core_.config.index);
+  }
 
   void reset() noexcept override {
     core_.requests.store(0, std::memory_order_relaxed);
@@ -529,6 +554,7 @@ class Interpreter final : public Cpu, private CodeObserver {
     alignas(64) uint8_t below[32768];
     Core core;
   };
+  std::shared_ptr<TraceFile> trace_;  ///< nullptr: nobody asked
   Place place_;
   Core& core_;
   std::unique_ptr<SecondTier> tier_;
@@ -539,6 +565,12 @@ class Interpreter final : public Cpu, private CodeObserver {
 
 std::unique_ptr<Cpu> makeInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
   return std::make_unique<Interpreter>(config, memory, env, TierFactory{});
+}
+std::unique_ptr<Cpu> makeTracedInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env,
+                                           std::shared_ptr<TraceFile> trace) {
+  auto cpu = std::make_unique<Interpreter>(config, memory, env, TierFactory{});
+  cpu->traceTo(std::move(trace));
+  return cpu;
 }
 std::unique_ptr<Cpu> makeTieredCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier) {
   return std::make_unique<Interpreter>(config, memory, env, tier);
