@@ -3,10 +3,29 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CODE_CACHE_MIB, CPU_MODELS, CPU_SHARES_MAX,
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
-  type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
-} from '../../preload/contract'; // prettier-ignore
+  CODE_CACHE_MIB,
+  CPU_MODELS,
+  CPU_SHARES_MAX,
+  CPUS_MAX,
+  DISK_FORMATS,
+  diskBusSchema,
+  diskKindSchema,
+  gdbPortSchema,
+  LodgeError,
+  MEMORY_MAX_MIB,
+  MEMORY_MIN_MIB,
+  PROFILE_HERTZ,
+  PROFILE_SECONDS_MAX,
+  ratesBetween,
+  tierChoiceSchema,
+  type Boot,
+  type CpuModel,
+  type DiskBus,
+  type DiskFormat,
+  type DiskKind,
+  type Profile,
+  type VmConfig,
+} from '../../preload/contract';
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { inBootOrder, parseBoot, type BootWish } from './boot-order';
 import { TRACE_INSTRUCTIONS_MAX, type MachineSpec } from '../process/protocol';
