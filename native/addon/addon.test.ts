@@ -156,6 +156,26 @@ describe.skipIf(!built)('lodge.node', () => {
     expect(() => machine.serve(99, 0)).toThrow(/processor/);
   });
 
+  it('writes the last instructions of a guest that crashed when it is destroyed, whatever tier was asked for', async () => {
+    const file = join(folder, 'trace');
+    const traced = new Harness({ tier: 'translator', trace: { path: file, last: 2 } });
+    traced.load([0x90, 0x0f, 0x01, 0x1e, 0x07, 0x7c, 0xcc, 0, 0, 0, 0, 0, 0]); // nop; lidt [7c07h] (limit 0); int3
+    traced.machine.start();
+    traced.machine.resume();
+    await traced.until(() => traced.events.length > 0);
+    expect(traced.events[0]).toMatchObject({ type: 'stopped', reason: 'tripleFault' });
+    traced.machine.destroy();
+    const lines = readFileSync(file, 'utf8').split('\n');
+    expect(lines.slice(0, 3)).toEqual([
+      '0 1 16.0 0000000000007c01 0f 01 1e 07 7c Lidt',
+      '0 2 16.0 0000000000007c06 cc Int3',
+      '# 3 instructions',
+    ]);
+    expect(() => new Harness({ trace: { path: '', last: 1 } })).toThrow(/path/);
+    expect(() => new Harness({ trace: { path: file, last: 0 } })).toThrow(/one instruction/);
+    expect(() => new Harness({ trace: { path: file, last: 1_000_001 } })).toThrow(/1000000/);
+  });
+
   it('reads and writes guest memory, all or nothing', () => {
     const { machine } = harness;
     const ram = machine.addRegion('ram', 0x4000);
