@@ -3,10 +3,29 @@ import type { ChildProcess } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import {
-  CODE_CACHE_MIB, CPU_MODELS, CPU_SHARES_MAX,
-  CPUS_MAX, DISK_FORMATS, diskBusSchema, diskKindSchema, gdbPortSchema, LodgeError, MEMORY_MAX_MIB, MEMORY_MIN_MIB, PROFILE_HERTZ, PROFILE_SECONDS_MAX, ratesBetween, tierChoiceSchema,
-  type Boot, type CpuModel, type DiskBus, type DiskFormat, type DiskKind, type Profile, type VmConfig,
-} from '../../preload/contract'; // prettier-ignore
+  CODE_CACHE_MIB,
+  CPU_MODELS,
+  CPU_SHARES_MAX,
+  CPUS_MAX,
+  DISK_FORMATS,
+  diskBusSchema,
+  diskKindSchema,
+  gdbPortSchema,
+  LodgeError,
+  MEMORY_MAX_MIB,
+  MEMORY_MIN_MIB,
+  PROFILE_HERTZ,
+  PROFILE_SECONDS_MAX,
+  ratesBetween,
+  tierChoiceSchema,
+  type Boot,
+  type CpuModel,
+  type DiskBus,
+  type DiskFormat,
+  type DiskKind,
+  type Profile,
+  type VmConfig,
+} from '../../preload/contract';
 import { dataPaths, type AppLayout } from '../lib/paths';
 import { inBootOrder, parseBoot, type BootWish } from './boot-order';
 import type { MachineSpec } from '../process/protocol';
@@ -97,9 +116,7 @@ const machineOptions = (command: Command): Command =>
     .option('--firmware-variables <file>', 'where a UEFI image keeps its settings')
     .addOption(new Option('--accelerator <kind>', 'what runs the guest').choices(['auto', 'kvm', 'software']).default('auto'))
     .addOption(
-      new Option('--tier <tier>', 'how the software accelerator runs it')
-        .choices(tierChoiceSchema.options)
-        .default('auto'),
+      new Option('--tier <tier>', 'how the software accelerator runs it').choices(tierChoiceSchema.options).default('auto'),
     )
     .option('--code-cache <MiB>', `most memory that translated code may take (${CODE_CACHE_MIB})`, integer(4, 2048))
     .addOption(new Option('--cpu <model>', 'processor the guest is shown').choices(CPU_MODELS).default('host'))
