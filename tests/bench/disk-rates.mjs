@@ -4,45 +4,26 @@
  * `--rounds N` (3), `--mib N` (256), `--reads N` (4000), `--only lodge|qemu`, `--tier NAME`, `--format raw|qcow2`.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { cpio } from '../../resources/tools/lib/cpio.mjs';
-import { FIXTURES } from '../../resources/tools/lib/fixtures.mjs';
+import { CLI, compileStatic, guestOf, median, needsGuest, option, runs } from './lib.mjs';
 
-const option = (name, otherwise) => {
-  const i = process.argv.indexOf(`--${name}`);
-  return i < 0 ? otherwise : process.argv[i + 1];
-};
 const [rounds, mib, reads] = [Number(option('rounds', 3)), Number(option('mib', 256)), Number(option('reads', 4000))];
 const format = option('format', 'raw');
-const at = (path) => new URL(`../../${path}`, import.meta.url).pathname;
-const CLI = at('out/main/cli.cjs');
 const DEADLINE_MS = 600_000;
 
-const guest = existsSync(FIXTURES) && JSON.parse(readFileSync(FIXTURES, 'utf8'))['linux-image-amd64'];
-for (const [what, there] of [
-  ['a kernel (npm test -- guest sets it up)', guest?.kernel],
-  ['gcc', spawnSync('gcc', ['--version']).status === 0],
-  [CLI, existsSync(CLI)],
-]) {
-  if (there) continue;
-  console.log(`skipped: there is no ${what}`);
-  process.exit(0);
-}
+const guest = guestOf('linux-image-amd64');
+needsGuest(guest);
 
 const folder = mkdtempSync(join(tmpdir(), 'lodge-rates-'));
 const DEVICES = { virtio: '/dev/vda', ide: '/dev/sda' };
 
 function prepare() {
   const program = join(folder, 'disk-read');
-  const built = spawnSync(
-    'gcc',
-    ['-O2', '-static', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-o', program, at('tests/bench/disk-read.c')],
-    { stdio: 'inherit' },
-  );
-  if (built.status !== 0) process.exit(1);
+  compileStatic('tests/bench/disk-read.c', program, '-nostdlib', '-ffreestanding', '-fno-stack-protector');
   const init = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -145,13 +126,9 @@ function run(engine) {
   });
 }
 
-const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-
 try {
   prepare();
-  const engines = option('only')
-    ? [option('only')]
-    : ['lodge', ...(spawnSync('qemu-system-x86_64', ['--version']).status === 0 ? ['qemu'] : [])];
+  const engines = option('only') ? [option('only')] : ['lodge', ...(runs('qemu-system-x86_64') ? ['qemu'] : [])];
   const all = [];
   for (let round = 0; round < rounds; round++) for (const engine of engines) all.push({ engine, rates: await run(engine) });
   console.log(`${mib} MiB, ${format}, ${rounds} rounds; MiB/s and reads of 4 KiB a second\n`);
