@@ -115,7 +115,8 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
   unit_ = &unit;
   live_ = liveFlags(unit);
   flags_ = unit.liveIn == 0 ? FlagsIn::Dead : flags;
-  if (auto plan = planStrip(unit, live_)) {
+  // A strip counts no iterations, so it has no place where the budget does.
+  if (auto plan = unit.counted ? std::nullopt : planStrip(unit, live_)) {
     strip_ = std::make_unique<StripPlan>(*std::move(plan));
     startTurns();
     again_ = e_.position();
