@@ -102,6 +102,7 @@ class Translator final : public SecondTier {
   bool reachesOut(Gpa gpa, uint32_t mode) const;
   bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
   bool join(Gpa gpa, Gpa second);
+  Setting openUnit(Gpa gpa, uint32_t mode, Unit& unit) const;
   static Setting settingOf(uint32_t mode, const FeatureSet& features);
   bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
   Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
@@ -244,7 +245,8 @@ bool Translator::join(Gpa gpa, Gpa second) {
   return true;
 }
 
-bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit) {
+/** Writes down in an empty unit where it begins and in which mode; returns how its instructions are to be read. */
+Setting Translator::openUnit(Gpa gpa, uint32_t mode, Unit& unit) const {
   Setting setting = settingOf(mode, c_.features);
   setting.checked = lockstep_ != nullptr;
   unit.size = setting.size;
@@ -252,6 +254,11 @@ bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit)
   unit.doors = mode & kModeSmap;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);
+  return setting;
+}
+
+bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit) {
+  const Setting setting = openUnit(gpa, mode, unit);
   Item item;
   if (!join(gpa, second) || !describe(joined_, 15, unit.start, setting, item)) return false;
   unit.items.push_back(item);
@@ -260,13 +267,7 @@ bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit)
 }
 
 bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
-  Setting setting = settingOf(mode, c_.features);
-  setting.checked = lockstep_ != nullptr;
-  unit.size = setting.size;
-  unit.mode = mode;
-  unit.doors = mode & kModeSmap;
-  unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
-  unit.start = static_cast<uint16_t>(gpa & kPageMask);
+  const Setting setting = openUnit(gpa, mode, unit);
   const Gpa page = gpa & ~kPageMask;
   unsigned at = unit.start, branches = 0;
   while (at < kPageBytes && unit.items.size() < options_.maxInstructions) {

@@ -1,8 +1,9 @@
-import { Button, CopyButton, Modal, Text, Tooltip } from '@mantine/core';
-import { IconCheck, IconCopy, IconCpu } from '@tabler/icons-react';
+import { Button, Modal, Text, Tooltip } from '@mantine/core';
+import { IconCpu } from '@tabler/icons-react';
 import { useMemo, useState, type ReactNode } from 'react';
 import { viewCpu, type NamedBit, type Register } from '../model/cpu-state';
 import type { CrashedCpu } from '../model/types';
+import { CopyTextButton } from './copy-text-button';
 import classes from './cpu-state.module.css';
 
 function Section({ title, children }: { title: string; children: ReactNode }) {
@@ -59,18 +60,7 @@ function CpuState({ cpu, report }: { cpu: CrashedCpu; report: string }) {
         <Text size="sm" className="selectable">
           Processor {cpu.vcpu}: {view.summary}
         </Text>
-        <CopyButton value={report}>
-          {({ copied, copy }) => (
-            <Button
-              size="compact-xs"
-              variant="default"
-              leftSection={copied ? <IconCheck size={13} /> : <IconCopy size={13} />}
-              onClick={copy}
-            >
-              {copied ? 'Copied' : 'Copy as text'}
-            </Button>
-          )}
-        </CopyButton>
+        <CopyTextButton text={report} label="Copy as text" />
       </div>
       <Section title="Where it was">
         <RegisterRow register={view.pointer} />

@@ -1,7 +1,8 @@
-import { Alert, Box, Button, Code, Collapse, CopyButton, Group, Text } from '@mantine/core';
-import { IconAlertTriangle, IconCheck, IconChevronDown, IconCopy } from '@tabler/icons-react';
+import { Alert, Box, Button, Code, Collapse, Group, Text } from '@mantine/core';
+import { IconAlertTriangle, IconChevronDown } from '@tabler/icons-react';
 import { useState, type ReactNode } from 'react';
 import { errorReport } from '../model/stop-reason';
+import { CopyTextButton } from './copy-text-button';
 import classes from './error-panel.module.css';
 import { useHost } from './lodge-context';
 
@@ -51,18 +52,7 @@ export function ErrorPanel({ context, title, message, fix, detail, code, tone = 
       )}
       <Group gap={8} mt="sm">
         {actions}
-        <CopyButton value={`${report}\n(Lodge ${version})`}>
-          {({ copied, copy }) => (
-            <Button
-              size="compact-xs"
-              variant="default"
-              leftSection={copied ? <IconCheck size={13} /> : <IconCopy size={13} />}
-              onClick={copy}
-            >
-              {copied ? 'Copied' : 'Copy report'}
-            </Button>
-          )}
-        </CopyButton>
+        <CopyTextButton text={`${report}\n(Lodge ${version})`} label="Copy report" />
         {detail !== undefined && detail !== '' && (
           <Button
             size="compact-xs"

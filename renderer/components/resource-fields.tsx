@@ -1,4 +1,4 @@
-import { Input, Slider } from '@mantine/core';
+import { Input, Slider, type SliderProps } from '@mantine/core';
 import { useMemo } from 'react';
 import { formatMiB } from '../model/format';
 import type { OsEntry } from '../model/catalogue';
@@ -42,44 +42,40 @@ export function CpuField({ value, onChange, host, error, disabled = false }: Fie
   );
 }
 
-/** `onDone`: the slider was let go. */
-export function CpuCapField({
-  value,
-  onChange,
-  onDone,
-}: {
-  value: number;
-  onChange: (value: number) => void;
-  onDone: (value: number) => void;
-}) {
+interface LiveFieldProps {
+  readonly value: number;
+  readonly onChange: (value: number) => void;
+  /** The slider was let go. */
+  readonly onDone: (value: number) => void;
+}
+
+/** A slider with a label and a sentence about what its value means. */
+function DescribedSlider({ title, description, ...slider }: SliderProps & { title: string; description: string }) {
   return (
-    <Input.Wrapper
-      label="Processor cap"
+    <Input.Wrapper label={title} description={description} labelElement="div">
+      <Slider mt="xs" mb="lg" {...slider} />
+    </Input.Wrapper>
+  );
+}
+
+export function CpuCapField({ value, onChange, onDone }: LiveFieldProps) {
+  return (
+    <DescribedSlider
+      title="Processor cap"
       description={
         value === 100
           ? 'The machine’s processors may use the host’s fully.'
           : `Each of the machine’s processors gets at most ${value} % of one of the host’s. Its clock stays right.`
       }
-      labelElement="div"
-    >
-      <Slider
-        mt="xs"
-        mb="lg"
-        min={1}
-        max={100}
-        value={value}
-        onChange={onChange}
-        onChangeEnd={onDone}
-        label={(percent) => `${percent} %`}
-        marks={[
-          { value: 25, label: '25 %' },
-          { value: 50, label: '50 %' },
-          { value: 75, label: '75 %' },
-          { value: 100, label: '100 %' },
-        ]}
-        thumbLabel="Processor cap in percent"
-      />
-    </Input.Wrapper>
+      min={1}
+      max={100}
+      value={value}
+      onChange={onChange}
+      onChangeEnd={onDone}
+      label={(percent) => `${percent} %`}
+      marks={[25, 50, 75, 100].map((percent) => ({ value: percent, label: `${percent} %` }))}
+      thumbLabel="Processor cap in percent"
+    />
   );
 }
 
@@ -94,41 +90,26 @@ const SHARE_MARKS = [
 const sharePosition = (shares: number): number => Math.log2(shares / 100);
 const sharesAt = (position: number): number => Math.round(100 * 2 ** position);
 
-/** `onDone`: the slider was let go. */
-export function CpuSharesField({
-  value,
-  onChange,
-  onDone,
-}: {
-  value: number;
-  onChange: (value: number) => void;
-  onDone: (value: number) => void;
-}) {
+export function CpuSharesField({ value, onChange, onDone }: LiveFieldProps) {
   return (
-    <Input.Wrapper
-      label="Processor share"
+    <DescribedSlider
+      title="Processor share"
       description={
         value === 100
           ? 'When machines want more than the host has, this one gets as much as the others.'
           : `When machines want more than the host has, each of its processors gets ${value} for every 100 of a normal machine’s.`
       }
-      labelElement="div"
-    >
-      <Slider
-        mt="xs"
-        mb="lg"
-        mx="md"
-        min={-2}
-        max={2}
-        step={0.125}
-        value={Math.min(2, Math.max(-2, sharePosition(value)))}
-        onChange={(position) => onChange(sharesAt(position))}
-        onChangeEnd={(position) => onDone(sharesAt(position))}
-        label={(position) => String(sharesAt(position))}
-        marks={SHARE_MARKS.map(({ shares, label }) => ({ value: sharePosition(shares), label }))}
-        thumbLabel="Processor share"
-      />
-    </Input.Wrapper>
+      mx="md"
+      min={-2}
+      max={2}
+      step={0.125}
+      value={Math.min(2, Math.max(-2, sharePosition(value)))}
+      onChange={(position) => onChange(sharesAt(position))}
+      onChangeEnd={(position) => onDone(sharesAt(position))}
+      label={(position) => String(sharesAt(position))}
+      marks={SHARE_MARKS.map(({ shares, label }) => ({ value: sharePosition(shares), label }))}
+      thumbLabel="Processor share"
+    />
   );
 }
 
