@@ -344,7 +344,7 @@ void record(const Core& c, const Block& block, InstructionTrace& trace) {
   const bool both = here < sizeof bytes && block.secondPage != ~0ull;
   if (both) copy(here, block.secondPage, sizeof bytes - here);
   const uint64_t linear = c.state.rip + c.codeBase;
-  trace.record(c.long64() ? linear : linear & 0xffffffff, c.codeSize, c.cpl, bytes, both ? sizeof bytes : here);
+  trace.record(c.long64() ? linear : linear & 0xffffffff, c.state.rip, c.codeSize, c.cpl, bytes, both ? sizeof bytes : here);
 }
 
 }  // namespace
