@@ -60,6 +60,17 @@ TEST(translation_dies_with_its_bytes) {
   CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
 }
 
+TEST(translation_outlives_stores_beside_its_bytes) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // mov ecx,1000; l: inc dword [rip+6]; dec ecx; jnz l; hlt; a byte unused, and the counter: in the loop's 64 bytes.
+  g.code(kFree, {0xb9, 0xe8, 0x03, 0, 0, 0xff, 0x05, 6, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf6, 0xf4, 0x90, 0, 0, 0, 0});
+  g.enter64(kFree);
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.get<uint32_t>(kFree + 17), 1000u);
+  CHECK_EQ(g.cpu->tierCounters()->invalidations.value(), 0ull);
+}
+
 TEST(translated_code_ends_behind_a_control_word_that_unmasks) {
   Guest g;
   useTranslator(g, 8 << 20);
