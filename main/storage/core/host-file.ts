@@ -1,6 +1,7 @@
 /** A file on the host that holds (part of) an image. Reads past its end give zeroes; failures are HostIoError. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { HostIoError } from '../../backend/block';
 import { ImageError, imageErrorOf } from '../image-error';
 
@@ -85,6 +86,15 @@ export class HostFile {
       const stat = await handle.stat();
       return new HostFile(handle, path, false, `${stat.dev}:${stat.ino}`, 0);
     } catch (e) {
+      if ((e as NodeJS.ErrnoException).code === 'ENOENT') {
+        const cause = { cause: e };
+        throw new ImageError(
+          'fileMissing',
+          `The folder ${dirname(path)} does not exist.`,
+          'Create it, or choose another one.',
+          cause,
+        );
+      }
       throw imageErrorOf(e, path);
     }
   }
