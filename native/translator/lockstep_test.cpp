@@ -56,6 +56,22 @@ TEST(lockstep_executes_everything_once) {
   CHECK(g.cpu->tierCounters()->checks.value() >= 1000);
 }
 
+TEST(lockstep_knows_undefined_flags_of_an_instruction_across_pages) {
+  // mov edx,8; xor edx,18h across the pages; in al,dx; hlt. Done as add edx,8, which differs in AF alone.
+  Guest g;
+  useLockstep(g, [](uint8_t* code, size_t bytes) {
+    const uint8_t exclusive[] = {0x83, 0xf2, 0x18}, sum[] = {0x83, 0xc2, 8};
+    for (size_t n = 0; n + 3 <= bytes; ++n) {
+      if (std::memcmp(code + n, exclusive, 3) == 0) std::memcpy(code + n, sum, 3);
+    }
+  });
+  g.code(kFree + 0xffe - 5, {0xba, 8, 0, 0, 0, 0x83, 0xf2, 0x18, 0xec, 0xf4});
+  g.enter64(kFree + 0xffe - 5);
+  CHECK(g.run() == RunExit::Halted);
+  CHECK(g.cpu->message().empty());
+  CHECK_EQ(g.state().gpr[kRdx], 0x10ull);
+}
+
 void expectDifference(void (*spoil)(uint8_t*, size_t), const char* shown) {
   Guest g;
   useLockstep(g, spoil);
