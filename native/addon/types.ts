@@ -13,10 +13,23 @@ export interface NativeAddon {
   hostInfo(): HostInfo;
   /** Best first. `reason` is a sentence for the user when `available` is false. */
   probeAccelerators(): AcceleratorProbe[];
+  /**
+   * Machine code in Intel's syntax, all instructions that `code` holds whole; a byte that begins none is a line of its own. `address`: of
+   * the first, as the instruction pointer has it.
+   */
+  disassemble(code: Uint8Array, bits: CodeBits, address: bigint): DisassembledLine[];
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 7;
+export const ABI_VERSION = 8;
+
+/** Of code: what addresses and operands are by default. */
+export type CodeBits = 16 | 32 | 64;
+
+export interface DisassembledLine {
+  length: number;
+  text: string;
+}
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator' | 'lockstep';

@@ -34,7 +34,7 @@ TEST(translated_loop_with_calls_and_memory) {
 
 TEST(code_cache_that_is_full_starts_afresh) {
   Guest g;
-  useTranslator(g, 256 << 10);
+  useTranslator(g, 192 << 10);
   // A chain of blocks, one in each 64 bytes: inc eax; jmp next. Run twice, the second time through links.
   constexpr unsigned kBlocks = 2048;
   for (unsigned n = 0; n < kBlocks; ++n) g.code(kFree + 64 * n, {0xff, 0xc0, 0xe9, 57, 0, 0, 0});
@@ -69,6 +69,20 @@ TEST(translation_outlives_stores_beside_its_bytes) {
   CHECK(g.run() == RunExit::Halted);
   CHECK_EQ(g.get<uint32_t>(kFree + 17), 1000u);
   CHECK_EQ(g.cpu->tierCounters()->invalidations.value(), 0ull);
+}
+
+TEST(code_that_is_written_again_and_again_is_not_translated_each_time) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // l: mov eax,n; inc dword [rip-10], which is n; dec ecx; jnz l; hlt
+  g.code(kFree, {0xb8, 0, 0, 0, 0, 0xff, 0x05, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xc9, 0x75, 0xf1, 0xf4});
+  g.enter64(kFree);
+  g.state().gpr[kRcx] = 10'000;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.get<uint32_t>(kFree + 1), 10'000u);
+  CHECK_EQ(g.state().gpr[kRax], 9'999ull);
+  CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
+  CHECK(g.cpu->tierCounters()->units.value() < 500);
 }
 
 TEST(translated_code_ends_behind_a_control_word_that_unmasks) {
