@@ -1,6 +1,6 @@
 /**
  * Every instruction of an installed Debian's start, login and power-off by translator and interpreter, compared: about ten minutes of two
- * cores, so only when asked for: LODGE_LOCKSTEP_DEBIAN=1 npx vitest run -c tests/guest/vitest.config.ts lockstep.
+ * cores, so only when asked for: LODGE_LOCKSTEP_DEBIAN=1 npx vitest run --config tests/guest/vitest.config.ts lockstep.
  */
 import { expect, it } from 'vitest';
 import { DebianRun, debianDisk, expectCleanRoot } from './debian-disk';
