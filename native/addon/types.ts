@@ -128,9 +128,10 @@ export interface NativeMachine {
   // ---- guest-physical memory --------------------------------------------------------------------------------
   /**
    * Allocates a memfd-backed region, zero-filled lazily. 'ram' is what the guest gets; 'vram' is the same with dirty
-   * tracking in pages of 4096 bytes; 'rom' ignores guest writes (`memWrite` still fills it).
+   * tracking in pages of 4096 bytes; 'rom' ignores guest writes (`memWrite` still fills it); of 'flash'
+   * guest writes are MMIO exits and reads are not.
    */
-  addRegion(kind: 'ram' | 'rom' | 'vram', bytes: number): RegionId;
+  addRegion(kind: 'ram' | 'rom' | 'vram' | 'flash', bytes: number): RegionId;
   /** Maps part of a region at a guest-physical address; page-granular; replaces what was mapped there. */
   mapRegion(region: RegionId, regionOffset: number, gpa: number, bytes: number): void;
   /** Accesses to unmapped addresses become MMIO exits. */

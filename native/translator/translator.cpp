@@ -144,8 +144,8 @@ class Translator final : public SecondTier {
   std::deque<Translation> translations_;
   std::deque<Site> sites_;
   std::deque<std::vector<Insn>> insns_;
-  std::vector<Span> spans_;
   size_t insnBytes_ = 0;
+  std::vector<Span> spans_;
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
@@ -227,8 +227,8 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
 }
 
 /**
- * Whether to translate what is executed there. Code that the guest goes on writing would be translated for nothing
- * each time: it is left to the interpreter until it has been executed for a while without that.
+ * Whether to translate what is executed there. Code that the guest writes again and again would be translated for nothing each time: it
+ * is left to the interpreter until it has been executed for a while without that.
  */
 bool Translator::hotEnough(Place& place) {
   const unsigned wanted = place.shortLives < kShortLivesFree ? options_.heat : std::max<unsigned>(options_.heat, kShortLifeHeat);
@@ -483,8 +483,8 @@ void Translator::flush() noexcept {
   translations_.clear();
   sites_.clear();
   insns_.clear();
-  spans_.clear();
   insnBytes_ = 0;
+  spans_.clear();
   farLinks_.clear();
   pages_.clear();
   cache_.flush();

@@ -253,7 +253,7 @@ struct Core {
   uint8_t cpl = 0;
   CodeSize codeSize = CodeSize::k16;
   bool stack64 = false;
-  bool blockDead = false;     ///< the block at hand was overwritten
+  bool blockDead = false;     ///< the block at hand was overwritten, or what it reads is somewhere else now
   bool shadow = false;        ///< STI or a load of SS: no interrupt before the next instruction is through
   bool interruptMaybe = false;  ///< the controller may have a vector that IF holds back
   bool stepHeld = false;      ///< no single-step trap behind the instruction at hand, although TF was set before it
@@ -451,6 +451,8 @@ struct Core {
   /** Where to write (and, after `read`, what is there now). slowCommit() follows, and may still be abandoned. */
   void* slowWrite(const Insn* i, unsigned size, bool read);
   bool slowCommit();
+  /** A device has had a write of this instruction. */
+  void wroteToDevice();
   const void* readAt(uint64_t linear, unsigned size, Privilege who);
   void* writeAt(uint64_t linear, unsigned size, Privilege who, bool read);
   template <class T>

@@ -245,7 +245,7 @@ Progress compareString(Core& c, const Insn* i) {
 
 bool portDone(Core& c, IoStatus status) {
   if (status != IoStatus::Done) return c.abandoned();
-  c.requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);  // it may have been an EOI
+  c.wroteToDevice();
   return true;
 }
 
