@@ -2,6 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { DebianRun, asRaw, converted, debianDisk, expectCleanRoot, fileOnRoot } from './debian-disk';
 
+/** Of a VM process beside guest memory and translated code. */
+const OVERHEAD_MIB = 150;
+
 describe('an installed Debian', () => {
   // Controllers and formats take turns, so that six starts show all of both.
   it.for([
@@ -14,6 +17,9 @@ describe('an installed Debian', () => {
     await run.logIn();
     const name = bus === 'virtio' ? 'vda1' : 'sda1';
     await run.command('findmnt -no SOURCE,FSTYPE / && echo written >kept', new RegExp(`^/dev/${name} +ext4`, 'm'));
+    const overhead = await run.overheadMiB();
+    expect(overhead, 'nothing was measured').toBeGreaterThan(20);
+    expect(overhead).toBeLessThan(OVERHEAD_MIB);
     await run.powerOff();
     const raw = asRaw(disk);
     expectCleanRoot(raw);

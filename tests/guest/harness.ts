@@ -3,7 +3,7 @@ import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:chil
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { afterEach, type TestContext } from 'vitest';
+import { afterEach, expect, type TestContext } from 'vitest';
 import { FIXTURES } from '../../resources/tools/lib/fixtures.mjs';
 
 export const ROOT = resolve(import.meta.dirname, '../..');
@@ -129,6 +129,17 @@ export class GuestRun {
     return ticks / 100;
   }
 
+  /** Of each mapping of the VM process, by name, the bytes that are resident. */
+  protected vmMappings(): { name: string; bytes: number }[] {
+    const own = processTree(this.pid).filter((pid) => readProc(pid, 'cmdline')?.includes('/vm.cjs'));
+    expect(own, 'VM processes').toHaveLength(1);
+    const mapping = /^[0-9a-f]+-[0-9a-f]+ (.{4}) \S+ \S+ \S+ *(.*)\n(?:(?!Rss).*\n)*Rss: +(\d+) kB$/gm;
+    return [...(readProc(own[0]!, 'smaps') ?? '').matchAll(mapping)].map(([, rights, name, kib]) => ({
+      name: `${rights} ${name}`,
+      bytes: Number(kib) * 1024,
+    }));
+  }
+
   private grow(change: () => void): void {
     change();
     for (const waiter of [...this.waiters]) waiter();
@@ -165,14 +176,19 @@ export class GuestRun {
   }
 }
 
-/** Fields of /proc/PID/stat from the third on: the second may contain anything. */
-function readStat(pid: number): string[] | undefined {
+/** A file of /proc/PID; undefined when the process is gone. */
+function readProc(pid: number, file: string): string | undefined {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
     return undefined;
   }
+}
+
+/** Fields of /proc/PID/stat from the third on: the second may contain anything. */
+function readStat(pid: number): string[] | undefined {
+  const text = readProc(pid, 'stat');
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
 function processTree(root: number): number[] {

@@ -134,6 +134,17 @@ export class ScreenRun extends GuestRun {
     }
   }
 
+  /** MiB that the VM process has beside guest memory and what the code cache's limit counts. */
+  async overheadMiB(): Promise<number> {
+    const client = await this.connected();
+    const stats = await client?.call('vm.stats', { id: this.id });
+    const cached = stats?.vcpus.reduce((sum, { translator }) => sum + (translator?.codeBytes ?? 0), 0);
+    if (cached === undefined) throw new Error('the machine cannot be reached');
+    // Code is mapped twice.
+    const rest = this.vmMappings().filter(({ name }) => !/lodge-ram|^r-x. .*lodge-code/.test(name));
+    return (rest.reduce((sum, { bytes }) => sum + bytes, 0) - cached) / (1 << 20);
+  }
+
   /** Moves the mouse by pixels and holds the buttons of the mask from then on. */
   async mouse(dx: number, dy: number, buttons = 0): Promise<void> {
     const client = await this.connected();
