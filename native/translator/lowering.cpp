@@ -33,22 +33,6 @@ Lowering::Lowering(Emitter& out, const CoreLayout& layout, const Routines& routi
     : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
 Lowering::~Lowering() = default;
 
-std::vector<uint32_t> liveFlags(Unit& unit) {
-  std::vector<uint32_t> after(unit.items.size());
-  uint32_t live = kArith;
-  if (unit.keepFlags) {
-    unit.liveIn = kArith;
-    return std::vector<uint32_t>(unit.items.size(), +kArith);
-  }
-  for (size_t n = unit.items.size(); n-- > 0;) {
-    const Item& item = unit.items[n];
-    after[n] = live;
-    live = item.kind == Kind::Jcc ? kArith : (live & ~item.flagsKilled) | item.flagsRead;  // a branch may leave
-  }
-  unit.liveIn = live;
-  return after;
-}
-
 // ---- registers and flags ----------------------------------------------------------------------------------------------
 
 void Lowering::loadGpr(uint8_t to, uint8_t gpr) {
@@ -299,6 +283,7 @@ void Lowering::exitTo(int64_t target) {
   if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
     SiteSpec site{SiteKind::Link};
     site.offset = static_cast<uint16_t>(target);
+    site.live = live_[index_];
     site.saved = flags_ != FlagsIn::Host;
     site.patch = e_.jump();
     stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});

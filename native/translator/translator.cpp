@@ -299,7 +299,18 @@ bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* h
   }
   unit.end = static_cast<uint16_t>(at);
   unit.tail = at < kPageBytes && reachesOut(page | at, mode);
-  return !unit.items.empty();
+  if (unit.items.empty()) return false;
+  // Where it goes on in this page tells which flags matter there.
+  const Item& last = unit.items.back();
+  int64_t next = at;
+  if (last.kind == Kind::Jmp || last.kind == Kind::Call) next = last.offset + last.d.length + static_cast<int64_t>(last.d.immediate);
+  else if (last.kind > Kind::Jmp && last.kind != Kind::FlagBit) next = -1;
+  if (next >= 0 && next < static_cast<int64_t>(kPageBytes)) {
+    unsigned to = 0;
+    unit.liveOut = flagsNeeded(host, static_cast<unsigned>(next), setting, to);
+    if (to > next) unit.ahead = chunkMask(static_cast<unsigned>(next), to);
+  }
+  return true;
 }
 
 Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) {
@@ -341,6 +352,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     t.entry = cache_.executable(t.code);
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
+    t.chunks = unit.ahead;
     for (const SiteSpec& spec : lowering.sites) {
       sites_.push_back(Site{spec, &t});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
