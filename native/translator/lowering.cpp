@@ -314,18 +314,18 @@ void Lowering::jumpCached(uint32_t site) {
   e_.op32(0x33, kR14, inRegister(kR14));
   e_.encode(kF2 | kRexW, kMap0F38, 0xf1, kR14, inRegister(kR15));  // CRC32
   e_.alu32(4, inRegister(kR14), (kTierJumps - 1) << 5);
-  e_.store64(frame(at_.rip), kR15);
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps));
   uint8_t* const other = e_.jumpIf(kNotEqual);
+  e_.alu64(4, inRegister(kR15), -4096);
+  e_.store64(frame(at_.codePage), kR15);
   e_.load64(kR15, frame(at_.key));
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps + 8));
   uint8_t* const stale = e_.jumpIf(kNotEqual);
-  e_.load64(kR15, frame(at_.rip));
-  e_.alu64(4, inRegister(kR15), -4096);
-  e_.store64(frame(at_.codePage), kR15);
   e_.encode(0, kMap1, 0xff, 4, at(kCoreReg, kR14, 0, at_.jumps + 16));
-  e_.land(other);
   e_.land(stale);
+  e_.load64(kR15, at(kCoreReg, kR14, 0, at_.jumps));
+  e_.land(other);
+  e_.store64(frame(at_.rip), kR15);
   e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(site);
   e_.jumpTo(routines_.lookup);
 }

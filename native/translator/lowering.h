@@ -2,7 +2,7 @@
 //
 // Host registers. RSP points at the vCPU's Core and is the stack for calls out of translated code as well. RAX … R12 hold the
 // guest registers of the same number, but RSP, which is in R13. Guest R13, R14 and R15 stay in the Core. R14 and R15 are
-// scratch: R14 holds the host address that the accesses of a group share, or what to add to their base for it, R15 nothing from one instruction to the next.
+// scratch: R14 holds the host address that the accesses of a group share, or what leads to it, R15 nothing from one instruction to the next.
 // XMM registers are the guest's. EFLAGS holds the guest's arithmetic flags, or Core::ax does: see FlagsIn.
 //
 // Memory. A group is a run of instructions whose accesses lie in one page, at fixed distances from one address. Its TLB check
@@ -139,6 +139,7 @@ class Lowering {
   // Memory.
   bool simple(const Address& a) const;
   bool offBase(const Address& a) const;
+  bool offCore(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
   void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);

@@ -76,13 +76,20 @@ void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const A
 /** Its base and the TLB's addend alone make the host address. */
 bool Lowering::offBase(const Address& a) const { return simple(a) && a.bytes == 8 && a.base != kNoRegister && a.index == kNoRegister; }
 
+/** A displacement from one value in the Core: of a register that is kept there, or of the page at hand. */
+bool Lowering::offCore(const Address& a) const {
+  return a.segment == 0 && a.bytes == 8 && a.index == kNoRegister && a.base != kNoRegister &&
+         (a.base == kRipRegister || !inHost(a.base));
+}
+
 /**
- * R14 := host address of [address + low, + span), or, when that is offBase(), what the base is away from the host address it stands
- * for; all of it in one page that may be accessed so. Returns the distance field of the jump that is taken otherwise.
+ * R14 := host address of [address + low, + span); when that is offCore(), of what it is a displacement from, and when it is offBase(),
+ * what the base is away from the host address it stands for. All of it in one page that may be accessed so. Returns the distance field of the jump that is taken otherwise.
  */
 uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsigned aligned) {
   const Address& a = access.address;
-  const bool plain = simple(a), inOne = aligned != 0;
+  const bool plain = simple(a), inOne = aligned != 0, core = offCore(a);
+  const Operand origin = a.base == kRipRegister ? frame(at_.codePage) : slot(a.base & 15);
   const int32_t tlb = at_.tlb[unit_->privilege];
   if (plain) {
     Address low32 = a;
@@ -90,6 +97,11 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
     effective(kR15, low32, low);
     tlbIndexOfR15();
     effective(kR14, a, low + (inOne ? 0 : span - 1));
+  } else if (core) {
+    e_.load64(kR14, origin);
+    e_.lea32(kR15, at(kR14, static_cast<int32_t>(low)));
+    tlbIndexOfR15();
+    e_.lea64(kR14, at(kR14, static_cast<int32_t>(low + (inOne ? 0 : span - 1))));
   } else {
     effective(kR14, a, low);
     e_.op32(0x8b, kR15, inRegister(kR14));
@@ -105,8 +117,9 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
   e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (access.write ? 8 : 0)));
   uint8_t* const miss = e_.jumpIf(kNotEqual);
   const Operand addend = at(kCoreReg, kR15, 0, tlb + 16);
-  if (offBase(a)) {
+  if (offBase(a) || core) {
     e_.load64(kR14, addend);
+    if (core) e_.op64(0x03, kR14, origin);
     return miss;
   }
   if (plain) effective(kR14, a, low);
@@ -117,13 +130,15 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
 
 Operand Lowering::operandAt(const Access& access) {
   if (inStrip_) return operandInStrip(access);
-  if (offBase(access.address)) return at(kR14, hostOf(access.address.base), 0, static_cast<int32_t>(access.disp));
-  return at(kR14, static_cast<int32_t>(access.disp + group_.drift - group_.low));
+  if (offBase(access.address)) return aloneAt(access);
+  return at(kR14, static_cast<int32_t>(access.disp + group_.drift - (offCore(access.address) ? 0 : group_.low)));
 }
 
 /** Behind checkAlone(). */
 Operand Lowering::aloneAt(const Access& access) const {
-  return offBase(access.address) ? at(kR14, hostOf(access.address.base), 0, static_cast<int32_t>(access.disp)) : at(kR14, 0);
+  const auto disp = static_cast<int32_t>(access.disp);
+  if (offBase(access.address)) return at(kR14, hostOf(access.address.base), 0, disp);
+  return at(kR14, offCore(access.address) ? disp : 0);
 }
 
 /** Emitting it takes R14. */
