@@ -19,14 +19,12 @@ import {
   type VmCounters,
   type VmDefinition,
   type VmId,
-  type VmState,
   type VmStats,
 } from '../../preload/contract';
 import type { Inventory } from '../inventory/inventory';
 import { DisposableStore } from '../lib/disposable';
 import { silentLogger, type Logger } from '../lib/log';
 import type { AppLayout, DataPaths } from '../lib/paths';
-import { admit } from '../memory-manager/admission';
 import type { Spawner } from '../process/channel';
 import { Supervisor, type Deadlines } from '../process/supervisor';
 import { createDisk } from '../storage';
@@ -35,9 +33,11 @@ import type { EventHub } from './events';
 import { FileLocks } from './file-locks';
 import { hostMemory } from './host';
 import { refusal, transition, type LifecycleEvent, type UserAction } from './lifecycle';
-import { checkFile, lockWishes, machineSpec, THUMBNAIL_WIDTH, type RunOptions } from './machine-spec';
+import { liveProcess, newMachine, view, type Machine } from './machine-record';
+import { checkFile, lockWishes, machineSpec, type RunOptions } from './machine-spec';
+import { requireMemory } from './memory-admission';
 import { ShareKeeper } from './share-keeper';
-import { readThumbnail, THUMBNAIL_INTERVAL_MS, writeThumbnail } from './thumbnails';
+import { readThumbnail, writeThumbnail } from './thumbnails';
 
 export interface MachinesOptions {
   readonly hub: EventHub;
@@ -53,32 +53,6 @@ export interface MachinesOptions {
   readonly hostMemory?: typeof hostMemory;
 }
 
-interface Machine {
-  definition: VmDefinition;
-  readonly folder: string | undefined;
-  readonly run: RunOptions;
-  state: VmState;
-  lastStop?: StopReason | undefined;
-  engine?: Vm['engine'];
-  stats?: VmStats | undefined;
-  /** What its processors used and waited for of the host's lately, and may use; null: what they get. */
-  load?: { used: number; waited: number } | undefined;
-  quota: number | null;
-  lastStatsAt: number;
-  /** Version of `picture`; 0: none. */
-  thumbnail: number;
-  picture?: Buffer | undefined;
-  /** The screen changed while nobody looked, or less than an interval ago. */
-  pictureDue: boolean;
-  pictureTimer?: NodeJS.Timeout | undefined;
-  pictureAt: number;
-  notices: number;
-  process?: Supervisor | undefined;
-  locks?: FileLocks | undefined;
-  readonly whenEnded: ((reason: StopReason, screen: Buffer | null) => void)[];
-}
-
-const MIB = 1 << 20;
 /** The VM process sends once a second; one that floods does not flood the clients. */
 const STATS_INTERVAL_MS = 500;
 /** A profile's answer may be late by this. */
@@ -100,7 +74,7 @@ export class Machines {
     this.log = options.log ?? silentLogger;
     this.disposables.add(
       options.hub.onFirstListener(() => {
-        for (const vm of this.machines.values()) if (vm.pictureDue) this.schedulePicture(vm);
+        for (const vm of this.machines.values()) if (vm.picture.due) this.wantPicture(vm);
       }),
     );
   }
@@ -110,8 +84,8 @@ export class Machines {
     for (const stored of this.options.inventory?.list() ?? []) {
       if (this.machines.has(stored.definition.id)) continue;
       const vm = this.add(stored.definition, stored.folder, {});
-      vm.picture = await readThumbnail(stored.folder);
-      if (vm.picture) vm.thumbnail = 1;
+      const picture = await readThumbnail(stored.folder);
+      if (picture) vm.picture.set(picture);
     }
   }
 
@@ -181,7 +155,7 @@ export class Machines {
     checkPaths(change);
     vm.definition = (await this.requireInventory().update(id, change)).definition;
     if (touched.includes('cpuCap') && (vm.state === 'running' || vm.state === 'paused')) {
-      await this.requireLive(vm, 'have its processors capped').request({ name: 'cpuCap', percent: vm.definition.cpuCap ?? 100 });
+      await liveProcess(vm, 'have its processors capped').request({ name: 'cpuCap', percent: vm.definition.cpuCap ?? 100 });
     }
     this.changed(vm);
     return view(vm);
@@ -213,7 +187,7 @@ export class Machines {
     await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes);
     const { attached, disks } = withDisk(vm.definition, disk);
     if (vm.state !== 'stopped') {
-      const process = this.requireLive(vm, 'have a disk attached');
+      const process = liveProcess(vm, 'have a disk attached');
       const wishes = await lockWishes({ ...disk, readOnly: !writes });
       const lock = await FileLocks.acquire(this.options.paths.lockDir, vm.definition.name, wishes);
       try {
@@ -233,7 +207,7 @@ export class Machines {
     const vm = this.require(id);
     if (!vm.definition.disks.some((d) => d.id === diskId))
       throw new LodgeError({ code: 'notFound', message: `“${vm.definition.name}” has no such disk.`, detail: diskId });
-    if (vm.state !== 'stopped') await this.requireLive(vm, 'have a disk detached').request({ name: 'detachDisk', diskId, force });
+    if (vm.state !== 'stopped') await liveProcess(vm, 'have a disk detached').request({ name: 'detachDisk', diskId, force });
     return this.removeDisk(vm, diskId);
   }
 
@@ -372,10 +346,11 @@ export class Machines {
   async screenshot(id: VmId, thumbnail: boolean): Promise<{ png: string }> {
     const vm = this.require(id);
     if (thumbnail) {
-      if (!vm.picture) throw new LodgeError({ code: 'notFound', message: `There is no picture of “${vm.definition.name}” yet.` });
-      return { png: vm.picture.toString('base64') };
+      const { png } = vm.picture;
+      if (!png) throw new LodgeError({ code: 'notFound', message: `There is no picture of “${vm.definition.name}” yet.` });
+      return { png: png.toString('base64') };
     }
-    const png = (await this.requireLive(vm, 'be photographed').request({ name: 'screenshot' })) as string | null;
+    const png = (await liveProcess(vm, 'be photographed').request({ name: 'screenshot' })) as string | null;
     if (png === null)
       throw new LodgeError({
         code: 'invalidState',
@@ -386,29 +361,29 @@ export class Machines {
   }
 
   async text(id: VmId): Promise<{ lines: string[] | null }> {
-    return { lines: (await this.requireLive(this.require(id), 'be read').request({ name: 'text' })) as string[] | null };
+    return { lines: (await liveProcess(this.require(id), 'be read').request({ name: 'text' })) as string[] | null };
   }
 
   async stats(id: VmId): Promise<VmCounters> {
-    return (await this.requireLive(this.require(id), 'be measured').request({ name: 'counters' })) as VmCounters;
+    return (await liveProcess(this.require(id), 'be measured').request({ name: 'counters' })) as VmCounters;
   }
 
   async profile(id: VmId, seconds: number, hertz = PROFILE_HERTZ): Promise<Profile> {
-    const process = this.requireLive(this.require(id), 'be profiled');
+    const process = liveProcess(this.require(id), 'be profiled');
     return (await process.request({ name: 'profile', seconds, hertz }, seconds * 1000 + PROFILE_GRACE_MS)) as Profile;
   }
 
   async keys(id: VmId, keys: string): Promise<void> {
-    await this.requireLive(this.require(id), 'take keys').request({ name: 'keys', keys });
+    await liveProcess(this.require(id), 'take keys').request({ name: 'keys', keys });
   }
 
   async pointer(id: VmId, event: PointerInput): Promise<{ absolute: boolean }> {
-    const process = this.requireLive(this.require(id), 'be pointed at');
+    const process = liveProcess(this.require(id), 'be pointed at');
     return { absolute: (await process.request({ name: 'pointer', event })) as boolean };
   }
 
   async serialWrite(id: VmId, port: number, data: string): Promise<void> {
-    await this.requireLive(this.require(id), 'take input').request({ name: 'serialWrite', port, data });
+    await liveProcess(this.require(id), 'take input').request({ name: 'serialWrite', port, data });
   }
 
   /** False: it is not running, and the connection is still the caller's. */
@@ -423,7 +398,7 @@ export class Machines {
   /** Ends every machine with its disks flushed. New starts are refused from here on. */
   async close(): Promise<void> {
     this.closing = true;
-    for (const vm of this.machines.values()) clearTimeout(vm.pictureTimer);
+    for (const vm of this.machines.values()) vm.picture.stop();
     // One that is stopping already is waited for, not killed.
     const stops = [...this.machines.values()].map(async (vm) => {
       if (vm.state === 'stopping') await vm.process?.stop();
@@ -443,14 +418,12 @@ export class Machines {
 
   private ended(vm: Machine, reason: StopReason, screen: Buffer | null): void {
     this.log.info({ vm: vm.definition.id, reason: reason.kind }, 'machine stopped');
-    clearTimeout(vm.pictureTimer);
-    vm.pictureTimer = undefined;
-    vm.pictureDue = false;
+    vm.picture.stop();
     vm.process = undefined;
-    if (screen && vm.folder !== undefined) this.setPicture(vm, screen);
+    if (screen && vm.folder !== undefined) vm.picture.set(screen);
     const release = this.track(vm.locks?.release());
     vm.locks = undefined;
-    if (vm.folder !== undefined && vm.picture) void this.track(writeThumbnail(vm.folder, vm.picture));
+    if (vm.folder !== undefined && vm.picture.png) void this.track(writeThumbnail(vm.folder, vm.picture.png));
     vm.lastStop = reason;
     vm.state = 'stopped';
     vm.stats = undefined;
@@ -496,56 +469,23 @@ export class Machines {
 
   private screenChanged(vm: Machine): void {
     if (vm.folder === undefined) return; // never shown in a library
-    vm.pictureDue = true;
-    this.schedulePicture(vm);
+    vm.picture.due = true;
+    this.wantPicture(vm);
   }
 
-  /** At most one picture an interval, only while somebody looks. */
-  private schedulePicture(vm: Machine): void {
-    if (vm.pictureTimer !== undefined || !vm.process || !this.options.hub.hasListeners) return;
-    const wait = Math.max(0, vm.pictureAt + THUMBNAIL_INTERVAL_MS - Date.now());
-    vm.pictureTimer = setTimeout(() => void this.takePicture(vm), wait);
-  }
-
-  private async takePicture(vm: Machine): Promise<void> {
-    vm.pictureDue = false;
-    vm.pictureAt = Date.now();
-    try {
-      const { process } = vm;
-      const png = (await process?.request({ name: 'screenshot', maxWidth: THUMBNAIL_WIDTH })) as string | null | undefined;
-      if (typeof png === 'string' && vm.process === process) {
-        this.setPicture(vm, Buffer.from(png, 'base64'));
-        this.changed(vm);
-      }
-    } catch {
-      // It is starting, stopping or stuck; the next change of the screen asks again.
-    } finally {
-      vm.pictureTimer = undefined;
-      if (vm.pictureDue) this.schedulePicture(vm);
-    }
-  }
-
-  private setPicture(vm: Machine, picture: Buffer): void {
-    vm.picture = picture;
-    vm.thumbnail++;
+  /** Only while somebody looks. */
+  private wantPicture(vm: Machine): void {
+    if (!this.options.hub.hasListeners) return;
+    vm.picture.schedule(
+      () => vm.process,
+      () => this.changed(vm),
+    );
   }
 
   // ---- helpers ----------------------------------------------------------------------------------------------------
 
   private add(definition: VmDefinition, folder: string | undefined, run: RunOptions): Machine {
-    const vm: Machine = {
-      definition,
-      folder,
-      run,
-      state: 'stopped',
-      lastStatsAt: 0,
-      quota: null,
-      thumbnail: 0,
-      pictureDue: false,
-      pictureAt: 0,
-      notices: 0,
-      whenEnded: [],
-    };
+    const vm = newMachine(definition, folder, run);
     this.machines.set(definition.id, vm);
     return vm;
   }
@@ -578,20 +518,8 @@ export class Machines {
   }
 
   private admit(vm: Machine): void {
-    const running = [...this.machines.values()]
-      .filter((m) => m !== vm && m.process)
-      .map((m) => ({ memoryMiB: m.definition.memoryMiB, residentMiB: (m.stats?.residentBytes ?? 0) / MIB }));
-    const host = (this.options.hostMemory ?? hostMemory)();
-    const decision = admit(vm.definition.memoryMiB, host, running);
-    if (decision.ok) return;
-    const { fitsMiB, availableMiB, promisedMiB } = decision.error;
-    const others = promisedMiB > 0 ? `, of which ${mib(promisedMiB)} are promised to running machines` : '';
-    throw new LodgeError({
-      code: 'insufficientMemory',
-      message: `“${vm.definition.name}” wants ${mib(vm.definition.memoryMiB)} of memory, but the host has ${mib(availableMiB)} free${others}.`,
-      fix:
-        fitsMiB >= 16 ? `Give it at most ${fitsMiB} MiB, or close something first.` : 'Close other programs or machines first.',
-    });
+    const others = [...this.machines.values()].filter((m) => m !== vm);
+    requireMemory(vm, others, (this.options.hostMemory ?? hostMemory)());
   }
 
   private require(id: VmId): Machine {
@@ -614,17 +542,6 @@ export class Machines {
         message: `“${vm.definition.name}” is not in the library and goes away when it stops.`,
       });
     return vm;
-  }
-
-  private requireLive(vm: Machine, what: string): Pick<Supervisor, 'request'> {
-    if (!vm.process || vm.state === 'starting' || vm.state === 'stopped') {
-      throw new LodgeError({
-        code: 'invalidState',
-        message: `“${vm.definition.name}” cannot ${what}: it is not running.`,
-        fix: 'Start it first.',
-      });
-    }
-    return vm.process;
   }
 
   private requireInventory(): Inventory {
@@ -651,18 +568,4 @@ export class Machines {
   }
 }
 
-function view(vm: Machine): Vm {
-  return {
-    definition: vm.definition,
-    state: vm.state,
-    thumbnail: vm.thumbnail,
-    ephemeral: vm.folder === undefined,
-    ...(vm.folder !== undefined && { folder: vm.folder }),
-    ...(vm.state === 'stopped' && vm.lastStop && { lastStop: vm.lastStop }),
-    ...(vm.state !== 'stopped' && vm.engine && { engine: vm.engine }),
-    ...(vm.state !== 'stopped' && vm.stats && { stats: vm.stats }),
-  };
-}
-
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
-const mib = (n: number): string => (n >= 10 * 1024 ? `${(n / 1024).toFixed(1)} GiB` : `${n} MiB`);

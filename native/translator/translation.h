@@ -18,6 +18,7 @@ struct Translation {
   bool saved = false;          ///< expects them in Core::ax
   bool dead = false;
   bool interpreted = false;    ///< nothing here can be translated
+  uint32_t born = 0;           ///< units that had been translated before, modulo 2^32
   uint64_t chunks = 0;         ///< of the page, as CodePage has them
   uint8_t* code = nullptr;     ///< writable
   const uint8_t* entry = nullptr;  ///< executable

@@ -1,5 +1,7 @@
 #include "translator/translator.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -39,6 +41,15 @@ struct Site {
   Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
 };
 
+/** What is remembered of the places in the guest's code beyond their translations; those with the same hash share it. */
+struct Place {
+  uint8_t heat = 0;        ///< executions by the interpreter since it was last translated or written
+  uint8_t shortLives = 0;  ///< translations in a row that were written soon after they were made
+};
+constexpr uint32_t kShortLife = 64;     ///< fewer units than this were made in the meantime
+constexpr uint8_t kShortLivesFree = 4;  ///< for code that is written once more while it comes to be
+constexpr uint8_t kShortLifeHeat = 200;
+
 uint64_t chunkMask(unsigned from, unsigned to) {  // bytes from … to - 1 of a page
   const unsigned first = from >> 6, last = (to - 1) >> 6;
   return (~0ull >> (63 - (last - first))) << first;
@@ -62,7 +73,6 @@ class Translator final : public SecondTier {
     stepBlock_->count = 1;
     stepBlock_->secondPage = ~0ull;
     core.tierCounters.codeLimit.set(options.cacheBytes);
-    if (options.heat) heat_.resize(size_t{1} << kHashBits);
   }
   ~Translator() override { ::operator delete(stepBlock_); }
   bool valid() const { return cache_.valid() && (!lockstep_ || lockstep_->valid()); }
@@ -102,6 +112,7 @@ class Translator final : public SecondTier {
   bool reachesOut(Gpa gpa, uint32_t mode) const;
   bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
   bool join(Gpa gpa, Gpa second);
+  bool hotEnough(Place& place);
   Setting openUnit(Gpa gpa, uint32_t mode, Unit& unit) const;
   static Setting settingOf(uint32_t mode, const FeatureSet& features);
   bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
@@ -114,6 +125,10 @@ class Translator final : public SecondTier {
   void unlink(const SiteSpec& spec);
   void dropFarLinks();
 
+  /** Memory of what is kept about the code in the cache, for which the cache's limit holds too. */
+  size_t tableBytes() const {
+    return translations_.size() * sizeof(Translation) + sites_.size() * sizeof(Site) + insnBytes_;
+  }
   static size_t hashOf(Gpa gpa, uint32_t mode) { return LODGE_UNIT_HASH(gpa, mode); }
 
   Core& c_;
@@ -123,10 +138,11 @@ class Translator final : public SecondTier {
   Routines routines_;
   EnterFunction enter_ = nullptr;
   std::vector<Translation*> hash_;
-  std::vector<uint8_t> heat_;
+  std::vector<Place> places_{size_t{1} << kHashBits};
   std::deque<Translation> translations_;
   std::deque<Site> sites_;
   std::deque<std::vector<Insn>> insns_;
+  size_t insnBytes_ = 0;
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
@@ -195,14 +211,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     t = known(gpa, home, mode_, saved, second);
   }
   if (!t) {
-    if (options_.heat) {
-      uint8_t& heat = heat_[hashOf(gpa, mode_)];
-      if (heat < options_.heat) {
-        ++heat;
-        return nullptr;
-      }
-    }
-    if (options_.heat) c_.tierCounters.tierUps.add();
+    if (!hotEnough(places_[hashOf(gpa, mode_)])) return nullptr;
     const Census::Timer timer(census_, &Census::translations);
     t = translate(gpa, home, mode_, saved, second);
   }
@@ -212,6 +221,20 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
     jump = {linear, c_.frame.key, t->entry, t->crosses() ? ~0ull : page << kModeBits | mode_};
   }
   return t;
+}
+
+/**
+ * Whether to translate what is executed there. Code that shares its bytes with data the guest goes on writing would be translated
+ * for nothing each time: it is left to the interpreter until it has been executed for a while without that.
+ */
+bool Translator::hotEnough(Place& place) {
+  const unsigned wanted = place.shortLives < kShortLivesFree ? options_.heat : std::max<unsigned>(options_.heat, kShortLifeHeat);
+  if (place.heat < wanted) {
+    ++place.heat;
+    return false;
+  }
+  if (wanted) c_.tierCounters.tierUps.add();
+  return true;
 }
 
 Setting Translator::settingOf(uint32_t mode, const FeatureSet& features) {
@@ -317,8 +340,9 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
   const Gpa page = gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return nullptr;
-  if (cache_.room() < 2 * kUnitRoom) {
+  if (cache_.used() + tableBytes() + 2 * kUnitRoom > options_.cacheBytes) {
     flush();
+    c_.tierCounters.flushes.add();
     for (auto& [where, info] : c_.codePages) info.tierChunks = 0;
     c_.newGeneration();
     c_.frame.key = c_.generationNow() << kModeBits | mode_;
@@ -330,6 +354,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
   t.gpa = gpa;
   t.mode = mode;
   t.home = home;
+  t.born = static_cast<uint32_t>(c_.tierCounters.units.value());
   const unsigned start = static_cast<unsigned>(gpa & kPageMask);
   t.second = second;
   if (second != ~0ull && c_.memory.page(second).host) c_.watchCode(second).tierChunks |= 1;
@@ -363,7 +388,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);
     c_.tierCounters.units.add();
-    c_.tierCounters.codeBytes.add(bytes);
+    c_.tierCounters.codeBytes.set(cache_.used() + tableBytes());
   }
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
@@ -401,6 +426,10 @@ void Translator::dropFarLinks() {
 void Translator::kill(Translation& t) {
   t.dead = true;
   c_.tierCounters.invalidations.add();
+  Place& place = places_[hashOf(t.gpa, t.mode)];
+  place.heat = 0;
+  if (static_cast<uint32_t>(c_.tierCounters.units.value()) - t.born >= kShortLife) place.shortLives = 0;
+  else if (place.shortLives < kShortLivesFree) ++place.shortLives;
   for (Translation** at = &hash_[hashOf(t.gpa, t.mode)]; *at; at = &(*at)->hashNext) {
     if (*at == &t) {
       *at = t.hashNext;
@@ -443,12 +472,13 @@ void Translator::flush() noexcept {
   translations_.clear();
   sites_.clear();
   insns_.clear();
+  insnBytes_ = 0;
   farLinks_.clear();
   pages_.clear();
   cache_.flush();
   ++flushes_;
-  c_.tierCounters.flushes.add();
   c_.tierCounters.codeBytes.set(0);
+  ::malloc_trim(0);  // the tables are many small allocations, which the C library would keep
 }
 
 /** Decodes what a site runs. False: other bytes are there than were translated. */
@@ -460,6 +490,7 @@ bool Translator::prepare(Site& site) {
   if (crosses && !join(site.owner->gpa, site.owner->second)) return false;
   std::vector<Insn>& run = insns_.emplace_back();
   run.resize(site.spec.count + 1u);
+  insnBytes_ += sizeof run + run.capacity() * sizeof(Insn);
   unsigned at = site.spec.offset;
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;

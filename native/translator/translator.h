@@ -18,7 +18,7 @@ constexpr size_t kLeastCacheBytes = size_t{1} << 20;
 constexpr unsigned kHeat = 0;
 
 struct Options {
-  size_t cacheBytes = size_t{256} << 20;  ///< of code, for this vCPU
+  size_t cacheBytes = size_t{256} << 20;  ///< of code and what is kept about it, for this vCPU
   /** Times a place is interpreted before it is translated. */
   unsigned heat = 0;
   unsigned maxInstructions = 96;          ///< in one unit

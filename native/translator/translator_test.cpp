@@ -34,7 +34,7 @@ TEST(translated_loop_with_calls_and_memory) {
 
 TEST(code_cache_that_is_full_starts_afresh) {
   Guest g;
-  useTranslator(g, 256 << 10);
+  useTranslator(g, 192 << 10);
   // A chain of blocks, one in each 64 bytes: inc eax; jmp next. Run twice, the second time through links.
   constexpr unsigned kBlocks = 2048;
   for (unsigned n = 0; n < kBlocks; ++n) g.code(kFree + 64 * n, {0xff, 0xc0, 0xe9, 57, 0, 0, 0});
@@ -58,6 +58,19 @@ TEST(translation_dies_with_its_bytes) {
   CHECK(g.run() == RunExit::Halted);
   CHECK_EQ(g.state().gpr[kRdx], 1ull + 7 + 7);
   CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
+}
+
+TEST(code_beside_data_that_is_written_is_not_translated_each_time) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // l: inc dword [rip+n]; dec ecx; jnz l; hlt, with what it counts behind it
+  g.code(kFree, {0xff, 0x05, 0x05, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf6, 0xf4, 0, 0, 0, 0});
+  g.enter64(kFree);
+  g.state().gpr[kRcx] = 10'000;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.get<uint32_t>(kFree + 11), 10'000u);
+  CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
+  CHECK(g.cpu->tierCounters()->units.value() < 500);
 }
 
 TEST(translated_code_ends_behind_a_control_word_that_unmasks) {

@@ -42,8 +42,8 @@ struct CpuCounters {
   X(units)         /* runs of code that were translated */                               \
   X(tierUps)       /* those among them that had been interpreted before */               \
   X(invalidations) /* of units, because the guest wrote over their code */               \
-  X(flushes)       /* of all units: the cache was full, or the map changed */            \
-  X(codeBytes)     /* in the cache */                                                    \
+  X(flushes)       /* of all units: the cache was full */                                \
+  X(codeBytes)     /* in the cache, with what is kept about it */                        \
   X(codeLimit)     /* what the cache may hold */                                         \
   X(translatedNs)  /* in translated code and what it calls; kTierSampling of the times */ \
   X(interpretedNs) /* in the interpreter; likewise */                                    \

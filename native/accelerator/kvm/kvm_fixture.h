@@ -4,16 +4,12 @@
 #include <dirent.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <condition_variable>
-#include <cstring>
 #include <fstream>
-#include <mutex>
 
 #include "accelerator/kvm/host.h"
 #include "accelerator/kvm/kvm.h"
 #include "accelerator/kvm/machine.h"
-#include "testing/test.h"
+#include "testing/machine_owner.h"
 
 #define CHECK_OK(expression)                                                                    \
   do {                                                                                          \
@@ -22,6 +18,8 @@
   } while (0)
 
 namespace lodge::kvm::testing {
+
+using lodge::testing::field;
 
 /** False, said once, where there is no KVM to test. */
 inline bool present() {
@@ -34,37 +32,16 @@ inline bool present() {
   return is;
 }
 
-inline uint32_t field(const uint8_t* record, unsigned offset) {
-  uint32_t value;
-  std::memcpy(&value, record + offset, 4);
-  return value;
-}
-
-/** A machine with 1 MiB of RAM, and the owner's side of it: what the JS thread does. */
-struct Owner {
-  alignas(64) uint8_t records[2 * exit_record::kStride] = {};
-  std::mutex lock;
-  std::condition_variable woken;
-  unsigned wakes = 0, seen = 0;
-  int answered = -1;
-  std::unique_ptr<Machine> machine;
-  std::vector<Event> events;
+/** A machine with 1 MiB of RAM, and the owner's side of it. */
+struct Owner : lodge::testing::MachineOwner {
   RegionId ram = 0;
   unsigned exits = 0;
   /** Kind, address, width and count of an exit, and its data. */
   std::function<void(ExitKind, uint64_t, unsigned, unsigned, uint8_t*)> onExit = [](ExitKind, uint64_t, unsigned, unsigned, uint8_t*) {};
 
   explicit Owner(unsigned cpus = 1) {
-    MachineConfig config;
-    config.cpus = cpus;
-    config.exitRecords = records;
-    config.wake = [this] {
-      std::lock_guard hold(lock);
-      ++wakes;
-      woken.notify_all();
-    };
     Error error;
-    machine = KvmMachine::create(config, error);
+    machine = KvmMachine::create(config(cpus), error);
     CHECK_OK(error);
     CHECK_OK(machine->memory()->addRegion(RegionKind::Ram, 1 << 20, ram));
     CHECK_OK(machine->map(ram, 0, 0, 1 << 20));
@@ -93,37 +70,16 @@ struct Owner {
     return s;
   }
 
-  bool serveUntil(const std::function<bool()>& done) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    while (!done()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      const int next = machine->serve(answered, 20);
-      answered = -1;
-      if (next >= 0) {
-        uint8_t* const r = records + next * exit_record::kStride;
-        ++exits;
-        onExit(static_cast<ExitKind>(field(r, exit_record::kKind)),
-               field(r, exit_record::kAddressLow) | static_cast<uint64_t>(field(r, exit_record::kAddressHigh)) << 32,
-               field(r, exit_record::kWidth), field(r, exit_record::kCount), r + exit_record::kData);
-        answered = next;
-      } else if (next == kServeEvents) {
-        for (Event& event : machine->takeEvents()) events.push_back(std::move(event));
-      } else {
-        std::unique_lock hold(lock);
-        woken.wait_for(hold, std::chrono::milliseconds(100), [&] { return wakes != seen; });
-        seen = wakes;
-      }
-    }
-    return true;
+  void exited(unsigned, uint8_t* r) override {
+    ++exits;
+    onExit(static_cast<ExitKind>(field(r, exit_record::kKind)),
+           field(r, exit_record::kAddressLow) | static_cast<uint64_t>(field(r, exit_record::kAddressHigh)) << 32,
+           field(r, exit_record::kWidth), field(r, exit_record::kCount), r + exit_record::kData);
   }
   bool pause() {
     const size_t before = events.size();
     machine->pause();
     return serveUntil([&] { return events.size() > before && events.back().kind == Event::Kind::Paused; });
-  }
-  void run() {
-    CHECK_OK(machine->start());
-    machine->resume();
   }
 };
 

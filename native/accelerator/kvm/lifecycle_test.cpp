@@ -37,9 +37,8 @@ TEST(kvm_pause_resume_reset_a_thousand_times) {
   Owner owner(2);
   owner.load({0xe6, 0x80, 0x40, 0xeb, 0xfb});  // again: out 80h, al; inc ax; jmp again
   owner.run();
-  const unsigned files = openFiles(), maps = mappings(), running = threads();
+  unsigned files = 0, maps = 0, running = 0, wrong = 0;
   uint64_t resident = 0;
-  unsigned wrong = 0;
   for (unsigned round = 0; round < 1000; ++round) {
     const unsigned before = owner.exits;
     if (round % 3 == 0 && !owner.serveUntil([&] { return owner.exits > before + 2; })) ++wrong;
@@ -52,7 +51,7 @@ TEST(kvm_pause_resume_reset_a_thousand_times) {
       CHECK_OK(owner.machine->reset());
       owner.enter(0x7c00);
     }
-    if (round == 100) resident = residentKiB();
+    if (round == 100) files = openFiles(), maps = mappings(), running = threads(), resident = residentKiB();
     owner.machine->resume();
     if (wrong > 3) break;
   }
