@@ -1,5 +1,6 @@
 #include "translator/lockstep.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "x86/fp/host_fp.h"
@@ -150,7 +151,7 @@ bool Lockstep::follow() {
       why_ = "The interpreter cannot fetch what translated code went through.";
       break;
     }
-    path_.push_back({block->gpa, block->bytes, static_cast<CodeSize>(block->mode & kModeCodeSize)});
+    path_.push_back({block->gpa, block->secondPage, block->bytes, static_cast<CodeSize>(block->mode & kModeCodeSize)});
     c_.shadow = c_.blockDead = c_.stepHeld = false;
     const Exec how = c_.runBlock(block, true);
     if (how == Exec::Leave) why_ = "The interpreter stops where translated code goes on.";
@@ -166,7 +167,8 @@ bool Lockstep::follow() {
     came = true;
   }
   if (!came) interpreted_.take(c_);
-  if (why_.empty()) why_ = came ? "Their states differ." : "The interpreter does not come to where translated code ended.";
+  if (came) why_ = "Their states differ.";
+  else if (why_.empty()) why_ = "The interpreter does not come to where translated code ended.";
   return false;
 }
 
@@ -186,18 +188,30 @@ bool Lockstep::sameMemory() const {
   return true;
 }
 
+/** The code of a piece as it is now; less of it where it is not in memory. */
+std::vector<uint8_t> Lockstep::bytesOf(const Piece& piece) const {
+  std::vector<uint8_t> bytes;
+  const auto append = [&](Gpa gpa, size_t count) {
+    const uint8_t* const host = c_.memory.page(gpa & ~kPageMask).host;
+    if (host) bytes.insert(bytes.end(), host + (gpa & kPageMask), host + (gpa & kPageMask) + count);
+    return host != nullptr;
+  };
+  const size_t here = std::min<size_t>(piece.bytes, kPageBytes - (piece.gpa & kPageMask));
+  if (append(piece.gpa, here) && here < piece.bytes && piece.second != ~0ull) append(piece.second, piece.bytes - here);
+  return bytes;
+}
+
 /** Those among the wanted flags that the last instruction to write them left undefined. */
 uint32_t Lockstep::undefinedFlags(uint32_t wanted) const {
   uint32_t undefined = 0;
   for (size_t n = path_.size(); n-- > 0 && wanted;) {
     const Piece& piece = path_[n];
-    const uint8_t* const host = c_.memory.page(piece.gpa & ~kPageMask).host;
-    if (!host) break;
+    const std::vector<uint8_t> bytes = bytesOf(piece);
+    if (bytes.empty()) break;
     std::vector<Decoded> run;
-    const unsigned from = static_cast<unsigned>(piece.gpa & kPageMask);
-    for (unsigned at = from; at < from + piece.bytes && at < kPageBytes;) {
+    for (size_t at = 0; at < bytes.size();) {
       Decoded d;
-      if (decode(host + at, static_cast<unsigned>(kPageBytes) - at, piece.size, d) != DecodeStatus::Ok) break;
+      if (decode(bytes.data() + at, static_cast<unsigned>(bytes.size() - at), piece.size, d) != DecodeStatus::Ok) break;
       admit(d, c_.features);
       run.push_back(d);
       at += d.length;

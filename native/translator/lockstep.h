@@ -91,7 +91,7 @@ class Lockstep {
 
  private:
   struct Piece {
-    Gpa gpa;
+    Gpa gpa, second;  ///< of its first byte; of the page in which its last instruction ends, if that is another, else ~0
     uint16_t bytes;
     x86::CodeSize size;
   };
@@ -100,6 +100,7 @@ class Lockstep {
   bool follow();
   bool sameRegisters();
   bool sameMemory() const;
+  std::vector<uint8_t> bytesOf(const Piece& piece) const;
   uint32_t undefinedFlags(uint32_t wanted) const;
   std::string report(const Registers& interpreted, const std::string& why) const;
 

@@ -56,6 +56,19 @@ TEST(lockstep_executes_everything_once) {
   CHECK(g.cpu->tierCounters()->checks.value() >= 1000);
 }
 
+TEST(lockstep_knows_undefined_flags_of_an_instruction_across_pages) {
+  // mov edx,54; test edx,edx (PF); imul rdx,[rdi+72] across the pages; hlt
+  Guest g;
+  useLockstep(g, nullptr);
+  g.code(kFree + 0xffe - 7, {0xba, 54, 0, 0, 0, 0x85, 0xd2, 0x48, 0x0f, 0xaf, 0x57, 72, 0xec, 0xf4});
+  g.enter64(kFree + 0xffe - 7);
+  g.state().gpr[kRdi] = kFree + 0x2000;
+  g.put<uint64_t>(kFree + 0x2000 + 72, 0x2000);
+  CHECK(g.run() == RunExit::Halted);
+  CHECK(g.cpu->message().empty());
+  CHECK_EQ(g.state().gpr[kRdx], 0x6c000ull);
+}
+
 void expectDifference(void (*spoil)(uint8_t*, size_t), const char* shown) {
   Guest g;
   useLockstep(g, spoil);

@@ -78,7 +78,7 @@ struct Unit {
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   uint32_t liveOut = x86::kArith;  ///< flags that matter behind the last item
-  uint64_t ahead = 0;            ///< chunks of the page, as Translation has them, that liveOut was found in
+  unsigned aheadFrom = 0, aheadTo = 0;  ///< bytes of the page that say so
   x86::Privilege privilege = x86::kSupervisor;
   x86::CodeSize size = x86::CodeSize::k64;
   uint32_t mode = 0;             ///< Translation::mode

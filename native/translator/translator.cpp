@@ -329,9 +329,8 @@ bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* h
   if (last.kind == Kind::Jmp || last.kind == Kind::Call) next = last.offset + last.d.length + static_cast<int64_t>(last.d.immediate);
   else if (last.kind > Kind::Jmp && last.kind != Kind::FlagBit) next = -1;
   if (next >= 0 && next < static_cast<int64_t>(kPageBytes)) {
-    unsigned to = 0;
-    unit.liveOut = flagsNeeded(host, static_cast<unsigned>(next), setting, to);
-    if (to > next) unit.ahead = chunkMask(static_cast<unsigned>(next), to);
+    unit.aheadFrom = static_cast<unsigned>(next);
+    unit.liveOut = flagsNeeded(host, unit.aheadFrom, setting, unit.aheadTo);
   }
   return true;
 }
@@ -377,13 +376,13 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     t.entry = cache_.executable(t.code);
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
-    t.chunks = unit.ahead;
     for (const SiteSpec& spec : lowering.sites) {
       sites_.push_back(Site{spec, &t});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
     for (const Item& i : unit.items)
       t.chunks |= chunkMask(i.offset, std::min<unsigned>(i.offset + i.d.length, static_cast<unsigned>(kPageBytes)));
+    if (unit.aheadTo > unit.aheadFrom) t.chunks |= chunkMask(unit.aheadFrom, unit.aheadTo);
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
     if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);
