@@ -215,10 +215,14 @@ describe('what a start refuses', () => {
     await lodge.machines.start(id);
     const [lock] = await readdir(at.paths.lockDir);
     const content = JSON.parse(await readFile(join(at.paths.lockDir, lock!), 'utf8')) as { pid: number; startTime: string };
+    // A machine is off before its lock is gone, and must not take away the one that is put there now.
+    const unlocked = () => vi.waitFor(async () => expect(await readdir(at.paths.lockDir)).toEqual([]));
     await lodge.machines.powerOff(id);
+    await unlocked();
     await writeFile(join(at.paths.lockDir, lock!), JSON.stringify({ ...content, startTime: '1', vm: 'ghost' }));
     await expect(lodge.machines.start(id)).resolves.toMatchObject({ state: 'running' });
     await lodge.machines.powerOff(id);
+    await unlocked();
     await writeFile(join(at.paths.lockDir, lock!), JSON.stringify({ ...content, vm: 'somebody' }));
     await refused(id, { code: 'fileInUse', message: expect.stringContaining('“somebody”') as string });
   });

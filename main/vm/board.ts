@@ -17,7 +17,7 @@ import { PciBus } from '../machine/devices/pci';
 import { Port92 } from '../machine/devices/port92';
 import { memorySizeRegisters, Rtc } from '../machine/devices/rtc/mc146818';
 import { Uart16550, UART_PORTS } from '../machine/devices/serial/uart16550';
-import { CfiFlash } from '../machine/devices/flash/cfi-flash';
+import { CfiFlash, type FlashDeps } from '../machine/devices/flash/cfi-flash';
 import { FW_CFG_PORT, FW_CFG_PORTS, FwCfg } from '../machine/devices/fw-cfg/fw-cfg';
 import { claimLegacyVga, Vga, VgaPci } from '../machine/devices/vga';
 import { ROM_FONTS } from '../machine/devices/vga/font';
@@ -303,8 +303,19 @@ export class Board {
     const at = HIGH_RAM_START - code.length;
     native.mapRegion(rom, 0, at, code.length);
     if (variables) {
-      const flash = this.add(new CfiFlash(variables.contents, (offset, bytes) => variables.changed(offset, bytes)));
-      this.bus.claimMmio(at - variables.contents.length, variables.contents.length, flash, flash.name);
+      const { contents } = variables;
+      const start = at - contents.length;
+      const region = native.addRegion('flash', contents.length);
+      native.regionWrite(region, 0, contents);
+      const deps: FlashDeps = {
+        changed: (offset, bytes) => {
+          native.regionWrite(region, offset, contents.subarray(offset, offset + bytes));
+          variables.changed(offset, bytes);
+        },
+        readDirectly: (on) => (on ? native.mapRegion(region, 0, start, contents.length) : native.unmap(start, contents.length)),
+      };
+      const flash = this.add(new CfiFlash(contents, deps));
+      this.bus.claimMmio(start, contents.length, flash, flash.name);
     }
     const contents = firmwareFiles({
       ...{

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cpuReport, translate } from './cpu-report';
+import { codeBits, cpuReport, type Disassemble, translate } from './cpu-report';
 import { resetState } from './testing/fake-native';
 
 function tables(entries: Record<number, bigint>) {
@@ -14,6 +14,26 @@ describe('CPU report', () => {
     expect(text).toContain('rflags 0000000000000246 [PF ZF IF]');
     expect(text).toContain('cr0 80000011 [PE ET PG]');
     expect(text).toContain('ff <00> 01 02 03 ?? ??');
+  });
+
+  it('names the instructions ahead, in the size of the code and as far as they are mapped', () => {
+    const segments = { ...resetState().segments, cs: { ...resetState().segments.cs, base: 0x10000n, attributes: 0x409b } };
+    const asked: unknown[] = [];
+    const disassemble: Disassemble = (code, bits, address) => {
+      asked.push([...code], bits, address);
+      return [
+        { length: 2, text: 'inc eax' },
+        { length: 1, text: 'hlt' },
+      ];
+    };
+    const read = (address: bigint) => (address < 0x10103n ? Number(address & 0xffn) : undefined);
+    const state = { ...resetState(), rip: 0x100n, cr0: 1n, rflags: 2n, segments };
+    expect(cpuReport(0, state, read, disassemble)).toMatch(/0000000000010100 {2}inc eax\n0000000000010102 {2}hlt$/);
+    expect(asked).toEqual([[0, 1, 2], 32, 0x100n]);
+    expect(codeBits({ ...state, rflags: 0x20002n })).toBe(16);
+    expect(codeBits({ ...state, cr0: 0n })).toBe(16);
+    expect(codeBits({ ...state, efer: 0x500n })).toBe(32);
+    expect(codeBits({ ...state, efer: 0x500n, segments: { ...segments, cs: { ...segments.cs, attributes: 0xa09b } } })).toBe(64);
   });
 
   it('walks 4-level, PAE and 32-bit tables, with large pages', () => {

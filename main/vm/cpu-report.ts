@@ -1,5 +1,5 @@
 /** CPU state as text: what a person needs to see why a guest stopped. */
-import type { CpuState, SegmentState } from '../../native/addon/types';
+import type { CodeBits, CpuState, NativeAddon, SegmentState } from '../../native/addon/types';
 
 const GPR_NAMES = [
   'rax',
@@ -30,6 +30,10 @@ const EFER_NAMES: readonly [bit: number, name: string][] = [
   [0, 'SCE'], [8, 'LME'], [10, 'LMA'], [11, 'NXE'],
 ]; // prettier-ignore
 
+/** Bits of a segment's attributes. */
+export const CS_LONG = 0x2000;
+export const SEGMENT_BIG = 0x4000;
+
 /** Bytes shown before and after the instruction pointer. */
 export const CODE_BEFORE = 16;
 export const CODE_BYTES = 48;
@@ -42,12 +46,49 @@ function bits(value: bigint, names: readonly [bit: number, name: string][]): str
 }
 
 function segment(name: string, s: SegmentState): string {
-  const mode = name === 'cs' ? (s.attributes & 0x2000 ? ' 64-bit' : s.attributes & 0x4000 ? ' 32-bit' : ' 16-bit') : '';
+  const mode = name === 'cs' ? (s.attributes & CS_LONG ? ' 64-bit' : s.attributes & SEGMENT_BIG ? ' 32-bit' : ' 16-bit') : '';
   return `${name.padEnd(4)} ${hex(s.selector, 4)} base ${hex(s.base, 16)} limit ${hex(s.limit, 8)} attr ${hex(s.attributes, 4)}${mode}`;
 }
 
-/** `readVirtual` gives the byte at a linear address, undefined where nothing is mapped. */
-export function cpuReport(vcpu: number, state: CpuState, readVirtual: (address: bigint) => number | undefined): string {
+/** The byte at a linear address; undefined where nothing is mapped. */
+export type ReadVirtual = (address: bigint) => number | undefined;
+export type Disassemble = NativeAddon['disassemble'];
+
+/** How CS has its code decoded (SDM vol. 3 §3.4.5, §20.1). */
+export function codeBits(state: CpuState): CodeBits {
+  const { attributes } = state.segments.cs;
+  if (state.efer & (1n << 10n) && attributes & CS_LONG) return 64;
+  const isProtected = state.cr0 & 1n && !(state.rflags & (1n << 17n));
+  return isProtected && attributes & SEGMENT_BIG ? 32 : 16;
+}
+
+export interface CodeLine {
+  /** Linear. */
+  readonly address: bigint;
+  readonly bytes: readonly number[];
+  readonly text: string;
+}
+
+/** The instructions from the pointer on, as far as they are mapped. */
+export function instructionsAhead(state: CpuState, readVirtual: ReadVirtual, disassemble: Disassemble): CodeLine[] {
+  const bits = codeBits(state);
+  const linear = state.rip + (bits === 64 ? 0n : state.segments.cs.base);
+  const wrap = (address: bigint): bigint => BigInt.asUintN(bits === 64 ? 64 : 32, address);
+  const bytes: number[] = [];
+  while (bytes.length < CODE_BYTES - CODE_BEFORE) {
+    const byte = readVirtual(wrap(linear + BigInt(bytes.length)));
+    if (byte === undefined) break;
+    bytes.push(byte);
+  }
+  let at = 0;
+  return disassemble(Uint8Array.from(bytes), bits, state.rip).map(({ length, text }) => {
+    const line = { address: wrap(linear + BigInt(at)), bytes: bytes.slice(at, at + length), text };
+    at += length;
+    return line;
+  });
+}
+
+export function cpuReport(vcpu: number, state: CpuState, readVirtual: ReadVirtual, disassemble?: Disassemble): string {
   const lines = [
     `vCPU ${vcpu}, ${state.activity}`,
     `rip    ${hex(state.rip, 16)}   rflags ${hex(state.rflags, 16)}${bits(state.rflags, FLAG_NAMES)}`,
@@ -74,6 +115,10 @@ export function cpuReport(vcpu: number, state: CpuState, readVirtual: (address: 
     code.push(i === CODE_BEFORE ? `<${text}>` : text);
   }
   lines.push(`code ${code.join(' ')}`);
+  if (disassemble) {
+    for (const { address, text } of instructionsAhead(state, readVirtual, disassemble))
+      lines.push(`${hex(address, 16)}  ${text}`);
+  }
   return lines.join('\n');
 }
 

@@ -1,18 +1,23 @@
 /** The state of a processor at a crash with what lies around its instruction and stack pointers, for the app to show. */
 import type { CrashedCpu } from '../../preload/contract';
 import type { CpuState } from '../../native/addon/types';
-import { CODE_BEFORE, CODE_BYTES } from './cpu-report';
+import {
+  CODE_BEFORE,
+  CODE_BYTES,
+  codeBits,
+  type Disassemble,
+  instructionsAhead,
+  type ReadVirtual,
+  SEGMENT_BIG,
+} from './cpu-report';
 
 const STACK_WORDS = 16;
-const CS_LONG = 0x2000;
-const SEGMENT_BIG = 0x4000;
 
 const hex = (value: bigint): string => BigInt.asUintN(64, value).toString(16);
 
-/** `readVirtual` gives the byte at a linear address, undefined where nothing is mapped. */
-export function crashedCpu(vcpu: number, state: CpuState, readVirtual: (address: bigint) => number | undefined): CrashedCpu {
+export function crashedCpu(vcpu: number, state: CpuState, readVirtual: ReadVirtual, disassemble: Disassemble): CrashedCpu {
   const { segments } = state;
-  const long = (state.efer & (1n << 10n)) !== 0n && (segments.cs.attributes & CS_LONG) !== 0;
+  const long = codeBits(state) === 64;
   const wrap = (address: bigint): bigint => BigInt.asUintN(long ? 64 : 32, address);
   const segment = (name: keyof CpuState['segments']) => ({ ...segments[name], base: hex(segments[name].base) });
   const code = wrap(state.rip + (long ? 0n : segments.cs.base) - BigInt(CODE_BEFORE));
@@ -57,6 +62,11 @@ export function crashedCpu(vcpu: number, state: CpuState, readVirtual: (address:
       address: hex(code),
       bytes: Array.from({ length: CODE_BYTES }, (_, i) => readVirtual(wrap(code + BigInt(i))) ?? null),
     },
+    instructions: instructionsAhead(state, readVirtual, disassemble).map(({ address, bytes, text }) => ({
+      address: hex(address),
+      bytes: Buffer.from(bytes).toString('hex'),
+      text,
+    })),
     stack: { address: hex(stack), wordBytes, words: Array.from({ length: STACK_WORDS }, (_, i) => word(i)) },
   };
 }

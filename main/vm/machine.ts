@@ -17,7 +17,7 @@ import type { MachineSpec } from '../process/protocol';
 import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
 import { bootKernel } from './boot-kernel';
-import { cpuReport, translate } from './cpu-report';
+import { cpuReport, type Disassemble, translate } from './cpu-report';
 import { crashedCpu } from './cpu-snapshot';
 import { DisplayHub, type Timers } from './display-hub';
 import { chooseEngine, loadAddon } from './engine';
@@ -57,6 +57,7 @@ interface Parts {
   readonly engine: EngineInfo;
   readonly native: NativeMachine;
   readonly exitBuffer: ArrayBuffer;
+  readonly disassemble: Disassemble;
   readonly serial: readonly CharPipe[];
   /** Changes with the media. */
   readonly disks: BoardDisk[];
@@ -140,6 +141,7 @@ export class Machine {
       if (external && boot.kind === 'linux') kernel = await openFirmwareKernel(boot, spec.memoryBytes, tell);
       const parts: Parts = {
         ...{ spec, hooks, engine: choice.info, native, exitBuffer, serial, disks },
+        disassemble: (...args) => addon.disassemble(...args),
         ...(firmware && { firmware }),
         ...(kernel && { kernel }),
       };
@@ -570,7 +572,7 @@ export class Machine {
                   kind: 'guestFault',
                   message: event.message,
                   report,
-                  cpu: crashedCpu(event.vcpu, event.state, this.reader(event.state)),
+                  cpu: crashedCpu(event.vcpu, event.state, this.reader(event.state), this.parts.disassemble),
                 }
               : { kind: 'failed', error: { code: 'internal', message: event.message, detail: report } };
           if (event.reason === 'tripleFault' && this.board.resumesAfterReset) this.guestReset(() => this.processorReset());
@@ -633,7 +635,7 @@ export class Machine {
   }
 
   private report(vcpu: number, state: CpuState): string {
-    return cpuReport(vcpu, state, this.reader(state));
+    return cpuReport(vcpu, state, this.reader(state), this.parts.disassemble);
   }
 
   /** Bytes at linear addresses, as a supervisor's access in this state would find them. */

@@ -74,6 +74,7 @@ describe('VM session', () => {
       abiVersion: ABI_VERSION,
       hostInfo: () => ({ cpuModel: '', cpuVendor: '', logicalCpus: 1, memoryBytes: 0, availableBytes: 0 }),
       probeAccelerators: () => [{ kind: 'software', available: true, reason: '', tiers: ['interpreter'] }],
+      disassemble: (code) => (code.length > 0 ? [{ length: 1, text: 'nop' }] : []),
       createMachine: (options) => (native = new FakeNative(options.exitBuffer, options.onWake)),
     });
     new Session(parent, exit, (s, hooks) => Machine.create(s, hooks, addon));

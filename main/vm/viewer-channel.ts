@@ -2,12 +2,14 @@
 import type { Socket } from 'node:net';
 import type { IncomingMessage } from 'node:http';
 import { WebSocket, WebSocketServer } from 'ws';
+import type { Disposable } from '../lib/disposable';
+import type { Timers } from './display-hub';
 
 /** A viewer's longest legal message is 64 KiB of pasted text as JSON; six times that covers its worst escaping. */
 export const MESSAGE_BYTES_MAX = 6 * 65536 + 1024;
 const WS_POLICY_VIOLATION = 1008;
 const WS_TRY_AGAIN = 1013;
-const PING_MS = 30_000;
+export const PING_MS = 30_000;
 
 export interface ViewerChannel {
   sendText(text: string): void;
@@ -71,22 +73,22 @@ export interface UpgradeRequest {
 export class SocketUpgrader {
   private readonly server = new WebSocketServer({ noServer: true, maxPayload: MESSAGE_BYTES_MAX, perMessageDeflate: false });
   private readonly unanswered = new WeakSet<WebSocket>();
-  private pings: NodeJS.Timeout | undefined;
+  private pings: Disposable | undefined;
 
-  constructor(private readonly pingMs = PING_MS) {}
+  constructor(private readonly timers: Timers) {}
 
   upgrade(socket: Socket, request: UpgradeRequest, onChannel: (channel: ViewerChannel) => void): void {
     const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name.toLowerCase(), value]));
     const incoming = { method: 'GET', url: '/', headers, socket } as unknown as IncomingMessage;
     this.server.handleUpgrade(incoming, socket, Buffer.from(request.head, 'base64'), (ws) => {
       ws.on('pong', () => this.unanswered.delete(ws));
-      this.pings ??= setInterval(() => this.ping(), this.pingMs).unref();
+      this.pings ??= this.timers.set(() => this.ping(), PING_MS);
       onChannel(socketChannel(ws));
     });
   }
 
   close(): void {
-    clearInterval(this.pings);
+    this.pings?.dispose();
     for (const client of this.server.clients) client.terminate();
     this.server.close();
   }
@@ -98,6 +100,7 @@ export class SocketUpgrader {
       this.unanswered.add(ws);
       ws.ping();
     }
+    this.pings = this.timers.set(() => this.ping(), PING_MS);
   }
 }
 

@@ -10,7 +10,7 @@ import { vmToViewerSchema, type VmToViewer } from '../../preload/contract/viewer
 import { DisplayHub } from './display-hub';
 import { fakeTimers } from './testing/timers';
 import { ViewerHub } from './viewer';
-import { SocketUpgrader, type MessagePortLike, type ViewerChannel } from './viewer-channel';
+import { PING_MS, SocketUpgrader, type MessagePortLike, type ViewerChannel } from './viewer-channel';
 
 function setup() {
   const timers = fakeTimers();
@@ -261,28 +261,37 @@ describe('channels', () => {
   });
 
   it('a viewer that falls silent is dropped, one that only watches is not', async () => {
-    const upgrader = new SocketUpgrader(20);
+    const timers = fakeTimers();
+    const upgrader = new SocketUpgrader(timers);
     const http = createHttp();
     cleanups.push(
       () => http.close(),
       () => upgrader.close(),
     );
     const gone: string[] = [];
+    let messages = 0;
     http.on('upgrade', (request, socket) => {
       const headers = Object.fromEntries(Object.entries(request.headers).map(([k, v]) => [k, String(v)]));
-      upgrader.upgrade(socket as Socket, { headers, head: '' }, (channel) => channel.onClose(() => gone.push(request.url!)));
+      upgrader.upgrade(socket as Socket, { headers, head: '' }, (channel) => {
+        channel.onClose(() => gone.push(request.url!));
+        channel.onMessage(() => messages++);
+      });
     });
     await once(http.listen(0, '127.0.0.1'), 'listening');
     const address = `ws://127.0.0.1:${(http.address() as AddressInfo).port}`;
     const watching = new WebSocket(`${address}/watching`);
-    await once(watching, 'open');
     const silent = new WebSocket(`${address}/silent`, { autoPong: false });
-    await once(silent, 'close');
-    // Two more rounds.
-    let pings = 0;
-    watching.on('ping', () => pings++);
-    await expect.poll(() => pings).toBeGreaterThan(2);
-    expect(gone).toEqual(['/silent']);
+    await Promise.all([once(watching, 'open'), once(silent, 'open')]);
+    for (let round = 0; round < 3; round++) {
+      const pinged = once(watching, 'ping');
+      timers.advance(PING_MS);
+      await pinged;
+      // Its pong is behind the ping on the wire and before whatever the viewer sends next.
+      const heard = messages;
+      watching.send('there');
+      await expect.poll(() => messages).toBe(heard + 1);
+    }
+    await expect.poll(() => gone).toEqual(['/silent']);
     watching.terminate();
   });
 

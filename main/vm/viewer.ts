@@ -55,7 +55,7 @@ const ACTIVITY_PERIOD_MS = 200;
 
 export class ViewerHub implements Disposable {
   private readonly viewers = new Set<Viewer>();
-  private readonly upgrader = new SocketUpgrader();
+  private readonly upgrader: SocketUpgrader;
   private ledState: Leds = { capsLock: false, numLock: false, scrollLock: false };
   private absolute: boolean;
   private activityTimer: Disposable | undefined;
@@ -64,6 +64,7 @@ export class ViewerHub implements Disposable {
   private lastSent = '';
 
   constructor(private readonly deps: ViewerHubDeps) {
+    this.upgrader = new SocketUpgrader(deps.timers);
     this.absolute = deps.pointer.absolute;
     this.lastCounters = deps.activity();
   }

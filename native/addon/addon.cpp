@@ -8,12 +8,14 @@
 #include <fstream>
 #include <string>
 
+#include "addon/arguments.h"
 #include "addon/machine_object.h"
+#include "x86/disassembler.h"
 
 namespace lodge::addon {
 namespace {
 
-constexpr unsigned kAbiVersion = 7;
+constexpr unsigned kAbiVersion = 8;
 
 std::string cpuVendor() {
   unsigned a = 0, words[3] = {};
@@ -76,6 +78,24 @@ Napi::Value probeAccelerators(const Napi::CallbackInfo& info) {
   return out;
 }
 
+/** disassemble(code, bits, address): [{length, text}] */
+Napi::Value disassemble(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Bytes code = bytes(info[0], "code");
+  const uint64_t bits = integer(info[1], "bits");
+  if (bits != 16 && bits != 32 && bits != 64) fail(env, "bits must be 16, 32 or 64.");
+  const x86::CodeSize size = bits == 16 ? x86::CodeSize::k16 : bits == 32 ? x86::CodeSize::k32 : x86::CodeSize::k64;
+  Napi::Array out = Napi::Array::New(env);
+  uint32_t index = 0;
+  for (const x86::DisassembledLine& line : x86::disassemble(code.data, code.size, size, bigint(info[2], "address"))) {
+    Napi::Object item = Napi::Object::New(env);
+    item.Set("length", Napi::Number::New(env, line.length));
+    item.Set("text", line.text);
+    out.Set(index++, item);
+  }
+  return out;
+}
+
 struct PerEnvironment {
   Napi::FunctionReference machineClass;
 };
@@ -91,6 +111,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("abiVersion", Napi::Number::New(env, kAbiVersion));
   exports.Set("hostInfo", Napi::Function::New<hostInfo>(env, "hostInfo"));
   exports.Set("probeAccelerators", Napi::Function::New<probeAccelerators>(env, "probeAccelerators"));
+  exports.Set("disassemble", Napi::Function::New<disassemble>(env, "disassemble"));
   exports.Set("createMachine", Napi::Function::New<createMachine>(env, "createMachine"));
   return exports;
 }

@@ -125,6 +125,18 @@ describe.skipIf(!built)('lodge.node', () => {
     expect(host.cpuModel).not.toBe('');
   });
 
+  it('disassembles code of each size', () => {
+    const code = Uint8Array.from([0x48, 0x89, 0xd8, 0x75, 0xfe]);
+    expect(addon.disassemble(code, 64, 0x1000n)).toEqual([
+      { length: 3, text: 'mov rax, rbx' },
+      { length: 2, text: 'jne 0x1003' },
+    ]);
+    expect(addon.disassemble(code, 32, 0n).map((line) => line.text)).toEqual(['dec eax', 'mov eax, ebx', 'jne 0x3']);
+    expect(addon.disassemble(code, 16, 0xfffen).map((line) => line.text)).toEqual(['dec ax', 'mov ax, bx', 'jne 0x1']);
+    expect(addon.disassemble(code.subarray(0, 2), 64, 0n)).toEqual([]);
+    expect(() => addon.disassemble(code, 8 as never, 0n)).toThrow(/16, 32 or 64/);
+  });
+
   it('says which accelerators there are, and refuses the others with the same reason', () => {
     const probes = addon.probeAccelerators();
     expect(probes.map((probe) => probe.kind)).toEqual(['kvm', 'software']);
@@ -167,8 +179,8 @@ describe.skipIf(!built)('lodge.node', () => {
     traced.machine.destroy();
     const lines = readFileSync(file, 'utf8').split('\n');
     expect(lines.slice(0, 3)).toEqual([
-      '0 1 16.0 0000000000007c01 0f 01 1e 07 7c Lidt',
-      '0 2 16.0 0000000000007c06 cc Int3',
+      '0 1 16.0 0000000000007c01 0f 01 1e 07 7c lidt [0x7c07]',
+      '0 2 16.0 0000000000007c06 cc int3',
       '# 3 instructions',
     ]);
     expect(() => new Harness({ trace: { path: '', last: 1 } })).toThrow(/path/);

@@ -118,10 +118,12 @@ Machine& MachineObject::machine(Info info) const {
 Napi::Value MachineObject::addRegion(Info info) {
   const std::string kind = text(info[0], "kind");
   const uint64_t size = integer(info[1], "bytes");
-  if (kind != "ram" && kind != "rom" && kind != "vram") fail(info.Env(), "kind must be 'ram', 'rom' or 'vram'.");
+  static constexpr std::pair<const char*, RegionKind> kKinds[] = {
+      {"ram", RegionKind::Ram}, {"rom", RegionKind::Rom}, {"vram", RegionKind::Vram}, {"flash", RegionKind::Flash}};
+  const auto* const found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const auto& each) { return kind == each.first; });
+  if (found == std::end(kKinds)) fail(info.Env(), "kind must be 'ram', 'rom', 'vram' or 'flash'.");
   RegionId region = 0;
-  check(info.Env(), memory(info).addRegion(kind == "ram" ? RegionKind::Ram : kind == "rom" ? RegionKind::Rom : RegionKind::Vram,
-                                           size, region));
+  check(info.Env(), memory(info).addRegion(found->second, size, region));
   return Napi::Number::New(info.Env(), region);
 }
 

@@ -13,10 +13,23 @@ export interface NativeAddon {
   hostInfo(): HostInfo;
   /** Best first. `reason` is a sentence for the user when `available` is false. */
   probeAccelerators(): AcceleratorProbe[];
+  /**
+   * Machine code in Intel's syntax, all instructions that `code` holds whole; a byte that begins none is a line of its own. `address`: of
+   * the first, as the instruction pointer has it.
+   */
+  disassemble(code: Uint8Array, bits: CodeBits, address: bigint): DisassembledLine[];
   createMachine(options: MachineOptions): NativeMachine;
 }
 
-export const ABI_VERSION = 7;
+export const ABI_VERSION = 8;
+
+/** Of code: what addresses and operands are by default. */
+export type CodeBits = 16 | 32 | 64;
+
+export interface DisassembledLine {
+  length: number;
+  text: string;
+}
 
 export type AcceleratorKind = 'kvm' | 'software';
 export type Tier = 'interpreter' | 'translator' | 'lockstep';
@@ -115,9 +128,10 @@ export interface NativeMachine {
   // ---- guest-physical memory --------------------------------------------------------------------------------
   /**
    * Allocates a memfd-backed region, zero-filled lazily. 'ram' is what the guest gets; 'vram' is the same with dirty
-   * tracking in pages of 4096 bytes; 'rom' ignores guest writes (`memWrite` still fills it).
+   * tracking in pages of 4096 bytes; 'rom' ignores guest writes (`memWrite` still fills it); of 'flash'
+   * guest writes are MMIO exits and reads are not.
    */
-  addRegion(kind: 'ram' | 'rom' | 'vram', bytes: number): RegionId;
+  addRegion(kind: 'ram' | 'rom' | 'vram' | 'flash', bytes: number): RegionId;
   /** Maps part of a region at a guest-physical address; page-granular; replaces what was mapped there. */
   mapRegion(region: RegionId, regionOffset: number, gpa: number, bytes: number): void;
   /** Accesses to unmapped addresses become MMIO exits. */

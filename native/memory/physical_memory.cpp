@@ -31,7 +31,7 @@ constexpr unsigned kMaxRegions = 256;
 // A leaf entry is one word, so that it can be replaced atomically: the host page's address (user addresses end below 2^47),
 // the region in the top 16 bits and flags in the page offset. Zero: not backed.
 using Entry = uint64_t;
-constexpr Entry kBacked = 1, kWritable = 2, kTracked = 4;
+constexpr Entry kBacked = 1, kWritable = 2, kTracked = 4, kWritesExit = 8;
 constexpr unsigned kRegionShift = 48;
 constexpr Entry kHostMask = ((1ull << kRegionShift) - 1) & ~kPageMask;
 
@@ -177,8 +177,8 @@ std::string PhysicalMemory::addRegion(RegionKind kind, uint64_t bytes, RegionId&
   auto region = std::make_unique<Region>();
   region->kind = kind;
   region->bytes = bytes;
-  const char* name = kind == RegionKind::Ram ? "lodge-ram" : kind == RegionKind::Rom ? "lodge-rom" : "lodge-vram";
-  region->fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  constexpr const char* kNames[] = {"lodge-ram", "lodge-rom", "lodge-vram", "lodge-flash"};
+  region->fd = memfd_create(kNames[static_cast<size_t>(kind)], MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (region->fd < 0) return hostError("The host cannot create guest memory");
   if (ftruncate(region->fd, static_cast<off_t>(bytes)) != 0) return hostError("The host cannot size guest memory");
   // A file that could shrink would turn guest accesses into SIGBUS.
@@ -227,8 +227,9 @@ std::string PhysicalMemory::map(RegionId id, uint64_t regionOffset, Gpa gpa, uin
   impl_->removeMappings(gpa, bytes);
   impl_->mappings.push_back({gpa, bytes, id, regionOffset});
   Entry flags = kBacked | static_cast<Entry>(id) << kRegionShift;
-  if (region->kind != RegionKind::Rom) flags |= kWritable;
+  if (region->kind == RegionKind::Ram || region->kind == RegionKind::Vram) flags |= kWritable;
   if (region->kind == RegionKind::Vram) flags |= kTracked;
+  if (region->kind == RegionKind::Flash) flags |= kWritesExit;
   for (uint64_t done = 0; done < bytes; done += kPageBytes) {
     const Gpa at = gpa + done;
     Leaf* leaf = impl_->root[at >> (12 + kLeafBits)].load(std::memory_order_relaxed);
@@ -254,7 +255,7 @@ std::string PhysicalMemory::unmap(Gpa gpa, uint64_t bytes) {
 
 PageEntry PhysicalMemory::page(Gpa gpa) const noexcept {
   const Entry e = impl_->entry(gpa);
-  return {hostOf(e), (e & kWritable) != 0, (e & kTracked) != 0};
+  return {hostOf(e), (e & kWritable) != 0, (e & kWritesExit) != 0, (e & kTracked) != 0};
 }
 
 bool PhysicalMemory::read(Gpa gpa, void* into, uint64_t bytes) const noexcept {

@@ -21,13 +21,14 @@ constexpr uint64_t kPageMask = kPageBytes - 1;
 /** Guest-physical address width offered to guests (CPUID 8000_0008h). */
 constexpr unsigned kPhysicalAddressBits = 40;
 
-enum class RegionKind : uint8_t { Ram, Rom, Vram };
+enum class RegionKind : uint8_t { Ram, Rom, Vram, Flash };
 using RegionId = uint32_t;
 
 /** What one guest-physical page is. Copied by value; valid until the next map()/unmap(). */
 struct PageEntry {
   uint8_t* host = nullptr;  ///< first byte of the page; nullptr: not backed, accesses are MMIO
   bool writable = false;    ///< false for ROM: guest writes are dropped
+  bool writesExit = false;  ///< of what is not writable: guest writes are MMIO
   bool tracked = false;     ///< writes must be reported with markDirty() (once until the next takeDirty())
 };
 

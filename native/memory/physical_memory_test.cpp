@@ -79,6 +79,19 @@ TEST(memory_rom_takes_dma_and_is_not_writable) {
   CHECK_EQ(memory.page(0xffff0).host[0xff0], 0xea);
 }
 
+TEST(memory_flash_is_not_writable_and_its_writes_exit) {
+  PhysicalMemory memory;
+  RegionId flash, rom;
+  CHECK(memory.addRegion(RegionKind::Flash, 0x1000, flash).empty());
+  CHECK(memory.addRegion(RegionKind::Rom, 0x1000, rom).empty());
+  CHECK(memory.map(flash, 0, 0xfe000, 0x1000).empty());
+  CHECK(memory.map(rom, 0, 0xff000, 0x1000).empty());
+  const PageEntry page = memory.page(0xfe000);
+  CHECK(page.host == memory.regionHost(flash));
+  CHECK(!page.writable && page.writesExit && !page.tracked);
+  CHECK(!memory.page(0xff000).writesExit);
+}
+
 TEST(memory_unmap_splits_mappings) {
   PhysicalMemory memory;
   Recorder recorder;

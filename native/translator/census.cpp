@@ -25,6 +25,7 @@ void Census::restart() {
   interrupts_ = core_.counters.interrupts.value();
   exceptions_ = core_.counters.exceptions.value();
   invalidations_ = core_.tierCounters.invalidations.value();
+  evictions_ = core_.tierCounters.flushes.value();
   since_ = now();
 }
 
@@ -35,11 +36,12 @@ void Census::report() {
   const auto share = [&](const Row& row) { return 100.0 * static_cast<double>(row.cycles) / static_cast<double>(passed); };
   const auto n = [](uint64_t value) { return static_cast<unsigned long long>(value); };
   std::fprintf(stderr, "vCPU %u: %llu runs, %.1f %% in them; %llu finds %.1f %%, %llu translations %.1f %%; %llu page walks, "
-               "%llu TLB misses, %llu interrupts, %llu exceptions, %llu invalidations\n",
+               "%llu TLB misses, %llu interrupts, %llu exceptions, %llu invalidations, %llu evictions\n",
                core_.config.index, n(runs.count), share(inside), n(finds.count), share(finds), n(translations.count),
                share(translations), n(core_.counters.pageWalks.value() - walks_), n(core_.counters.tlbMisses.value() - misses_),
                n(core_.counters.interrupts.value() - interrupts_), n(core_.counters.exceptions.value() - exceptions_),
-               n(core_.tierCounters.invalidations.value() - invalidations_));
+               n(core_.tierCounters.invalidations.value() - invalidations_),
+               n(core_.tierCounters.flushes.value() - evictions_));
   std::vector<size_t> order;
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (steps_[i].count) order.push_back(i);

@@ -57,7 +57,7 @@ class Census {
 
   const x86::Core& core_;
   std::vector<Row> steps_;
-  uint64_t since_ = 0, walks_ = 0, misses_ = 0, interrupts_ = 0, exceptions_ = 0, invalidations_ = 0;
+  uint64_t since_ = 0, walks_ = 0, misses_ = 0, interrupts_ = 0, exceptions_ = 0, invalidations_ = 0, evictions_ = 0;
 };
 
 }  // namespace lodge::translator

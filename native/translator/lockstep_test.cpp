@@ -57,16 +57,19 @@ TEST(lockstep_executes_everything_once) {
 }
 
 TEST(lockstep_knows_undefined_flags_of_an_instruction_across_pages) {
-  // mov edx,54; test edx,edx (PF); imul rdx,[rdi+72] across the pages; hlt
+  // mov edx,8; xor edx,18h across the pages; in al,dx; hlt. Done as add edx,8, which differs in AF alone.
   Guest g;
-  useLockstep(g, nullptr);
-  g.code(kFree + 0xffe - 7, {0xba, 54, 0, 0, 0, 0x85, 0xd2, 0x48, 0x0f, 0xaf, 0x57, 72, 0xec, 0xf4});
-  g.enter64(kFree + 0xffe - 7);
-  g.state().gpr[kRdi] = kFree + 0x2000;
-  g.put<uint64_t>(kFree + 0x2000 + 72, 0x2000);
+  useLockstep(g, [](uint8_t* code, size_t bytes) {
+    const uint8_t exclusive[] = {0x83, 0xf2, 0x18}, sum[] = {0x83, 0xc2, 8};
+    for (size_t n = 0; n + 3 <= bytes; ++n) {
+      if (std::memcmp(code + n, exclusive, 3) == 0) std::memcpy(code + n, sum, 3);
+    }
+  });
+  g.code(kFree + 0xffe - 5, {0xba, 8, 0, 0, 0, 0x83, 0xf2, 0x18, 0xec, 0xf4});
+  g.enter64(kFree + 0xffe - 5);
   CHECK(g.run() == RunExit::Halted);
   CHECK(g.cpu->message().empty());
-  CHECK_EQ(g.state().gpr[kRdx], 0x6c000ull);
+  CHECK_EQ(g.state().gpr[kRdx], 0x10ull);
 }
 
 void expectDifference(void (*spoil)(uint8_t*, size_t), const char* shown) {

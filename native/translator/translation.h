@@ -9,6 +9,11 @@
 
 namespace lodge::translator {
 
+/** Bytes of a page, from … to - 1. */
+struct Span {
+  uint16_t from, to;
+};
+
 struct Translation {
   Gpa gpa = 0;
   uint32_t mode = 0;
@@ -20,6 +25,8 @@ struct Translation {
   bool interpreted = false;    ///< nothing here can be translated
   uint32_t born = 0;           ///< units that had been translated before, modulo 2^32
   uint64_t chunks = 0;         ///< of the page, as CodePage has them
+  uint32_t firstSpan = 0;      ///< of the bytes that were translated, in the page of gpa; precise where chunks are not
+  uint32_t spans = 0;
   uint8_t* code = nullptr;     ///< writable
   const uint8_t* entry = nullptr;  ///< executable
   uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead

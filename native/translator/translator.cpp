@@ -117,6 +117,8 @@ class Translator final : public SecondTier {
   static Setting settingOf(uint32_t mode, const FeatureSet& features);
   bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
   Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
+  void covers(Translation& t, unsigned from, unsigned to);
+  bool touches(const Translation& t, Gpa page, unsigned from, unsigned to) const;
   void kill(Translation& t);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
@@ -127,7 +129,7 @@ class Translator final : public SecondTier {
 
   /** Memory of what is kept about the code in the cache, for which the cache's limit holds too. */
   size_t tableBytes() const {
-    return translations_.size() * sizeof(Translation) + sites_.size() * sizeof(Site) + insnBytes_;
+    return translations_.size() * sizeof(Translation) + sites_.size() * sizeof(Site) + spans_.size() * sizeof(Span) + insnBytes_;
   }
   static size_t hashOf(Gpa gpa, uint32_t mode) { return LODGE_UNIT_HASH(gpa, mode); }
 
@@ -143,6 +145,7 @@ class Translator final : public SecondTier {
   std::deque<Site> sites_;
   std::deque<std::vector<Insn>> insns_;
   size_t insnBytes_ = 0;
+  std::vector<Span> spans_;
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
@@ -224,8 +227,8 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
 }
 
 /**
- * Whether to translate what is executed there. Code that shares its bytes with data the guest goes on writing would be translated
- * for nothing each time: it is left to the interpreter until it has been executed for a while without that.
+ * Whether to translate what is executed there. Code that the guest writes again and again would be translated for nothing each time: it
+ * is left to the interpreter until it has been executed for a while without that.
  */
 bool Translator::hotEnough(Place& place) {
   const unsigned wanted = place.shortLives < kShortLivesFree ? options_.heat : std::max<unsigned>(options_.heat, kShortLifeHeat);
@@ -356,10 +359,11 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
   t.born = static_cast<uint32_t>(c_.tierCounters.units.value());
   const unsigned start = static_cast<unsigned>(gpa & kPageMask);
   t.second = second;
+  t.firstSpan = static_cast<uint32_t>(spans_.size());
   if (second != ~0ull && c_.memory.page(second).host) c_.watchCode(second).tierChunks |= 1;
   if (second != ~0ull ? !collectCrossing(gpa, second, mode, unit) : !collect(gpa, home, mode, host, unit)) {
     t.interpreted = t.anyFlags = true;
-    t.chunks = chunkMask(start, static_cast<unsigned>(std::min<uint64_t>(start + 15, kPageBytes)));
+    covers(t, start, start + 15);
   } else {
     Emitter e(cache_.next(), cache_.next() + kUnitRoom);
     const auto firstSite = static_cast<uint32_t>(sites_.size());
@@ -380,9 +384,8 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
       sites_.push_back(Site{spec, &t});
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
-    for (const Item& i : unit.items)
-      t.chunks |= chunkMask(i.offset, std::min<unsigned>(i.offset + i.d.length, static_cast<unsigned>(kPageBytes)));
-    if (unit.aheadTo > unit.aheadFrom) t.chunks |= chunkMask(unit.aheadFrom, unit.aheadTo);
+    for (const Item& i : unit.items) covers(t, i.offset, i.offset + i.d.length);
+    if (unit.aheadTo > unit.aheadFrom) covers(t, unit.aheadFrom, unit.aheadTo);
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
     if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);
@@ -422,6 +425,26 @@ void Translator::dropFarLinks() {
   farGeneration_ = c_.kernelGeneration;
 }
 
+/** Adds bytes to those that the translation made last depends on. */
+void Translator::covers(Translation& t, unsigned from, unsigned to) {
+  to = std::min(to, static_cast<unsigned>(kPageBytes));
+  t.chunks |= chunkMask(from, to);
+  if (t.spans && spans_.back().to == from) {
+    spans_.back().to = static_cast<uint16_t>(to);
+  } else {
+    spans_.push_back({static_cast<uint16_t>(from), static_cast<uint16_t>(to)});
+    ++t.spans;
+  }
+}
+
+/** It was made of some of these bytes. Data beside code, as boot loaders have it, is not it. */
+bool Translator::touches(const Translation& t, Gpa page, unsigned from, unsigned to) const {
+  if (t.second == page && from < 15) return true;
+  if ((t.gpa & ~kPageMask) != page) return false;
+  const auto first = spans_.begin() + t.firstSpan;
+  return std::any_of(first, first + t.spans, [&](const Span& s) { return s.from < to && from < s.to; });
+}
+
 void Translator::kill(Translation& t) {
   t.dead = true;
   c_.tierCounters.invalidations.add();
@@ -453,7 +476,7 @@ uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexce
   for (Translation* t : found->second) {
     if (t->dead) continue;  // its other page's doing
     const uint64_t chunks = ((t->gpa & ~kPageMask) == page ? t->chunks : 0) | (t->second == page ? 1 : 0);
-    if (chunks & hit) {
+    if ((chunks & hit) && touches(*t, page, first, first + bytes)) {
       kill(*t);
     } else {
       left |= chunks;
@@ -472,6 +495,7 @@ void Translator::flush() noexcept {
   sites_.clear();
   insns_.clear();
   insnBytes_ = 0;
+  spans_.clear();
   farLinks_.clear();
   pages_.clear();
   cache_.flush();

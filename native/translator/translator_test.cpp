@@ -60,15 +60,27 @@ TEST(translation_dies_with_its_bytes) {
   CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
 }
 
-TEST(code_beside_data_that_is_written_is_not_translated_each_time) {
+TEST(translation_outlives_stores_beside_its_bytes) {
   Guest g;
   useTranslator(g, 8 << 20);
-  // l: inc dword [rip+n]; dec ecx; jnz l; hlt, with what it counts behind it
-  g.code(kFree, {0xff, 0x05, 0x05, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf6, 0xf4, 0, 0, 0, 0});
+  // mov ecx,1000; l: inc dword [rip+6]; dec ecx; jnz l; hlt; a byte unused, and the counter: in the loop's 64 bytes.
+  g.code(kFree, {0xb9, 0xe8, 0x03, 0, 0, 0xff, 0x05, 6, 0, 0, 0, 0xff, 0xc9, 0x75, 0xf6, 0xf4, 0x90, 0, 0, 0, 0});
   g.enter64(kFree);
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.get<uint32_t>(kFree + 17), 1000u);
+  CHECK_EQ(g.cpu->tierCounters()->invalidations.value(), 0ull);
+}
+
+TEST(code_that_writes_itself_each_time_is_not_translated_each_time) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // l: add eax,1; inc dword [rip+n], which is the number added; dec ecx; jnz l; hlt
+  g.code(kFree, {0x05, 1, 0, 0, 0, 0xff, 0x05, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xc9, 0x75, 0xf1, 0xf4});
+  g.enter64(kFree);
+  g.state().gpr[kRax] = 0;
   g.state().gpr[kRcx] = 10'000;
   CHECK(g.run() == RunExit::Halted);
-  CHECK_EQ(g.get<uint32_t>(kFree + 11), 10'000u);
+  CHECK_EQ(g.state().gpr[kRax], 10'000ull * 10'001 / 2);
   CHECK(g.cpu->tierCounters()->invalidations.value() > 0);
   CHECK(g.cpu->tierCounters()->units.value() < 500);
 }

@@ -71,7 +71,6 @@ enum class FpForm : uint8_t {
 
 enum FpAttribute : uint32_t {
   kFpStore = 1u << 0,        ///< the memory operand is written (memoryBytes from the buffer)
-  kFpReadModify = 1u << 1,   ///< unused
   kFpAligned = 1u << 2,      ///< memory operand must be aligned to 16 bytes, else #GP(0)
   kFpWritesFlags = 1u << 3,
   kFpNoMemory = 1u << 4,     ///< mod != 3 is #UD
@@ -79,8 +78,6 @@ enum FpAttribute : uint32_t {
   kFpMmx = 1u << 6,          ///< MMX instruction: #MF if an x87 exception is pending, but not in form XmmMmx with a memory
                              ///< operand. TOP and tags are the function's business
   kFpNoTaskSwitchCheck = 1u << 7,  ///< neither CR0.TS, CR0.EM nor CR4.OSFXSR matter (fences, MOVNTI)
-  kFpRexWOnly = 1u << 8,     ///< unused
-  kFpNoRexW = 1u << 9,       ///< unused
   kFpReadsFlags = 1u << 10,  ///< FCMOVcc: FpOperands::flags holds the arithmetic flags
   kFpVariableStore = 1u << 11,  ///< FpOperands::storeBytes says how much to store
   kFpTwoImmediates = 1u << 12,  ///< a second imm8 follows: FpOperands::imm has it in bits 8–15

@@ -143,6 +143,7 @@ TEST(systemFeaturesOfEveryModelFollowItsCpuid) {
         {Feature::Fsgsbase, "RDFSBASE", {0xf3, 0x0f, 0xae, 0xc0}}, {Feature::Rdpid, "RDPID", {0xf3, 0x0f, 0xc7, 0xf8}},
         {Feature::Rdrand, "RDRAND", {0x0f, 0xc7, 0xf0}}, {Feature::Rdseed, "RDSEED", {0x0f, 0xc7, 0xf8}},
         {Feature::Xsaveopt, "XSAVEOPT", {0x0f, 0xae, 0x33}}, {Feature::Xsavec, "XSAVEC", {0x0f, 0xc7, 0x23}},
+        {Feature::Sse3, "MONITOR", {0x0f, 0x01, 0xc8}}, {Feature::Sse3, "MWAIT", {0x0f, 0x01, 0xc9}},
     };
     for (const Instruction& i : instructions) {
       ModelGuest g(model);

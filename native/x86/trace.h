@@ -1,8 +1,7 @@
-// An execution trace: the last instructions that each processor of a machine began, and how often each operation was begun. A
+// An execution trace: the last instructions that each processor of a machine began, and how often each kind was begun. A
 // machine that is traced runs on the interpreter alone, an instruction at a time; one that is not has no trace, and pays nothing.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -21,14 +20,13 @@ class InstructionTrace {
  public:
   static constexpr unsigned kMaxBytes = 15;
 
-  /** `bytes`: what lies at `linear`, `available` (at most kMaxBytes) of them. */
-  void record(uint64_t linear, CodeSize size, unsigned cpl, const uint8_t* bytes, unsigned available) noexcept;
+  /** `bytes`: what lies at `linear`, where rIP is `rip`; `available` (at most kMaxBytes) of them. */
+  void record(uint64_t linear, uint64_t rip, CodeSize size, unsigned cpl, const uint8_t* bytes, unsigned available) noexcept;
 
  private:
   friend class TraceFile;
   struct Entry {
-    uint64_t linear;
-    Op op;
+    uint64_t linear, rip;
     uint8_t length;  ///< of the instruction; of what there is where that is none
     uint8_t size : 2, cpl : 2;
     uint8_t bytes[kMaxBytes];
@@ -37,7 +35,7 @@ class InstructionTrace {
   std::unique_ptr<Entry[]> ring_;
   size_t capacity_ = 0;
   uint64_t recorded_ = 0;
-  std::array<uint64_t, static_cast<size_t>(Op::kCount)> counts_{};
+  std::vector<uint64_t> counts_;  ///< by kindOf()
 };
 
 /** A machine's. The file is written when the last processor that records into it is gone. */

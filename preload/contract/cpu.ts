@@ -39,6 +39,11 @@ export const crashedCpuSchema = z.object({
   dr: z.array(hex).length(6),
   /** Linear address of the first byte, and bytes from there; null: not mapped. */
   code: z.object({ address: hex, bytes: z.array(z.int().min(0).max(255).nullable()).max(CRASH_CODE_MAX) }),
+  /** From the instruction pointer on, as far as it is mapped; the bytes as hexadecimal digits. */
+  instructions: z
+    .array(z.object({ address: hex, bytes: z.string().max(30), text: z.string().max(120) }))
+    .max(CRASH_CODE_MAX)
+    .default([]),
   /** From the stack pointer upwards; null: not mapped. */
   stack: z.object({
     address: hex,

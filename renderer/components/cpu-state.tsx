@@ -82,6 +82,17 @@ function CpuState({ cpu, report }: { cpu: CrashedCpu; report: string }) {
           </div>
         ))}
       </Section>
+      {view.instructions.length > 0 && (
+        <Section title="Instructions from there on">
+          {view.instructions.map((line, i) => (
+            <div key={line.address} className={classes.line} {...(i === 0 && { 'aria-current': 'true' })}>
+              <span className={classes.address}>{line.address}</span>
+              <span className={classes.machineCode}>{line.bytes}</span>
+              <span {...(i === 0 && { className: classes.here })}>{line.text}</span>
+            </div>
+          ))}
+        </Section>
+      )}
       <Section title="General registers">
         <RegisterGrid registers={view.general} />
       </Section>

@@ -29,6 +29,10 @@ const cpu = (change: Partial<CrashedCpu> = {}): CrashedCpu => ({
   efer: 'd01',
   dr: ['0', '0', '0', '0', 'ffff0ff0', '400'],
   code: { address: 'ffffffff80fffff4', bytes: Array.from({ length: 32 }, (_, i) => (i === 31 ? null : i)) },
+  instructions: [
+    { address: 'ffffffff81000004', bytes: '0f0b', text: 'ud2' },
+    { address: 'ffffffff81000006', bytes: 'f4', text: 'hlt' },
+  ],
   stack: { address: 'ffff888000001ff8', wordBytes: 8, words: ['f', null] },
   ...change,
 });
@@ -43,6 +47,10 @@ describe('the view of a processor', () => {
     expect(names(view.control[5]!.bits)).toEqual(['SCE', 'LME', 'LMA', 'NXE']);
     expect(view.general).toHaveLength(16);
     expect(view.code.map((line) => line.address)).toEqual(['ffffffff80fffff4', 'ffffffff81000004']);
+    expect(view.instructions).toEqual([
+      { address: 'ffffffff81000004', bytes: '0f 0b', text: 'ud2' },
+      { address: 'ffffffff81000006', bytes: 'f4', text: 'hlt' },
+    ]);
     expect(view.code.flatMap((line) => line.bytes).findIndex((byte) => byte.here)).toBe(16);
     expect(view.code[1]!.bytes[15]).toEqual({ text: '??', here: false });
     expect(view.stack).toEqual([

@@ -82,6 +82,8 @@ export interface CpuView {
   readonly debug: readonly Register[];
   readonly segments: readonly { name: string; selector: string; base: string; limit: string; kind: string }[];
   readonly code: readonly { address: string; bytes: readonly { text: string; here: boolean }[] }[];
+  /** The first is the one at the instruction pointer. */
+  readonly instructions: readonly { address: string; bytes: string; text: string }[];
   readonly stack: readonly { address: string; text: string }[];
 }
 
@@ -182,6 +184,11 @@ export function viewCpu(cpu: CrashedCpu): CpuView {
       })),
     ],
     code,
+    instructions: cpu.instructions.map(({ address, bytes, text }) => ({
+      address: wide(address),
+      bytes: bytes.replace(/..(?=.)/g, '$& '),
+      text,
+    })),
     stack: cpu.stack.words.map((word, i) => ({
       address: address(number(cpu.stack.address), i * cpu.stack.wordBytes),
       text: word === null ? '?'.repeat(cpu.stack.wordBytes * 2) : word.padStart(cpu.stack.wordBytes * 2, '0'),

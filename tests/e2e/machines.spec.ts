@@ -165,3 +165,21 @@ test('a killed VM process is noticed at once and hurts nobody else', async ({ lo
   await expect.poll(states, { timeout: 30_000 }).toMatchObject({ [name]: 'running', Neighbour: 'running' });
   await expect.poll(() => coloursOn(page), { timeout: 30_000 }).toBeGreaterThan(2);
 });
+
+test('a guest that crashed shows its processor, instruction by instruction', async ({ lodge, scratch }) => {
+  // lidt [7c0dh]; movaps xmm0, xmm1, which is undefined as long as CR4.OSFXSR is clear; hlt; and a table without entries.
+  const sector = Buffer.alloc(1 << 20);
+  sector.set([0x31, 0xc0, 0x8e, 0xd8, 0x0f, 0x01, 0x1e, 0x0d, 0x7c, 0x0f, 0x28, 0xc1, 0xf4]);
+  sector.writeUInt16LE(0xaa55, 510);
+  const image = join(scratch, 'crash.img');
+  writeFileSync(image, sector);
+  const created = lodge.command('create', 'Crash', '--disk', image, '--accelerator', 'software', '--memory', '32', '--json');
+  expect(created.code, created.stderr).toBe(0);
+  const page = await lodge.doubleClick('Crash');
+  await page.getByRole('button', { name: 'CPU state' }).click({ timeout: 30_000 * patience() });
+  const view = page.getByRole('dialog', { name: /CPU state/ });
+  await expect(view.getByRole('region', { name: 'Instructions from there on' })).toContainText(
+    /7c09\s*0f 28 c1\s*movaps xmm0, xmm1/,
+  );
+  await page.screenshot({ path: picture(`cpu-state-${lodge.kind}`) });
+});

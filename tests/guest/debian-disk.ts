@@ -35,13 +35,13 @@ export class DebianRun extends ScreenRun {
   }
 
   /** Both terminals ask for a name; then somebody logs in at the keyboard. */
-  async logIn(): Promise<void> {
-    await this.waitFor(/lodge-debian login: /, LOGIN_SECONDS);
-    await this.waitForScreen(/Debian GNU\/Linux 12 lodge-debian tty1\n+lodge-debian login:/, 30);
+  async logIn(slowdown = 1): Promise<void> {
+    await this.waitFor(/lodge-debian login: /, LOGIN_SECONDS * slowdown);
+    await this.waitForScreen(/Debian GNU\/Linux 12 lodge-debian tty1\n+lodge-debian login:/, 30 * slowdown);
     await this.keys('root\n');
-    await this.waitForScreen(/Password:/, 30);
+    await this.waitForScreen(/Password:/, 30 * slowdown);
     await this.keys(`${PASSWORD}\n`);
-    await this.waitForScreen(/root@lodge-debian:~# *$/m, 60);
+    await this.waitForScreen(/root@lodge-debian:~# *$/m, 60 * slowdown);
   }
 
   /** Types a command; the screen is awaited, which `marker` describes. */
@@ -67,9 +67,9 @@ export class DebianRun extends ScreenRun {
     return exit;
   }
 
-  async powerOff(): Promise<Exit> {
+  async powerOff(slowdown = 1): Promise<Exit> {
     await this.keys('systemctl poweroff\n');
-    const exit = await this.ended(90);
+    const exit = await this.ended(90 * slowdown);
     expect(exit.code, exit.stderr).toBe(0);
     return exit;
   }

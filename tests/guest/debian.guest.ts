@@ -93,6 +93,18 @@ describe('linux-image-cloud-amd64 with more of everything', () => {
     run.kill();
   });
 
+  it('runs in a code cache that is too small for it', async (context) => {
+    const run = boot(fixture(context, 'linux-image-cloud-amd64'), {
+      extra: ['--tier', 'translator', '--code-cache', '4'],
+      env: { LODGE_TRACE: 'translator' },
+    });
+    const exit = await run.ended(BOOT_SECONDS);
+    expect(exit.code, exit.stderr).toBe(0);
+    expect(exit.stdout).toContain('LODGE-DONE');
+    const evictions = [...exit.stderr.matchAll(/(\d+) evictions/g)].reduce((sum, [, n]) => sum + Number(n), 0);
+    expect(evictions).toBeGreaterThan(2);
+  });
+
   it('comes back from its own reboot', async (context) => {
     const run = boot(fixture(context, 'linux-image-cloud-amd64'), { test: 'reboot', append: 'quiet' });
     await run.waitFor(/LODGE-REBOOT/, BOOT_SECONDS);

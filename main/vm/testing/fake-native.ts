@@ -70,7 +70,7 @@ export class FakeNative implements NativeMachine {
     setImmediate(() => this.onWake());
   }
 
-  addRegion(kind: 'ram' | 'rom' | 'vram'): number {
+  addRegion(kind: 'ram' | 'rom' | 'vram' | 'flash'): number {
     if (kind === 'ram') this.ramRegion = this.regions;
     return this.regions++;
   }

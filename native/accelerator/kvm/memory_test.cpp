@@ -47,6 +47,43 @@ TEST(kvm_mmio_rom_and_doorbells) {
   CHECK_OK(owner.machine->addDoorbell(DoorbellKind::Mmio, 0x20010, 2, 44));
 }
 
+TEST(kvm_flash_is_read_without_an_exit_while_it_is_mapped) {
+  if (!present()) return;
+  Owner owner;
+  RegionId flash = 0;
+  CHECK_OK(owner.machine->memory()->addRegion(RegionKind::Flash, kPageBytes, flash));
+  CHECK_OK(owner.machine->map(flash, 0, 0x10000, kPageBytes));
+  const uint16_t kept = 0x55aa;
+  std::memcpy(owner.machine->memory()->regionHost(flash), &kept, 2);
+  owner.load({0xb8, 0x00, 0x10, 0x8e, 0xd8,              // mov ds, 1000h
+              0xa1, 0x00, 0x00, 0xe7, 0x80,              // mov ax, [0]; out 80h, ax
+              0xc7, 0x06, 0x00, 0x00, 0x70, 0x00,        // mov word [0], 70h: a command; its device takes the window away
+              0xa1, 0x00, 0x00, 0xe7, 0x80,              // mov ax, [0]; out 80h, ax
+              0xc7, 0x06, 0x00, 0x00, 0xff, 0x00,        // mov word [0], 0ffh: and gives it back
+              0xa1, 0x00, 0x00, 0xe7, 0x80, 0xf4});      // mov ax, [0]; out 80h, ax; hlt
+  std::vector<uint64_t> seen;
+  owner.onExit = [&](ExitKind kind, uint64_t address, unsigned, unsigned, uint8_t* data) {
+    uint16_t value = 0x8080;
+    if (kind == ExitKind::MmioRead) std::memcpy(data, &value, 2);
+    std::memcpy(&value, data, 2);
+    seen.push_back(address << 32 | static_cast<uint64_t>(kind) << 16 | value);
+    if (kind != ExitKind::MmioWrite) return;
+    if (value == 0xff) CHECK_OK(owner.machine->map(flash, 0, 0x10000, kPageBytes));
+    else CHECK_OK(owner.machine->unmap(0x10000, kPageBytes));
+  };
+  owner.run();
+  CHECK(owner.serveUntil([&] { return seen.size() == 6; }));
+  const auto is = [&](size_t n, ExitKind kind, uint64_t address, uint16_t value) {
+    return seen[n] == (address << 32 | static_cast<uint64_t>(kind) << 16 | value);
+  };
+  CHECK(is(0, ExitKind::PortOut, 0x80, kept));
+  CHECK(is(1, ExitKind::MmioWrite, 0x10000, 0x70));
+  CHECK(is(2, ExitKind::MmioRead, 0x10000, 0x8080));
+  CHECK(is(3, ExitKind::PortOut, 0x80, 0x8080));
+  CHECK(is(4, ExitKind::MmioWrite, 0x10000, 0xff));
+  CHECK(is(5, ExitKind::PortOut, 0x80, kept));
+}
+
 TEST(kvm_slots_are_split_and_joined) {
   if (!present()) return;
   Error error;

@@ -195,7 +195,7 @@ void Vcpu::portExit() noexcept {
   }
 }
 
-// Also every write to ROM comes here. Accesses are of the widths the instruction set has, but for those that cross a page.
+// Also every write to ROM and flash comes here. Accesses are of the widths the instruction set has, but for those that cross a page.
 void Vcpu::mmioExit() noexcept {
   uint64_t at = run_->mmio.phys_addr;
   uint8_t* data = run_->mmio.data;
@@ -204,7 +204,7 @@ void Vcpu::mmioExit() noexcept {
   for (unsigned left = std::min<unsigned>(run_->mmio.len, sizeof run_->mmio.data); left != 0;) {
     const unsigned width = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
     const PageEntry page = memory.page(at);
-    if (page.host != nullptr) {
+    if (page.host != nullptr && !(write && page.writesExit)) {
       if (!write) memory.read(at, data, width);
       else if (page.writable) memory.write(at, data, width);
     } else if (write && machine_.ring(DoorbellKind::Mmio, at, width, data)) {

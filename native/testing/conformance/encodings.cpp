@@ -176,10 +176,10 @@ std::vector<Encoding> build() {
   Builder b;
   for (const TableRow& r : kOneByte) b.row("one_byte.inc", 0, r.opcode, r.count, 0, r.row);
   // What the decoder makes of one opcode by mode or prefix.
-  b.row("decoder.cpp", 0, 0x63, 1, 0, Row{Op::Movsxd, Form::RM, Width::V, kNone, kNone, kOnly64 | kRmDword});
-  b.row("decoder.cpp", 0, 0x90, 1, 0xf3, Row{Op::Pause, Form::None, Width::None, kNone, kNone, kNone});
-  b.row("decoder.cpp", 1, 0xbc, 1, 0xf3, Row{Op::Tzcnt, Form::RM, Width::V, kNone, kNone, kNone});
-  b.row("decoder.cpp", 1, 0xbd, 1, 0xf3, Row{Op::Lzcnt, Form::RM, Width::V, kNone, kNone, kNone});
+  b.row("opcode_map.h", 0, 0x63, 1, 0, Row{Op::Movsxd, Form::RM, Width::V, kNone, kNone, kOnly64 | kRmDword});
+  b.row("opcode_map.h", 0, 0x90, 1, 0xf3, Row{Op::Pause, Form::None, Width::None, kNone, kNone, kNone});
+  b.row("opcode_map.h", 1, 0xbc, 1, 0xf3, Row{Op::Tzcnt, Form::RM, Width::V, kNone, kNone, kNone});
+  b.row("opcode_map.h", 1, 0xbd, 1, 0xf3, Row{Op::Lzcnt, Form::RM, Width::V, kNone, kNone, kNone});
   for (const TableRow& r : kTwoByte) b.row("two_byte.inc", 1, r.opcode, r.count, r.row.op == Op::Popcnt ? 0xf3 : 0, r.row);
   for (const ExtraRow& x : kMap38) b.row("groups.inc", 2, x.key, 1, x.prefix, x.row);
   for (unsigned i = 0; i < kSimdRowCount; ++i) {

@@ -230,6 +230,28 @@ TEST(generalDetectGuardsTheDebugRegisters) {
   CHECK_EQ(g.state().gpr[kRax], 0x1234u);
 }
 
+/** DEBUGCTL.BTF (SDM vol. 3 §18.4.3): neither what does not branch nor REP's repetitions trap, and BTF is gone with the trap. */
+TEST(singleStepsBranchByBranch) {
+  BreakGuest g;
+  CHECK(g.cpu->writeMsr(0x1d9, 2));
+  // pushfq; or byte [rsp+1],1; popfq; nop; mov ecx,2; rep stosb; jz +0 is not taken; dec eax; jnz over a nop
+  g.code(kCode, {0x9c, 0x80, 0x4c, 0x24, 0x01, 0x01, 0x9d, 0x90, 0xb9, 0x02, 0, 0, 0, 0xf3, 0xaa, 0x74, 0x00, 0xff, 0xc8, 0x75, 0x01, 0xf4, 0x90, 0xf4});
+  g.state().gpr[kRdi] = kWhere, g.state().gpr[kRax] = 5;
+  // The handler ends it: and byte [rsp+33],0feh, which is TF; pop rbx; pop rax; iretq
+  g.code(kHandler + 56, {0x80, 0x64, 0x24, 0x21, 0xfe, 0x5b, 0x58, 0x48, 0xcf});
+  CHECK(g.run() == RunExit::Halted);
+  const auto traps = g.traps();
+  CHECK_EQ(traps.size(), 1u);
+  if (traps.empty()) return;
+  CHECK_EQ(traps[0].dr6, kNothing | kBs);
+  CHECK_EQ(traps[0].rip, kCode + 22);
+  CHECK_EQ(g.state().rip, kCode + 24);
+  uint64_t value = 7;
+  CHECK(g.cpu->readMsr(0x1d9, value));
+  CHECK_EQ(value, 0u);
+  CHECK_EQ(g.get<uint16_t>(kWhere), 0x0505u);
+}
+
 TEST(debugRegistersKeepWhatTheyMay) {
   BreakGuest g;
   g.gate(kUD, kFar);

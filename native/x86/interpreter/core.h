@@ -219,6 +219,7 @@ enum Cr4 : uint64_t { kCr4Vme = 1, kCr4Pvi = 2, kCr4Tsd = 4, kCr4De = 8, kCr4Pse
   kCr4Pce = 256, kCr4Osfxsr = 512, kCr4Osxmmexcpt = 1024, kCr4Umip = 1u << 11, kCr4Fsgsbase = 1u << 16, kCr4Smep = 1u << 20,
   kCr4Smap = 1u << 21, kCr4Pcide = 1u << 17, kCr4Osxsave = 1u << 18 };
 enum Dr6 : uint64_t { kDr6Bd = 1u << 13, kDr6Bs = 1u << 14, kDr6Bt = 1u << 15 };
+enum DebugCtl : uint64_t { kDebugCtlBtf = 2 /**< EFLAGS.TF traps behind taken branches alone */ };
 enum Dr7 : uint64_t { kDr7Gd = 1u << 13, kDr7Local = 0x155 /**< L0–L3, LE */ };
 enum Efer : uint64_t { kEferSce = 1, kEferLme = 1u << 8, kEferLma = 1u << 10, kEferNxe = 1u << 11 };
 
@@ -252,7 +253,7 @@ struct Core {
   uint8_t cpl = 0;
   CodeSize codeSize = CodeSize::k16;
   bool stack64 = false;
-  bool blockDead = false;     ///< the block at hand was overwritten
+  bool blockDead = false;     ///< the block at hand was overwritten, or what it reads is somewhere else now
   bool shadow = false;        ///< STI or a load of SS: no interrupt before the next instruction is through
   bool interruptMaybe = false;  ///< the controller may have a vector that IF holds back
   bool stepHeld = false;      ///< no single-step trap behind the instruction at hand, although TF was set before it
@@ -365,6 +366,8 @@ struct Core {
   bool trapDue() const { return traps && !(shadow && stepHeld); }
   bool deliverTraps();
 
+  uint64_t debugCtl = 0;
+
   // MSRs that are only kept.
   std::unordered_map<uint32_t, uint64_t> storedMsrs;
   uint64_t tscAdjust = 0;
@@ -448,6 +451,8 @@ struct Core {
   /** Where to write (and, after `read`, what is there now). slowCommit() follows, and may still be abandoned. */
   void* slowWrite(const Insn* i, unsigned size, bool read);
   bool slowCommit();
+  /** A device has had a write of this instruction. */
+  void wroteToDevice();
   const void* readAt(uint64_t linear, unsigned size, Privilege who);
   void* writeAt(uint64_t linear, unsigned size, Privilege who, bool read);
   template <class T>

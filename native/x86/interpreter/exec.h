@@ -49,6 +49,9 @@ inline void setReg(Core& c, unsigned offset, T value) {
   }
 }
 
+/** What addresses wrap at. */
+inline uint64_t addressMask(const Insn* i) { return i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull; }
+
 [[gnu::always_inline]] inline Exec faulted(Core& c, const Insn* i) {
   c.cursor = i;
   return Exec::Fault;

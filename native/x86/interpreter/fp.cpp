@@ -398,7 +398,7 @@ Handler bindX87Memory(const Binding& b, bool store) {
 }  // namespace
 
 bool maskedBytes(Core& c, const Insn* i, const uint8_t* data, uint32_t mask, unsigned bytes) {
-  const uint64_t wrap = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull;
+  const uint64_t wrap = addressMask(i);
   const uint64_t offset = c.state.gpr[kRdi] & wrap;
   uint64_t linear;
   // The whole operand is looked at, whatever the mask (SDM vol. 2, MASKMOVDQU leaves it open).

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <vector>
@@ -19,6 +20,7 @@ class FakeEnvironment : public Environment {
   struct Access { bool write; uint64_t address; unsigned width, count; uint64_t value; };
   std::vector<Access> ports, mmio;
   uint64_t answer = 0;
+  std::function<void(uint64_t value)> onMmioWrite;  ///< what the device does at once
   bool abandon = false;
   int vector = -1;  ///< pending interrupt
   uint64_t tpr = 0, tsc = 1000, apicBase = 0xfee00900;
@@ -50,6 +52,7 @@ class FakeEnvironment : public Environment {
     uint64_t v = 0;
     std::memcpy(&v, data, width);
     mmio.push_back({true, gpa, width, 1, v});
+    if (onMmioWrite) onMmioWrite(v);
     return IoStatus::Done;
   }
   bool interruptPending() noexcept override { return vector >= 0; }

@@ -60,6 +60,7 @@ void Core::resetState() {
   state.mxcsr = 0x1f80;
   state.activity = config.index == 0 ? Activity::Runnable : Activity::WaitForSipi;
   storedMsrs.clear();
+  debugCtl = 0;
   resetParavirt();
   cpl = 0;
   shadow = interruptMaybe = nmiBlocked = nmiPending = replaying = false;
@@ -344,7 +345,7 @@ void record(const Core& c, const Block& block, InstructionTrace& trace) {
   const bool both = here < sizeof bytes && block.secondPage != ~0ull;
   if (both) copy(here, block.secondPage, sizeof bytes - here);
   const uint64_t linear = c.state.rip + c.codeBase;
-  trace.record(c.long64() ? linear : linear & 0xffffffff, c.codeSize, c.cpl, bytes, both ? sizeof bytes : here);
+  trace.record(c.long64() ? linear : linear & 0xffffffff, c.state.rip, c.codeSize, c.cpl, bytes, both ? sizeof bytes : here);
 }
 
 }  // namespace
@@ -416,6 +417,9 @@ RunExit Core::run() {
     }
     // Not again when it is executed for the second time.
     if (UNLIKELY(debugger && debugger->trace && !watchHit && !replaying)) record(*this, *next, *debugger->trace);
+    const bool onlyBranches = trap && (debugCtl & kDebugCtlBtf);
+    const bool repeats = next->insns[0].flags & (kInsnRepF3 | kInsnRepF2);
+    const uint64_t from = state.rip, behind = from + next->bytes;
     Exec how;
     {
       const TierTime time(*this, tierCounters.interpretedNs);
@@ -434,7 +438,8 @@ RunExit Core::run() {
       if (!deliverFault()) return exit;
     } else {
       replaying = false;
-      if (trap && !stepHeld && state.activity == Activity::Runnable) traps |= kDr6Bs;
+      const bool branched = state.rip != behind && !(repeats && state.rip == from);
+      if (trap && !stepHeld && state.activity == Activity::Runnable && (branched || !onlyBranches)) traps |= kDr6Bs;
     }
     if (UNLIKELY(stepping || watchHit)) {
       if (trapDue() && !deliverTraps()) return exit;

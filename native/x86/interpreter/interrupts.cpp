@@ -226,7 +226,10 @@ bool Core::deliverFault() {
     }
     fault.kind = FaultKind::None;
     counters.exceptions.add();
-    if (first.vector == kDB) state.dr[7] &= ~uint64_t{kDr7Gd};
+    if (first.vector == kDB) {
+      state.dr[7] &= ~uint64_t{kDr7Gd};
+      debugCtl &= ~uint64_t{kDebugCtlBtf};
+    }
     if (first.resume) state.rflags |= kRf;
     if (deliver(first.vector, Source::Exception, first.hasError && !realMode(), first.error)) return true;
     FaultInfo second = fault;

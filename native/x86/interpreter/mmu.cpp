@@ -317,8 +317,10 @@ void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
   if (watching && watched(linear, size, read, true)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const auto part = [&](uint64_t address, unsigned bytes, const TlbEntry& e) {
-    uint8_t* host = e.info & kTlbMmio ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);
-    return WritePart{(e.info & kAddressMask) | (address & kPageMask), host, e.info, bytes};
+    const Gpa page = e.info & kAddressMask;
+    const bool exits = e.info & kTlbMmio || (e.info & kTlbRom && memory.page(page).writesExit);
+    uint8_t* host = exits ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);
+    return WritePart{page | (address & kPageMask), host, e.info, bytes};
   };
   const TlbEntry* first = lookup(linear, Access::Write, who);
   if (!first) return nullptr;
@@ -347,6 +349,14 @@ void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
   if (read && !(scratchRead(0, linear, room, *first) && scratchRead(room, next, size - room, *second))) return nullptr;
   pending = PendingWrite::Scratch;
   return scratch;
+}
+
+/**
+ * The write may have been an EOI or a change of priority. If it changed the map of memory, as commands to flash do, the next
+ * instruction already must not see the old one.
+ */
+void Core::wroteToDevice() {
+  if (requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed) & kRequestTlbFlush) blockDead = true;
 }
 
 bool Core::slowCommit() {
@@ -378,8 +388,7 @@ bool Core::slowCommit() {
         at += width;
         left -= width;
       }
-      // The write may have been an EOI or a change of priority.
-      requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
+      wroteToDevice();
     }
     from += p.bytes;
   }

@@ -379,9 +379,8 @@ Exec pause(Core& c, const Insn* i) {
   NEXT;
 }
 bool xlat(Core& c, const Insn* i) {
-  const uint64_t mask = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffff;
   uint64_t linear;
-  if (!c.linearAddress(i->segment, (c.state.gpr[kRbx] + reg<uint8_t>(c, 0)) & mask, 1, false, linear)) return false;
+  if (!c.linearAddress(i->segment, (c.state.gpr[kRbx] + reg<uint8_t>(c, 0)) & addressMask(i), 1, false, linear)) return false;
   uint8_t value;
   if (!c.load<uint8_t>(linear, value, c.privilege())) return false;
   setReg<uint8_t>(c, 0, value);

@@ -25,6 +25,7 @@ enum Msr : uint32_t {
   kMcgStatus = 0x17a,
   kMcgCtl = 0x17b,
   kMiscEnable = 0x1a0,
+  kDebugCtlMsr = 0x1d9,
   kPat = 0x277,
   kMtrrDefType = 0x2ff,
   kTscDeadline = 0x6e0,
@@ -64,7 +65,6 @@ constexpr Stored kStored[] = {
     {0x198, 0x199, 0, Write::Kept},         // PERF_STATUS, PERF_CTL
     {0x19a, 0x19c, 0, Write::Kept},         // clock modulation, thermal
     {0x1a4, 0x1a4, 0, Write::Kept},
-    {0x1d9, 0x1d9, 0, Write::Kept},  // DEBUGCTL
     {0x1db, 0x1de, 0, Write::Kept},  // last branch
     {0x1fc, 0x1fc, 0, Write::Kept},
     {0x200, 0x20f, 0, Write::Kept},  // variable MTRRs
@@ -156,6 +156,9 @@ bool Core::readMsr(uint32_t index, uint64_t& value) {
     case kMiscEnable:
       value = state.miscEnable;
       return true;
+    case kDebugCtlMsr:
+      value = debugCtl;
+      return true;
     case kPat:
       value = state.pat;
       return true;
@@ -228,6 +231,9 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
       return true;
     case kMiscEnable:
       state.miscEnable = value;
+      return true;
+    case kDebugCtlMsr:
+      debugCtl = value;
       return true;
     case kPat:
       if (!patValid(value)) return false;

@@ -368,6 +368,41 @@ TEST(romDropsWrites) {
   CHECK_EQ(g.state().gpr[kRcx], 0xfeedfaceu);
 }
 
+TEST(flashIsReadDirectlyUntilACommandTakesItAway) {
+  Guest g;
+  prepare(g);
+  RegionId flash;
+  CHECK(g.memory.addRegion(RegionKind::Flash, 4096, flash).empty());
+  const auto show = [&] { CHECK(g.memory.map(flash, 0, 0xe0000000, 4096).empty()); };
+  show();
+  g.put<uint32_t>(0xe0000000, 0xfeedface);
+  g.mapPage(kWindow, 0xe0000000, 3);
+  g.env.answer = 0x80;
+  g.env.onMmioWrite = [&](uint64_t command) {
+    if (command == 0xff) show();
+    else CHECK(g.memory.unmap(0xe0000000, 4096).empty());
+    g.cpu->request(kRequestTlbFlush);
+  };
+  // In one block: mov ecx,[rbx]; mov [rbx],eax; mov edx,[rbx]; mov [rbx],ebp; mov esi,[rbx]; or [rbx],eax; mov edi,[rbx]; hlt
+  g.code(kCode, {0x8b, 0x0b, 0x89, 0x03, 0x8b, 0x13, 0x89, 0x2b, 0x8b, 0x33, 0x09, 0x03, 0x8b, 0x3b, 0xf4});
+  for (int round = 0; round < 2; ++round) {
+    show();
+    g.env.mmio.clear();
+    restart(g);
+    g.state().gpr[kRbx] = kWindow;
+    g.state().gpr[kRax] = 0x70;
+    g.state().gpr[kRbp] = 0xff;
+    CHECK_EQ(outcome(g).vector, -1);
+    CHECK_EQ(g.state().gpr[kRcx], 0xfeedfaceu);
+    CHECK_EQ(g.state().gpr[kRdx], 0x80u);
+    CHECK_EQ(g.state().gpr[kRsi], 0xfeedfaceu);
+    CHECK_EQ(g.state().gpr[kRdi], 0x80u);
+    CHECK_EQ(g.env.mmio.size(), 5u);
+    CHECK_EQ(g.env.mmio[3].value, 0xfeedface | 0x70u);
+    CHECK_EQ(*reinterpret_cast<uint32_t*>(g.memory.regionHost(flash)), 0xfeedfaceu);
+  }
+}
+
 TEST(trackedPagesAreMarkedDirtyAgainAfterEachTake) {
   Guest g;
   prepare(g);

@@ -298,8 +298,8 @@ TEST(countersAndMachineChecksAreThereToBeAsked) {
     else CHECK_EQ(g.vectorOf({0x0f, 0x33}), vector);
     CHECK_EQ(g.state().gpr[kRax], vector == kGP ? 7u : 0u);
   }
-  // Not offered: MONITOR, MWAIT, protection keys, VMX.
-  for (const auto& code : {std::initializer_list<unsigned>{0x0f, 0x01, 0xc8}, {0x0f, 0x01, 0xc9}, {0x0f, 0x01, 0xee}, {0x0f, 0xc7, 0x33}, {0x0f, 0x78, 0xc0}}) {
+  // Not offered: protection keys, VMX.
+  for (const auto& code : {std::initializer_list<unsigned>{0x0f, 0x01, 0xee}, {0x0f, 0xc7, 0x33}, {0x0f, 0x78, 0xc0}}) {
     RulesGuest g;
     g.state().gpr[kRbx] = kWhere;
     CHECK_EQ(g.vectorOf(code), int{kUD});
@@ -307,6 +307,33 @@ TEST(countersAndMachineChecksAreThereToBeAsked) {
   uint32_t r[4];
   cpuidLookup({1, 0, 0, 1, &defaultCpuModel(), offeredFeatures(defaultCpuModel()), 2'000'000'000, false, true}, r);
   CHECK_EQ(r[2] & (1u << 3 | 1u << 5), 0u);
+}
+
+/** MONITOR reads a byte at DS:rAX and MWAIT goes on at once (SDM vol. 2); their extensions in ECX are none of those CPUID offers. */
+TEST(monitorAndMwaitDoNothingButFault) {
+  static constexpr std::initializer_list<unsigned> kMonitor{0x0f, 0x01, 0xc8}, kMwait{0x0f, 0x01, 0xc9}, kMonitorGs{0x65, 0x0f, 0x01, 0xc8},
+      kMonitor32{0x67, 0x0f, 0x01, 0xc8};
+  constexpr uint64_t kAbsent = 0x7000000, kNoAddress = 1ull << 60;
+  struct Row { std::initializer_list<unsigned> code; uint64_t rax, rcx; unsigned cpl; bool narrow; int vector; };
+  for (const Row& row : {Row{kMonitor, kWhere, 0, 0, false, -1}, {kMwait, 0xff, 0, 0, false, -1}, {kMonitor, kWhere, 0, 3, false, kUD},
+                         {kMwait, 0, 0, 3, false, kUD}, {kMonitor, kWhere, 2, 0, false, kGP}, {kMwait, 0, 1, 0, false, kGP},
+                         {kMwait, 0, 1ull << 32, 0, false, kGP}, {kMwait, 0, 1ull << 32, 0, true, -1}, {kMonitor, kAbsent, 0, 0, false, kPF},
+                         {kMonitor, kNoAddress, 0, 0, false, kGP}, {kMonitor32, kNoAddress | kWhere, 0, 0, false, -1},
+                         {kMonitorGs, kWhere, 0, 0, false, kPF}, {kMonitor, kNoAddress | kWhere, 0, 0, true, -1}}) {
+    RulesGuest g(nullptr, row.cpl);
+    g.state().seg[kGs].base = kAbsent;
+    if (row.narrow) g.narrow(row.cpl);
+    g.state().gpr[kRax] = row.rax, g.state().gpr[kRcx] = row.rcx;
+    g.cpu->stateChanged();
+    CHECK_EQ(g.vectorOf(row.code), row.vector);
+    CHECK_EQ(g.state().gpr[kRax], row.rax);
+    if (row.vector == kPF) CHECK_EQ(g.state().cr2, row.rax + (row.code.size() == 4 ? kAbsent : 0));
+  }
+  // One that waits for a write that has been made goes on with it.
+  RulesGuest g;
+  g.state().gpr[kRax] = kWhere, g.state().gpr[kRcx] = 0;
+  CHECK_EQ(g.vectorOf({0x0f, 0x01, 0xc8, 0xff, 0x00, 0x0f, 0x01, 0xc9, 0x83, 0x38, 0x01, 0x75, 0xf5}), -1);  // monitor; inc [rax]; mwait; cmp [rax],1; jne
+  CHECK_EQ(g.get<uint32_t>(kWhere), 1u);
 }
 
 }  // namespace

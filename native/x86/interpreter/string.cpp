@@ -12,7 +12,6 @@ enum class Progress { Done, Fault, Again };
 
 constexpr uint64_t kRunLimit = 65536;  ///< elements between two looks at the requests
 
-uint64_t addressMask(const Insn* i) { return i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull; }
 void setMasked(Core& c, Gpr r, uint64_t value, uint64_t mask) {
   c.state.gpr[r] = mask == 0xffff ? (c.state.gpr[r] & ~mask) | (value & mask) : value & mask;
 }
@@ -246,7 +245,7 @@ Progress compareString(Core& c, const Insn* i) {
 
 bool portDone(Core& c, IoStatus status) {
   if (status != IoStatus::Done) return c.abandoned();
-  c.requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);  // it may have been an EOI
+  c.wroteToDevice();
   return true;
 }
 

@@ -483,6 +483,19 @@ bool invpcid(Core& c, const Insn* i) {
 bool clflush(Core& c, const Insn* i) { return !(i->flags & kInsnMemory) || c.slowRead(i, 1); }
 bool nothing(Core&, const Insn*) { return true; }
 
+/** MONITOR and MWAIT: as if a write had come at once, which SDM vol. 2 allows; CPUID offers neither them nor extensions. */
+bool waitAllowed(Core& c) {
+  if (c.cpl != 0) return c.raise(kUD);
+  return !(c.codeSize == CodeSize::k64 ? c.state.gpr[kRcx] : static_cast<uint32_t>(c.state.gpr[kRcx])) || c.raise(kGP, 0);
+}
+bool monitor(Core& c, const Insn* i) {
+  if (!waitAllowed(c)) return false;
+  uint64_t linear;
+  uint8_t watched;
+  return c.linearAddress(i->segment, c.state.gpr[kRax] & addressMask(i), 1, false, linear) && c.load<uint8_t>(linear, watched, c.privilege());
+}
+bool mwait(Core& c, const Insn*) { return waitAllowed(c); }
+
 template <Seg S, bool Write>
 Handler bindBase(const Decoded& d) {
   return d.operandSize == 8 ? plain<segmentBase<uint64_t, S, Write>> : plain<segmentBase<uint32_t, S, Write>>;
@@ -623,6 +636,10 @@ Handler bindSystem(const Binding& b) {
     case Op::Invd:
     case Op::Wbinvd:
       return plain<ring0<nothing>>;
+    case Op::Monitor:
+      return plain<monitor>;
+    case Op::Mwait:
+      return plain<mwait>;
     case Op::Ud:
       return undefinedHandler;
     default:

@@ -151,7 +151,7 @@ bool maskMove(Core& c, const Insn* i, const VexRow& row, bool l) {
   const unsigned size = row.attributes & kVexElement8 ? 8 : 4, count = (l ? 32 : 16) / size;
   const auto* const mask = reinterpret_cast<const uint8_t*>(&unit(c, static_cast<unsigned>(i->imm) >> 8 & 0xff));
   const uint64_t offset = c.effectiveOffset(i);
-  const uint64_t wrap = i->addressSize() == 8 ? ~0ull : i->addressSize() == 4 ? 0xffffffffull : 0xffffull;
+  const uint64_t wrap = addressMask(i);
   const auto chosen = [&](unsigned n) { return (mask[size * n + size - 1] & 0x80) != 0; };
   if constexpr (Store) {
     const auto* const from = static_cast<const uint8_t*>(source(c, i));

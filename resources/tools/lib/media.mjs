@@ -146,6 +146,13 @@ function syslinuxDisk(target, work, { kernel, initrd }) {
   fill(`${target}@@${start * 512}`, { 'syslinux.cfg': config, vmlinuz: kernel, 'initrd.gz': initrd });
 }
 
+/** A boot manager of 16-bit code alone, which asks when a key is pressed; mtools' boot sector of its partition starts it again. */
+function managerDisk(target) {
+  partitionedDisk(target, 2048);
+  const options = ['--force', '--interrupt', '+k', '--enable', '+1', '--partition', '1', '--timeout', '540'];
+  runQuiet(join(unpacked('mbr'), 'sbin/install-mbr'), [...options, target], { what: 'install-mbr' });
+}
+
 /** The shell of UEFI runs startup.nsh of the first disk it can read: it starts the kernel as an EFI program. */
 function efiDisk(target, work, { kernel, initrd }) {
   const start = 2048;
@@ -221,6 +228,7 @@ export function ensureMedia(kernels) {
     });
   }
   add('installer-gtk.iso', () => make('installer-gtk.iso', graphicalInstaller, MEDIA_RECIPE));
+  add('manager.img', () => make('manager.img', managerDisk, MEDIA_RECIPE));
   for (const name of ['debian.img', 'debian-efi.img']) add(name, () => join(make('debian', debianDisks, DEBIAN_RECIPE), name));
   dropOld(HOME, /^[0-9a-f]{12}-|^(media|new)-/);
   writeFileSync(MEDIA, JSON.stringify(media, null, 2));

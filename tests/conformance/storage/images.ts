@@ -49,8 +49,6 @@ export interface Kind {
   readonly qemu: boolean;
   /** Its tables cannot change in one sector: after a power cut they are right again once it was opened for writing. */
   readonly mended?: boolean;
-  /** Nothing is allocated in it. */
-  readonly flat?: boolean;
   make(path: string, bytes: number, n: number): Promise<void>;
 }
 
@@ -59,7 +57,6 @@ const own = (name: string, format: DiskFormat, variant?: DiskVariant): Kind => (
   format,
   qemu: true,
   mended: format === 'vdi',
-  flat: format === 'raw' || variant === 'fixed',
   make: (path, bytes) => createDisk({ path, bytes, format, variant }),
 });
 

@@ -7,10 +7,32 @@ const BLOCKS = 4;
 function build() {
   const contents = Uint8Array.from({ length: BLOCKS * 4096 }, (_, i) => i & 0xff);
   const changed = vi.fn();
-  return { contents, changed, flash: new CfiFlash(contents, changed) };
+  const readDirectly = vi.fn();
+  return { contents, changed, readDirectly, flash: new CfiFlash(contents, { changed, readDirectly }) };
 }
 
 describe('flash', () => {
+  it('is read without it exactly while reads give the contents', () => {
+    const { flash, readDirectly } = build();
+    const told = (): unknown[] => readDirectly.mock.calls.splice(0).flat();
+    expect(told()).toEqual([true]);
+    flash.write(0, 1, 0xff);
+    flash.reset();
+    expect(told()).toEqual([]);
+    for (const command of [0x70, 0x90]) {
+      flash.write(0, 1, command);
+      flash.write(0, 1, command);
+      expect(told()).toEqual([false]);
+      flash.write(0, 1, 0xff);
+      expect(told()).toEqual([true]);
+    }
+    // Byte after byte is programmed in between.
+    for (let i = 0; i < 4; i++) for (const value of [0x40, 0]) flash.write(i, 1, value);
+    expect(told()).toEqual([false]);
+    flash.reset();
+    expect(told()).toEqual([true]);
+  });
+
   it('is memory until a command comes, and again after read array', () => {
     const { flash } = build();
     expect([flash.read(0x104, 1), flash.read(0x104, 2), flash.read(0x104, 4)]).toEqual([4, 0x0504, 0x07060504]);

@@ -3,8 +3,8 @@
  * its variables in: read array, status, identifier, byte program, buffered write, block erase. Not offered: the CFI query table,
  * locking, suspend.
  *
- * Every access comes here; contents that only firmware reads are better mapped as ROM. Programming clears bits, erasing sets a block
- * to ones; both are done at once, and what changed is told to `changed`.
+ * Reads come here only while they do not give the contents; contents that nobody programs are better mapped as ROM. Programming clears
+ * bits, erasing sets a block to ones; both are done at once.
  */
 import type { Device, MmioHandler } from '../../bus/types';
 
@@ -15,6 +15,12 @@ const Status = { READY: 0x80, ERASE_ERROR: 0x20, PROGRAM_ERROR: 0x10 } as const;
 const WRITE_BUFFER_BYTES = 2048;
 const MANUFACTURER_INTEL = 0x89;
 const DEVICE_28F640 = 0x17;
+
+export interface FlashDeps {
+  readonly changed: (offset: number, bytes: number) => void;
+  /** Whether guests read the contents as if they were ROM; else each read comes to the device. Writes come in any case. */
+  readonly readDirectly: (on: boolean) => void;
+}
 
 type Pending =
   | { readonly kind: 'program' }
@@ -32,14 +38,15 @@ export class CfiFlash implements Device, MmioHandler {
 
   constructor(
     readonly contents: Uint8Array,
-    private readonly changed: (offset: number, bytes: number) => void,
+    private readonly deps: FlashDeps,
   ) {
     this.view = new DataView(contents.buffer, contents.byteOffset, contents.byteLength);
+    deps.readDirectly(true);
   }
 
   /** The contents survive. */
   reset(): void {
-    this.mode = Mode.ARRAY;
+    this.enter(Mode.ARRAY);
     this.status = 0;
     this.pending = undefined;
   }
@@ -55,7 +62,7 @@ export class CfiFlash implements Device, MmioHandler {
     this.pending = undefined;
     switch (pending?.kind) {
       case undefined:
-        return this.command(offset, value & 0xff);
+        return this.command(value & 0xff);
       case 'program':
         return this.program(offset, width, value);
       case 'erase':
@@ -80,34 +87,40 @@ export class CfiFlash implements Device, MmioHandler {
     }
   }
 
-  private command(_offset: number, command: number): void {
+  private enter(mode: number): void {
+    const direct = mode === Mode.ARRAY;
+    if (direct !== (this.mode === Mode.ARRAY)) this.deps.readDirectly(direct);
+    this.mode = mode;
+  }
+
+  private command(command: number): void {
     switch (command) {
       case 0x10:
       case 0x40:
         this.pending = { kind: 'program' };
-        this.mode = Mode.STATUS;
+        this.enter(Mode.STATUS);
         break;
       case 0x20:
         this.pending = { kind: 'erase' };
-        this.mode = Mode.STATUS;
+        this.enter(Mode.STATUS);
         break;
       case 0xe8:
         this.pending = { kind: 'bufferCount' };
         this.status |= Status.READY;
-        this.mode = Mode.STATUS;
+        this.enter(Mode.STATUS);
         break;
       case 0x50:
         this.status = 0;
-        this.mode = Mode.ARRAY;
+        this.enter(Mode.ARRAY);
         break;
       case 0x70:
-        this.mode = Mode.STATUS;
+        this.enter(Mode.STATUS);
         break;
       case 0x90:
-        this.mode = Mode.IDENTIFIER;
+        this.enter(Mode.IDENTIFIER);
         break;
       default:
-        this.mode = Mode.ARRAY;
+        this.enter(Mode.ARRAY);
     }
   }
 
@@ -115,14 +128,14 @@ export class CfiFlash implements Device, MmioHandler {
     if (offset + width > this.contents.length) return;
     for (let i = 0; i < width; i++) this.contents[offset + i]! &= (value >>> (8 * i)) & 0xff;
     this.status |= Status.READY;
-    this.changed(offset, width);
+    this.deps.changed(offset, width);
   }
 
   private erase(offset: number): void {
     const start = offset - (offset % FLASH_BLOCK_BYTES);
     this.contents.fill(0xff, start, start + FLASH_BLOCK_BYTES);
     this.status |= Status.READY;
-    this.changed(start, Math.min(FLASH_BLOCK_BYTES, this.contents.length - start));
+    this.deps.changed(start, Math.min(FLASH_BLOCK_BYTES, this.contents.length - start));
   }
 
   private load(offset: number, width: number): number {
