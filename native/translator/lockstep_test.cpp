@@ -86,8 +86,8 @@ TEST(lockstep_finds_a_wrong_register) {
 }
 
 TEST(lockstep_finds_a_wrong_store) {
-  // add [r14],eax becomes add [r14],ecx.
-  expectDifference([](uint8_t* code, size_t bytes) { replace(code, bytes, {0x41, 0x01, 0x06}, 0x0e); }, "\n* page ");
+  // add [r14+rdi],eax becomes add [r14+rdi],ecx.
+  expectDifference([](uint8_t* code, size_t bytes) { replace(code, bytes, {0x41, 0x01, 0x04}, 0x0c); }, "\n* page ");
 }
 
 TEST(lockstep_finds_a_wrong_branch) {

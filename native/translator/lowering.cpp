@@ -33,22 +33,6 @@ Lowering::Lowering(Emitter& out, const CoreLayout& layout, const Routines& routi
     : e_(out), at_(layout), routines_(routines), firstSite_(firstSite) {}
 Lowering::~Lowering() = default;
 
-std::vector<uint32_t> liveFlags(Unit& unit) {
-  std::vector<uint32_t> after(unit.items.size());
-  uint32_t live = kArith;
-  if (unit.keepFlags) {
-    unit.liveIn = kArith;
-    return std::vector<uint32_t>(unit.items.size(), +kArith);
-  }
-  for (size_t n = unit.items.size(); n-- > 0;) {
-    const Item& item = unit.items[n];
-    after[n] = live;
-    live = item.kind == Kind::Jcc ? kArith : (live & ~item.flagsKilled) | item.flagsRead;  // a branch may leave
-  }
-  unit.liveIn = live;
-  return after;
-}
-
 // ---- registers and flags ----------------------------------------------------------------------------------------------
 
 void Lowering::loadGpr(uint8_t to, uint8_t gpr) {
@@ -299,6 +283,7 @@ void Lowering::exitTo(int64_t target) {
   if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
     SiteSpec site{SiteKind::Link};
     site.offset = static_cast<uint16_t>(target);
+    site.live = live_[index_];
     site.saved = flags_ != FlagsIn::Host;
     site.patch = e_.jump();
     stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
@@ -329,18 +314,18 @@ void Lowering::jumpCached(uint32_t site) {
   e_.op32(0x33, kR14, inRegister(kR14));
   e_.encode(kF2 | kRexW, kMap0F38, 0xf1, kR14, inRegister(kR15));  // CRC32
   e_.alu32(4, inRegister(kR14), (kTierJumps - 1) << 5);
-  e_.store64(frame(at_.rip), kR15);
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps));
   uint8_t* const other = e_.jumpIf(kNotEqual);
+  e_.alu64(4, inRegister(kR15), -4096);
+  e_.store64(frame(at_.codePage), kR15);
   e_.load64(kR15, frame(at_.key));
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps + 8));
   uint8_t* const stale = e_.jumpIf(kNotEqual);
-  e_.load64(kR15, frame(at_.rip));
-  e_.alu64(4, inRegister(kR15), -4096);
-  e_.store64(frame(at_.codePage), kR15);
   e_.encode(0, kMap1, 0xff, 4, at(kCoreReg, kR14, 0, at_.jumps + 16));
-  e_.land(other);
   e_.land(stale);
+  e_.load64(kR15, at(kCoreReg, kR14, 0, at_.jumps));
+  e_.land(other);
+  e_.store64(frame(at_.rip), kR15);
   e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(site);
   e_.jumpTo(routines_.lookup);
 }

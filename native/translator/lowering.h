@@ -2,7 +2,7 @@
 //
 // Host registers. RSP points at the vCPU's Core and is the stack for calls out of translated code as well. RAX … R12 hold the
 // guest registers of the same number, but RSP, which is in R13. Guest R13, R14 and R15 stay in the Core. R14 and R15 are
-// scratch: R14 holds the host address that the accesses of a group share, R15 nothing from one instruction to the next.
+// scratch: R14 holds the host address that the accesses of a group share, or what leads to it, R15 nothing from one instruction to the next.
 // XMM registers are the guest's. EFLAGS holds the guest's arithmetic flags, or Core::ax does: see FlagsIn.
 //
 // Memory. A group is a run of instructions whose accesses lie in one page, at fixed distances from one address. Its TLB check
@@ -77,6 +77,8 @@ struct Unit {
   bool tail = false;             ///< there lies an instruction that reaches into the next page
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
+  uint32_t liveOut = x86::kArith;  ///< flags that matter behind the last item
+  unsigned aheadFrom = 0, aheadTo = 0;  ///< bytes of the page that say so
   x86::Privilege privilege = x86::kSupervisor;
   x86::CodeSize size = x86::CodeSize::k64;
   uint32_t mode = 0;             ///< Translation::mode
@@ -85,6 +87,9 @@ struct Unit {
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
 std::vector<uint32_t> liveFlags(Unit& unit);
+
+/** Flags that the code at an offset of a page may read before it writes them, as its bytes up to `end` say. */
+uint32_t flagsNeeded(const uint8_t* page, unsigned offset, const Setting& setting, unsigned& end);
 
 struct StripPlan;
 struct StripWindow;
@@ -133,6 +138,8 @@ class Lowering {
 
   // Memory.
   bool simple(const Address& a) const;
+  bool offBase(const Address& a) const;
+  bool offCore(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
   void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
@@ -143,6 +150,7 @@ class Lowering {
   void leaveToStep(uint8_t* from, const Item& item, SiteKind kind);
   /** May load R14. */
   Operand operandAt(const Access& access);
+  Operand aloneAt(const Access& access) const;
   bool usesGroupRegister(const Item& item) const;
 
   // Instructions.

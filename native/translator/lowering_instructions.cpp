@@ -266,9 +266,8 @@ void Lowering::push(size_t i) {
   if (it.source.present) {
     // The stack is checked already; R14 is needed for the source. Its address is kept, as nothing can fail any more after it.
     e_.store64(frame(at_.argument), kR14);
-    Access source = it.source;
-    checkAlone(i, source);
-    e_.encode(w, kMap1, 0x8b, kR15, at(kR14, 0));
+    checkAlone(i, it.source);
+    e_.encode(w, kMap1, 0x8b, kR15, aloneAt(it.source));
     e_.load64(kR14, frame(at_.argument));
     e_.encode(w, kMap1, 0x89, kR15, operandAt(it.access));
   } else if (it.rmBank == Bank::Gpr) {
@@ -312,7 +311,7 @@ void Lowering::callFar(size_t i) {
   if (it.source.present) {
     e_.store64(frame(at_.argument), kR14);
     checkAlone(i, it.source);
-    e_.encode(w, kMap1, 0x8b, kR15, at(kR14, 0));
+    e_.encode(w, kMap1, 0x8b, kR15, aloneAt(it.source));
     e_.store64(frame(at_.temporary), kR15);
     e_.load64(kR14, frame(at_.argument));
   } else {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "translator/lowering.h"
+#include "translator/strip.h"
 
 namespace lodge::translator {
 
@@ -72,13 +73,23 @@ void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const A
   group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run, retry, access, low});
 }
 
+/** Its base and the TLB's addend alone make the host address. */
+bool Lowering::offBase(const Address& a) const { return simple(a) && a.bytes == 8 && a.base != kNoRegister && a.index == kNoRegister; }
+
+/** A displacement from one value in the Core: of a register that is kept there, or of the page at hand. */
+bool Lowering::offCore(const Address& a) const {
+  return a.segment == 0 && a.bytes == 8 && a.index == kNoRegister && a.base != kNoRegister &&
+         (a.base == kRipRegister || !inHost(a.base));
+}
+
 /**
- * R14 := host address of [address + low, + span), all of it in one page that may be accessed so. Returns the distance field of
- * the jump that is taken otherwise.
+ * R14 := host address of [address + low, + span); when that is offCore(), of what it is a displacement from, and when it is offBase(),
+ * what the base is away from the host address it stands for. All of it in one page that may be accessed so. Returns the distance field of the jump that is taken otherwise.
  */
 uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsigned aligned) {
   const Address& a = access.address;
-  const bool plain = simple(a), inOne = aligned != 0;
+  const bool plain = simple(a), inOne = aligned != 0, core = offCore(a);
+  const Operand origin = a.base == kRipRegister ? frame(at_.codePage) : slot(a.base & 15);
   const int32_t tlb = at_.tlb[unit_->privilege];
   if (plain) {
     Address low32 = a;
@@ -86,6 +97,11 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
     effective(kR15, low32, low);
     tlbIndexOfR15();
     effective(kR14, a, low + (inOne ? 0 : span - 1));
+  } else if (core) {
+    e_.load64(kR14, origin);
+    e_.lea32(kR15, at(kR14, static_cast<int32_t>(low)));
+    tlbIndexOfR15();
+    e_.lea64(kR14, at(kR14, static_cast<int32_t>(low + (inOne ? 0 : span - 1))));
   } else {
     effective(kR14, a, low);
     e_.op32(0x8b, kR15, inRegister(kR14));
@@ -100,15 +116,29 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
   e_.alu64(4, inRegister(kR14), inOne ? -4096 | static_cast<int32_t>(aligned - 1) : -4096);
   e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (access.write ? 8 : 0)));
   uint8_t* const miss = e_.jumpIf(kNotEqual);
+  const Operand addend = at(kCoreReg, kR15, 0, tlb + 16);
+  if (offBase(a) || core) {
+    e_.load64(kR14, addend);
+    if (core) e_.op64(0x03, kR14, origin);
+    return miss;
+  }
   if (plain) effective(kR14, a, low);
   else e_.load64(kR14, frame(at_.temporary));
-  e_.op64(0x03, kR14, at(kCoreReg, kR15, 0, tlb + 16));
+  e_.op64(0x03, kR14, addend);
   return miss;
 }
 
 Operand Lowering::operandAt(const Access& access) {
   if (inStrip_) return operandInStrip(access);
-  return at(kR14, static_cast<int32_t>(access.disp + group_.drift - group_.low));
+  if (offBase(access.address)) return aloneAt(access);
+  return at(kR14, static_cast<int32_t>(access.disp + group_.drift - (offCore(access.address) ? 0 : group_.low)));
+}
+
+/** Behind checkAlone(). */
+Operand Lowering::aloneAt(const Access& access) const {
+  const auto disp = static_cast<int32_t>(access.disp);
+  if (offBase(access.address)) return at(kR14, hostOf(access.address.base), 0, disp);
+  return at(kR14, offCore(access.address) ? disp : 0);
 }
 
 /** Emitting it takes R14. */
@@ -128,6 +158,8 @@ bool Lowering::usesGroupRegister(const Item& item) const {
     case Kind::FlagBit:
     case Kind::ReadSegment:
     case Kind::Pop:
+    case Kind::Jcc:
+    case Kind::Jmp:
       return false;
     case Kind::Push:
       return item.source.present;
@@ -136,19 +168,25 @@ bool Lowering::usesGroupRegister(const Item& item) const {
   }
 }
 
-/** Collects what shares a check with the access of item i, and emits the check. */
+/**
+ * Collects what shares a check with the access of item i, and emits the check. What lies behind a branch that may leave shares it,
+ * too, when it asks for no more than accesses before it did: should the check fail, the interpreter executes what lies before.
+ */
 void Lowering::openGroup(size_t i) {
   const Item& first = unit_->items[i];
   Access shared = first.access;
   const Address& a = shared.address;
   int64_t low = shared.disp, high = shared.disp + shared.size, drift = 0;
-  size_t last = i;
+  size_t last = i, branch = 0;
   const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned;
   for (size_t j = i; !alone && j + 1 < unit_->items.size(); ++j) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
-    if (item.kind == Kind::Jcc || item.kind >= Kind::Divide) {
-      if (item.kind != Kind::FlagBit) break;
+    if (item.kind == Kind::Jcc || item.kind == Kind::Jmp) {
+      if (strip_ && j == strip_->last) break;  // strips come in behind it
+      if (branch == 0) branch = j;
+    } else if (item.kind >= Kind::Divide && item.kind != Kind::FlagBit) {
+      break;
     }
     if (a.base != kNoRegister && a.base != kRipRegister) {
       const Change change = changeOf(item, a.base);
@@ -162,6 +200,8 @@ void Lowering::openGroup(size_t i) {
       if (next.source.present || next.access.aligned || !(next.access.address == a) || next.kind == Kind::Divide ||
           next.kind == Kind::CallFar || next.kind == Kind::LoadControl)
         break;
+      // A stack may always be written.
+      if (branch && next.access.write && !shared.write && a.base != kRsp) break;
       const int64_t from = next.access.disp + drift;
       const int64_t newLow = std::min(low, from), newHigh = std::max<int64_t>(high, from + next.access.size);
       if (newHigh - newLow > kMaxSpan) break;
@@ -185,6 +225,10 @@ void Lowering::openGroup(size_t i) {
   // A control word that the interpreter loads may unmask exceptions, and this unit is for code that has them masked.
   SiteSpec site{first.kind == Kind::LoadControl ? SiteKind::End : SiteKind::Run};
   site.offset = first.offset;
+  if (branch && branch < last) {
+    site.kind = SiteKind::End;
+    last = branch - 1;
+  }
   site.count = static_cast<uint8_t>(last - i + 1);
   site.x87 = first.x87;
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);

@@ -325,7 +325,17 @@ bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* h
   }
   unit.end = static_cast<uint16_t>(at);
   unit.tail = at < kPageBytes && reachesOut(page | at, mode);
-  return !unit.items.empty();
+  if (unit.items.empty()) return false;
+  // Where it goes on in this page tells which flags matter there.
+  const Item& last = unit.items.back();
+  int64_t next = at;
+  if (last.kind == Kind::Jmp || last.kind == Kind::Call) next = last.offset + last.d.length + static_cast<int64_t>(last.d.immediate);
+  else if (last.kind > Kind::Jmp && last.kind != Kind::FlagBit) next = -1;
+  if (next >= 0 && next < static_cast<int64_t>(kPageBytes)) {
+    unit.aheadFrom = static_cast<unsigned>(next);
+    unit.liveOut = flagsNeeded(host, unit.aheadFrom, setting, unit.aheadTo);
+  }
+  return true;
 }
 
 Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) {
@@ -375,6 +385,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
       if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
     }
     for (const Item& i : unit.items) covers(t, i.offset, i.offset + i.d.length);
+    if (unit.aheadTo > unit.aheadFrom) covers(t, unit.aheadFrom, unit.aheadTo);
     const auto bytes = static_cast<size_t>(e.position() - cache_.next());
     if (options_.spoil) options_.spoil(t.code, bytes);
     cache_.take(bytes);

@@ -85,6 +85,51 @@ TEST(code_that_writes_itself_each_time_is_not_translated_each_time) {
   CHECK(g.cpu->tierCounters()->units.value() < 500);
 }
 
+TEST(accesses_behind_a_branch_fault_only_when_they_happen) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // l: mov eax,[rdi]; test eax,eax; jz n; mov ebx,[rdi+8]; n: dec ecx; jnz l; hlt, with the second operand in another page
+  g.code(kFree, {0x8b, 0x07, 0x85, 0xc0, 0x74, 0x03, 0x8b, 0x5f, 0x08, 0xff, 0xc9, 0x75, 0xf3, 0xf4});
+  g.code(kFree + 0x100, {0xf4});
+  constexpr Gpa kEnd = kFree + 0x3000;
+  for (const uint32_t wanted : {0u, 1u}) {
+    g.put<uint32_t>(kEnd - 4, wanted);
+    g.enter64(kFree);
+    g.mapPage(kEnd, 0, 0);
+    g.gate(kPF, kFree + 0x100);
+    g.state().gpr[kRdi] = kEnd - 4;
+    g.state().gpr[kRcx] = 100;
+    CHECK(g.run() == RunExit::Halted);
+    CHECK_EQ(g.state().rip, wanted ? kFree + 0x101 : kFree + 14);
+    CHECK_EQ(g.state().gpr[kRcx], wanted ? 100ull : 0ull);
+  }
+  CHECK_EQ(g.state().cr2, kEnd + 4);
+  CHECK_EQ(g.get<uint64_t>(g.state().gpr[kRsp] + 8), kFree + 6);
+}
+
+TEST(flags_that_code_behind_an_exit_did_not_want_are_there_once_it_does) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  constexpr Gpa kNext = kFree + 0x400, kPatch = kFree + 0x1000;
+  // xor ebx,ebx; mov eax,80000000h; mov edx,[rsi]; add eax,eax; mov edx,[rdi]; jmp kNext: add ebx,0; hlt
+  g.code(kFree, {0x31, 0xdb, 0xb8, 0, 0, 0, 0x80, 0x8b, 0x16, 0x01, 0xc0, 0x8b, 0x17, 0xe9, 0xee, 0x03, 0, 0});
+  g.code(kNext, {0x83, 0xc3, 0x00, 0xf4});
+  g.code(kPatch, {0xc6, 0x01, 0xd3, 0xf4});  // mov byte [rcx],d3h; hlt: it is ADC then
+  g.state().gpr[kRsi] = g.state().gpr[kRdi] = kFree + 0x2000;
+  g.state().gpr[kRcx] = kNext + 1;
+  const auto run = [&](Gpa from) {
+    g.enter64(from);
+    CHECK(g.run() == RunExit::Halted);
+    return g.state().gpr[kRbx];
+  };
+  run(kNext);  // so that what jumps there is a unit of its own
+  CHECK_EQ(run(kFree), 0ull);
+  CHECK_EQ(run(kFree), 0ull);
+  run(kPatch);
+  CHECK_EQ(run(kFree), 1ull);
+  CHECK_EQ(run(kFree), 1ull);
+}
+
 TEST(translated_code_ends_behind_a_control_word_that_unmasks) {
   Guest g;
   useTranslator(g, 8 << 20);
