@@ -1,5 +1,5 @@
 /** CPU state as text: what a person needs to see why a guest stopped. */
-import type { CodeBits, CpuState, NativeAddon, SegmentState } from '../../native/addon/types';
+import type { CodeBits, CpuState, NativeAddon, NativeMachine, SegmentState } from '../../native/addon/types';
 
 const GPR_NAMES = [
   'rax',
@@ -149,4 +149,18 @@ export function translate(
     table = entry & addressMask;
   }
   return undefined;
+}
+
+/** Bytes at linear addresses, as a supervisor's access in this state would find them. */
+export function linearReader(native: Pick<NativeMachine, 'memRead'>, state: CpuState): (address: bigint) => number | undefined {
+  const bytes = new Uint8Array(8);
+  const view = new DataView(bytes.buffer);
+  const readPhysical = (at: number, count: 4 | 8): bigint | undefined => {
+    if (!native.memRead(at, bytes.subarray(0, count))) return undefined;
+    return count === 4 ? BigInt(view.getUint32(0, true)) : view.getBigUint64(0, true);
+  };
+  return (address) => {
+    const physical = translate(state, address, readPhysical);
+    return physical !== undefined && native.memRead(physical, bytes.subarray(0, 1)) ? bytes[0] : undefined;
+  };
 }

@@ -4,8 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto';
 import { cpus as hostCpus } from 'node:os';
-import { basename } from 'node:path';
-import { type CpuState, Exit, type Go, type NativeEvent, type NativeMachine } from '../../native/addon/types';
+import type { CpuState, Go, NativeEvent } from '../../native/addon/types';
 import { LodgeError } from '../../preload/contract/errors';
 import type { Profile, VmCounters } from '../../preload/contract/performance';
 import type { PointerInput } from '../../preload/contract/viewer';
@@ -14,24 +13,21 @@ import type { PointerSink } from '../backend/input';
 import type { UnclaimedAccess } from '../machine/bus/bus';
 import { parseKeys } from '../machine/devices/i8042';
 import type { MachineSpec } from '../process/protocol';
-import { ImageError, openDisk as openImage } from '../storage';
 import { Board, type BoardDisk } from './board';
 import { bootKernel } from './boot-kernel';
-import { cpuReport, type Disassemble, translate } from './cpu-report';
+import { cpuReport, linearReader } from './cpu-report';
 import { crashedCpu } from './cpu-snapshot';
 import { DisplayHub, type Timers } from './display-hub';
-import { chooseEngine, loadAddon } from './engine';
+import { loadAddon } from './engine';
 import { ExitDispatcher } from './exits';
-import { type FirmwareFiles, type FirmwareImage, loadFirmware } from './firmware-image';
-import { openFirmwareKernel, type FirmwareKernelFiles } from './firmware-kernel';
 import { GdbServer } from './gdb/server';
 import type { DebugTarget } from './gdb/session';
 import { GuestClock } from './guest-clock';
 import { KeyTyper } from './key-typer';
+import { closeParts, friendly, openDisk, openParts, orNoMemory, type Parts } from './machine-parts';
 import { Profiler } from './profiler';
 import { RunLoop } from './run-loop';
-import { FileBackend, NullBackend, StdioBackend, TerminalBackend } from './serial/backends';
-import type { CharPipe } from './serial/char-pipe';
+import { TerminalBackend } from './serial/backends';
 import { ViewerHub } from './viewer';
 
 declare const __LODGE_VERSION__: string;
@@ -49,21 +45,6 @@ export interface MachineCounters {
   readonly diskReadBytes: number;
   readonly diskWrittenBytes: number;
   readonly uptimeSeconds: number;
-}
-
-interface Parts {
-  readonly spec: MachineSpec;
-  readonly hooks: MachineHooks;
-  readonly engine: EngineInfo;
-  readonly native: NativeMachine;
-  readonly exitBuffer: ArrayBuffer;
-  readonly disassemble: Disassemble;
-  readonly serial: readonly CharPipe[];
-  /** Changes with the media. */
-  readonly disks: BoardDisk[];
-  readonly firmware?: FirmwareImage;
-  /** What that is to start. */
-  readonly kernel?: FirmwareKernelFiles;
 }
 
 const hostTimers: Timers = {
@@ -107,55 +88,14 @@ export class Machine {
 
   /** Opens what the machine needs and builds it; nothing runs yet. Rejects with LodgeError and leaves nothing open. */
   static async create(spec: MachineSpec, hooks: MachineHooks, loadEngine = loadAddon): Promise<Machine> {
-    const addon = loadEngine(spec.addonPath);
-    const choice = chooseEngine(addon.probeAccelerators(), spec);
-    const exitBuffer = new ArrayBuffer(spec.cpus * Exit.STRIDE);
-    const serial: CharPipe[] = [];
-    const disks: BoardDisk[] = [];
-    let firmware: FirmwareImage | undefined;
-    let kernel: FirmwareKernelFiles | undefined;
-    let native: NativeMachine | undefined;
     let machine: Machine | undefined;
+    const parts = await openParts(spec, hooks, loadEngine(spec.addonPath), () => machine?.loop.wake());
     try {
-      const onWake = (): void => machine?.loop.wake();
-      native = createNative(() =>
-        addon.createMachine({
-          accelerator: choice.accelerator,
-          tier: choice.tier,
-          cpuModel: spec.cpuModel ?? '',
-          ...(spec.codeCacheMiB !== undefined && { codeCacheMiB: spec.codeCacheMiB }),
-          ...(spec.trace && { trace: spec.trace }),
-          cpus: spec.cpus,
-          exitBuffer,
-          onWake,
-        }),
-      );
-      for (const port of spec.serial) serial.push(openSerial(port, hooks));
-      for (const disk of spec.disks) {
-        disks.push(await openDisk(disk, native));
-      }
-      const { boot } = spec;
-      const tell = (message: string): void => hooks.onNotice('error', message);
-      const external = externalFirmware(boot);
-      if (external) firmware = await loadFirmware(external, tell);
-      if (external && boot.kind === 'linux') kernel = await openFirmwareKernel(boot, spec.memoryBytes, tell);
-      const parts: Parts = {
-        ...{ spec, hooks, engine: choice.info, native, exitBuffer, serial, disks },
-        disassemble: (...args) => addon.disassemble(...args),
-        ...(firmware && { firmware }),
-        ...(kernel && { kernel }),
-      };
-      machine = createNative(() => new Machine(parts));
+      machine = orNoMemory(() => new Machine(parts));
       return machine;
     } catch (error) {
-      await Promise.allSettled([
-        ...serial.map((s) => s.close()),
-        ...disks.map((d) => d.backend.close()),
-        firmware?.variables?.close(),
-        kernel?.close(),
-      ]);
-      native?.destroy();
-      throw friendly(error);
+      await closeParts(parts);
+      throw LodgeError.from(error);
     }
   }
 
@@ -572,7 +512,7 @@ export class Machine {
                   kind: 'guestFault',
                   message: event.message,
                   report,
-                  cpu: crashedCpu(event.vcpu, event.state, this.reader(event.state), this.parts.disassemble),
+                  cpu: crashedCpu(event.vcpu, event.state, linearReader(this.parts.native, event.state), this.parts.disassemble),
                 }
               : { kind: 'failed', error: { code: 'internal', message: event.message, detail: report } };
           if (event.reason === 'tripleFault' && this.board.resumesAfterReset) this.guestReset(() => this.processorReset());
@@ -635,22 +575,7 @@ export class Machine {
   }
 
   private report(vcpu: number, state: CpuState): string {
-    return cpuReport(vcpu, state, this.reader(state), this.parts.disassemble);
-  }
-
-  /** Bytes at linear addresses, as a supervisor's access in this state would find them. */
-  private reader(state: CpuState): (address: bigint) => number | undefined {
-    const bytes = new Uint8Array(8);
-    const view = new DataView(bytes.buffer);
-    const { native } = this.parts;
-    const readPhysical = (at: number, count: 4 | 8): bigint | undefined => {
-      if (!native.memRead(at, bytes.subarray(0, count))) return undefined;
-      return count === 4 ? BigInt(view.getUint32(0, true)) : view.getBigUint64(0, true);
-    };
-    return (address) => {
-      const physical = translate(state, address, readPhysical);
-      return physical !== undefined && native.memRead(physical, bytes.subarray(0, 1)) ? bytes[0] : undefined;
-    };
+    return cpuReport(vcpu, state, linearReader(this.parts.native, state), this.parts.disassemble);
   }
 
   private ejected(disk: BoardDisk): void {
@@ -676,12 +601,6 @@ export class Machine {
   }
 }
 
-/** The image that the processors start in; undefined: Lodge's own BIOS, or the kernel itself. */
-function externalFirmware(boot: MachineSpec['boot']): FirmwareFiles | undefined {
-  if (boot.kind === 'linux') return boot.firmware;
-  return boot.image === undefined ? undefined : { ...boot, image: boot.image };
-}
-
 /** LODGE_TRACE=bus: accesses that no device claims, on standard error. */
 function traceAccess({ space, direction, address, width, value }: UnclaimedAccess): void {
   process.stderr.write(
@@ -692,50 +611,6 @@ function traceAccess({ space, direction, address, width, value }: UnclaimedAcces
 export function cpuSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
-}
-
-function openSerial(port: MachineSpec['serial'][number], hooks: MachineHooks): CharPipe {
-  switch (port.kind) {
-    case 'terminal':
-      return new TerminalBackend();
-    case 'stdio':
-      return new StdioBackend(process.stdin, process.stdout);
-    case 'file':
-      return new FileBackend(port.path, (message) => hooks.onNotice('error', message));
-    case 'none':
-      return new NullBackend();
-  }
-}
-
-async function openDisk(disk: MachineSpec['disks'][number], native: NativeMachine): Promise<BoardDisk> {
-  const { id, kind, bus, path, readOnly, format } = disk;
-  return { id, kind, bus, label: basename(path), backend: await openImage(path, { readOnly, format, native }) };
-}
-
-/** What the engine refuses while a machine is built is nearly always memory. */
-function createNative<T>(create: () => T): T {
-  try {
-    return create();
-  } catch (cause) {
-    if (cause instanceof LodgeError || !/memory|ENOMEM|memfd|mmap/i.test(String(cause))) throw cause;
-    throw new LodgeError(
-      {
-        code: 'insufficientMemory',
-        message: 'The host could not give the machine its memory.',
-        fix: 'Give the machine less memory, or close other programs.',
-        detail: String(cause),
-      },
-      { cause },
-    );
-  }
-}
-
-function friendly(error: unknown): LodgeError {
-  if (!(error instanceof ImageError)) return LodgeError.from(error);
-  return new LodgeError(
-    { code: error.code, message: error.message, ...(error.fix !== undefined && { fix: error.fix }) },
-    { cause: error },
-  );
 }
 
 const wrongState = (what: string, state: string): LodgeError =>

@@ -11,6 +11,7 @@
 
 #include "translator/census.h"
 #include "translator/code_cache.h"
+#include "translator/collector.h"
 #include "translator/refill.h"
 #include "translator/lockstep.h"
 #include "translator/lookup.h"
@@ -30,7 +31,6 @@ namespace {
 using Outcome = SecondTier::Outcome;
 
 constexpr size_t kUnitRoom = 64 << 10;  ///< code of one unit at most
-constexpr unsigned kMaxBranches = 8;    ///< conditional ones inside a unit
 
 struct Site {
   SiteSpec spec;
@@ -64,7 +64,7 @@ Exec steppedHandler(Core& c, const Insn* i) {
 class Translator final : public SecondTier {
  public:
   Translator(Core& core, const Options& options)
-      : c_(core), options_(options), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
+      : c_(core), options_(options), collector_(core, options.maxInstructions), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
     if (!cache_.valid()) return;
     enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), {stepFromCode, refill, lookup, loadX87}, routines_);
     core.frame.units = hash_.data();
@@ -78,6 +78,7 @@ class Translator final : public SecondTier {
   bool valid() const { return cache_.valid() && (!lockstep_ || lockstep_->valid()); }
   void check(std::unique_ptr<SealedEnvironment> environment) {
     lockstep_ = std::make_unique<Lockstep>(c_, std::move(environment));
+    collector_.checked = true;
   }
 
   Outcome run() noexcept override {
@@ -109,13 +110,7 @@ class Translator final : public SecondTier {
   /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
   bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
   Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second);
-  bool reachesOut(Gpa gpa, uint32_t mode) const;
-  bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
-  bool join(Gpa gpa, Gpa second);
   bool hotEnough(Place& place);
-  Setting openUnit(Gpa gpa, uint32_t mode, Unit& unit) const;
-  static Setting settingOf(uint32_t mode, const FeatureSet& features);
-  bool collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit);
   Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
   void covers(Translation& t, unsigned from, unsigned to);
   bool touches(const Translation& t, Gpa page, unsigned from, unsigned to) const;
@@ -135,6 +130,7 @@ class Translator final : public SecondTier {
 
   Core& c_;
   const Options options_;
+  Collector collector_;
   CodeCache cache_;
   CoreLayout layout_;
   Routines routines_;
@@ -150,7 +146,6 @@ class Translator final : public SecondTier {
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
   uint64_t farGeneration_ = 0;
-  uint8_t joined_[30] = {};  ///< bytes around the end of a page
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
   uint64_t flushes_ = 0;
@@ -204,7 +199,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
   const uint64_t home = LODGE_UNIT_HOME(linear, mode_);
   Translation* t = known(gpa, home, mode_, saved);
   Gpa second = ~0ull;
-  if (t ? t->crosses() : reachesOut(gpa, mode_)) {
+  if (t ? t->crosses() : collector_.reachesOut(gpa, mode_)) {
     uint64_t next = (linear & ~kPageMask) + kPageBytes;
     if (c_.codeSize != CodeSize::k64) next &= 0xffffffff;
     if (!c_.fetchPage(next, second)) {
@@ -240,104 +235,6 @@ bool Translator::hotEnough(Place& place) {
   return true;
 }
 
-Setting Translator::settingOf(uint32_t mode, const FeatureSet& features) {
-  Setting setting;
-  setting.size = static_cast<CodeSize>(mode & kModeCodeSize);
-  setting.flatFs = mode & kModeFlatFs;
-  setting.flatGs = mode & kModeFlatGs;
-  setting.user = (mode & kModePrivilege) >> kModePrivilegeShift == kUser;
-  setting.vectors = !(mode & kModeNoVectors);
-  setting.x87 = !(mode & kModeNoX87);
-  setting.vex = !(mode & kModeNoVex);
-  setting.features = features;
-  return setting;
-}
-
-/** The instruction there is not whole in its page. */
-bool Translator::reachesOut(Gpa gpa, uint32_t mode) const {
-  const auto left = static_cast<unsigned>(kPageBytes - (gpa & kPageMask));
-  const uint8_t* const host = c_.memory.page(gpa & ~kPageMask).host;
-  Decoded d;
-  return left < 15 && host && decode(host + kPageBytes - left, left, static_cast<CodeSize>(mode & kModeCodeSize), d) == DecodeStatus::Truncated;
-}
-
-/** Fills joined_ with the bytes from gpa on. */
-bool Translator::join(Gpa gpa, Gpa second) {
-  const unsigned offset = static_cast<unsigned>(gpa & kPageMask), here = static_cast<unsigned>(kPageBytes) - offset;
-  const uint8_t *const first = c_.memory.page(gpa & ~kPageMask).host, *const more = c_.memory.page(second).host;
-  if (!first || !more || here >= 15) return false;
-  std::memcpy(joined_, first + offset, here);
-  std::memcpy(joined_ + here, more, 15);
-  return true;
-}
-
-/** Writes down in an empty unit where it begins and in which mode; returns how its instructions are to be read. */
-Setting Translator::openUnit(Gpa gpa, uint32_t mode, Unit& unit) const {
-  Setting setting = settingOf(mode, c_.features);
-  setting.checked = lockstep_ != nullptr;
-  unit.size = setting.size;
-  unit.mode = mode;
-  unit.doors = mode & kModeSmap;
-  unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
-  unit.start = static_cast<uint16_t>(gpa & kPageMask);
-  return setting;
-}
-
-bool Translator::collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit) {
-  const Setting setting = openUnit(gpa, mode, unit);
-  Item item;
-  if (!join(gpa, second) || !describe(joined_, 15, unit.start, setting, item)) return false;
-  unit.items.push_back(item);
-  unit.end = static_cast<uint16_t>(unit.start + item.d.length);
-  return true;
-}
-
-bool Translator::collect(Gpa gpa, uint64_t home, uint32_t mode, const uint8_t* host, Unit& unit) {
-  const Setting setting = openUnit(gpa, mode, unit);
-  const Gpa page = gpa & ~kPageMask;
-  unsigned at = unit.start, branches = 0;
-  while (at < kPageBytes && unit.items.size() < options_.maxInstructions) {
-    Item item;
-    if (!describe(host + at, static_cast<unsigned>(kPageBytes) - at, static_cast<uint16_t>(at), setting, item)) break;
-    unit.items.push_back(item);
-    const Decoded& d = item.d;
-    at += d.length;
-    if (item.kind == Kind::StepEnd || (item.kind == Kind::UserDoor && unit.doors)) break;
-    if (item.kind == Kind::Jmp) {
-      const int64_t target = static_cast<int64_t>(at) + static_cast<int64_t>(d.immediate);
-      const bool inPage = target >= 0 && target < static_cast<int64_t>(kPageBytes);
-      const bool seen = inPage && std::any_of(unit.items.begin(), unit.items.end(),
-                                              [&](const Item& i) { return i.offset == static_cast<uint16_t>(target); });
-      if (!inPage || seen || ++branches > kMaxBranches || known(page | static_cast<Gpa>(target), home, mode, true)) break;
-      // Followed: but only when at least one instruction comes of it.
-      Item next;
-      if (unit.items.size() >= options_.maxInstructions ||
-          !describe(host + target, static_cast<unsigned>(kPageBytes - target), static_cast<uint16_t>(target), setting, next))
-        break;
-      at = static_cast<unsigned>(target);
-      continue;
-    }
-    if (item.kind == Kind::Jcc) {
-      if (++branches > kMaxBranches || known(page | at, home, mode, false)) break;
-      continue;
-    }
-    if (item.kind >= Kind::Call && item.kind <= Kind::Ret) break;
-  }
-  unit.end = static_cast<uint16_t>(at);
-  unit.tail = at < kPageBytes && reachesOut(page | at, mode);
-  if (unit.items.empty()) return false;
-  // Where it goes on in this page tells which flags matter there.
-  const Item& last = unit.items.back();
-  int64_t next = at;
-  if (last.kind == Kind::Jmp || last.kind == Kind::Call) next = last.offset + last.d.length + static_cast<int64_t>(last.d.immediate);
-  else if (last.kind > Kind::Jmp && last.kind != Kind::FlagBit) next = -1;
-  if (next >= 0 && next < static_cast<int64_t>(kPageBytes)) {
-    unit.aheadFrom = static_cast<unsigned>(next);
-    unit.liveOut = flagsNeeded(host, unit.aheadFrom, setting, unit.aheadTo);
-  }
-  return true;
-}
-
 Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second) {
   const Gpa page = gpa & ~kPageMask;
   const uint8_t* const host = c_.memory.page(page).host;
@@ -361,7 +258,8 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
   t.second = second;
   t.firstSpan = static_cast<uint32_t>(spans_.size());
   if (second != ~0ull && c_.memory.page(second).host) c_.watchCode(second).tierChunks |= 1;
-  if (second != ~0ull ? !collectCrossing(gpa, second, mode, unit) : !collect(gpa, home, mode, host, unit)) {
+  const auto isKnown = [&](Gpa at, bool savedThere) { return known(at, home, mode, savedThere) != nullptr; };
+  if (!(second != ~0ull ? collector_.collectCrossing(gpa, second, mode, unit) : collector_.collect(gpa, mode, host, isKnown, unit))) {
     t.interpreted = t.anyFlags = true;
     covers(t, start, start + 15);
   } else {
@@ -510,7 +408,8 @@ bool Translator::prepare(Site& site) {
   const uint8_t* const host = c_.memory.page(page).host;
   if (!host) return false;
   const bool crosses = site.owner->crosses();
-  if (crosses && !join(site.owner->gpa, site.owner->second)) return false;
+  const uint8_t* const joined = crosses ? collector_.join(site.owner->gpa, site.owner->second) : nullptr;
+  if (crosses && !joined) return false;
   std::vector<Insn>& run = insns_.emplace_back();
   run.resize(site.spec.count + 1u);
   insnBytes_ += sizeof run + run.capacity() * sizeof(Insn);
@@ -518,7 +417,7 @@ bool Translator::prepare(Site& site) {
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;
     if (at >= kPageBytes) return false;
-    const DecodeStatus status = crosses ? decode(joined_, 15, c_.codeSize, d)
+    const DecodeStatus status = crosses ? decode(joined, 15, c_.codeSize, d)
                                         : decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d);
     if (status != DecodeStatus::Ok) return false;
     if (!admit(d, c_.features)) return false;
