@@ -64,7 +64,7 @@ Exec steppedHandler(Core& c, const Insn* i) {
 class Translator final : public SecondTier {
  public:
   Translator(Core& core, const Options& options)
-      : c_(core), options_(options), collector_(core, options.maxInstructions), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
+      : c_(core), options_(options), collector_(core, core.trace ? 1 : options.maxInstructions), cache_(options.cacheBytes), layout_(core), hash_(size_t{1} << kHashBits), census_(Census::make(core)) {
     if (!cache_.valid()) return;
     enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), {stepFromCode, refill, lookup, loadX87}, routines_);
     core.frame.units = hash_.data();
@@ -104,6 +104,8 @@ class Translator final : public SecondTier {
   }
 
   Outcome runCode();
+  /** Execution comes back here after few units, which are not linked to one another. */
+  bool stepwise() const { return lockstep_ || c_.trace; }
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why);
   const uint8_t* goOn();
@@ -266,7 +268,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     Emitter e(cache_.next(), cache_.next() + kUnitRoom);
     const auto firstSite = static_cast<uint32_t>(sites_.size());
     if (options_.exactFlags) unit.keepFlags = true;
-    unit.counted = lockstep_ != nullptr;
+    unit.counted = stepwise();
     Lowering lowering(e, layout_, routines_, firstSite);
     lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
     if (e.full()) {
@@ -482,7 +484,7 @@ uint32_t Translator::step(uint32_t number) {
     }
     if (c_.fault.kind == FaultKind::Exception && !lockstep_) how = c_.deliverFault() ? Exec::Continue : Exec::Leave;
   }
-  if (how == Exec::Continue && !lockstep_) {
+  if (how == Exec::Continue && !stepwise()) {
     // A new unit may empty the cache, so the site is not looked at any more.
     if (const uint8_t* const code = goOn()) {
       left_ = false;
@@ -542,7 +544,7 @@ Outcome Translator::runCode() {
   Translation* t = nullptr;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
   const uint8_t* code;
-  if (jump.linear == c_.state.rip && jump.key == c_.frame.key) {
+  if (!c_.trace && jump.linear == c_.state.rip && jump.key == c_.frame.key) {
     code = jump.code;
   } else {
     t = find(c_.state.rip, true, why);
@@ -554,6 +556,10 @@ Outcome Translator::runCode() {
   }
   for (;;) {
     if (lockstep_) lockstep_->begin();
+    if (c_.trace) {
+      c_.recordInstruction(t->gpa, t->second);
+      c_.frame.budget = 2;  // its entry takes one, and that of the next the other
+    }
     c_.frame.codePage = c_.state.rip & ~kPageMask;
     left_ = false;
     {
@@ -588,8 +594,8 @@ Outcome Translator::runCode() {
       leftBy_ = spec.kind == SiteKind::Link ? number : kNoSite;
       leftFlushes_ = flushes_;
       leftFor_ = c_.state.rip;
-      return Outcome::Again;
     }
+    if (stepwise()) return Outcome::Again;
     const uint64_t flushes = flushes_;
     t = find(c_.state.rip, saved, why);
     if (!t) {

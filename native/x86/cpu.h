@@ -87,6 +87,7 @@ struct CpuConfig {
   unsigned count = 1;
   uint64_t tscHz = 0;
   const CpuModel* model = nullptr;  ///< null: the default
+  std::shared_ptr<class TraceFile> trace = {};  ///< executes an instruction at a time and records each there; null: does not
 };
 
 class Cpu {

@@ -1,5 +1,5 @@
 // An execution trace: the last instructions that each processor of a machine began, and how often each kind was begun. A
-// machine that is traced runs on the interpreter alone, an instruction at a time; one that is not has no trace, and pays nothing.
+// machine that is traced executes an instruction at a time, on either tier; one that is not has no trace, and pays nothing.
 #pragma once
 
 #include <cstdint>
@@ -57,9 +57,5 @@ class TraceFile {
   std::FILE* file_;
   std::vector<InstructionTrace> processors_;
 };
-
-/** The interpreter, recording into `trace` as processor `config.index`. */
-std::unique_ptr<Cpu> makeTracedInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env,
-                                           std::shared_ptr<TraceFile> trace);
 
 }  // namespace lodge::x86

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "testing/test.h"
+#include "translator/translator.h"
 #include "x86/interpreter/guest_fixture.h"
 
 namespace lodge::x86 {
@@ -26,8 +27,11 @@ std::string contents(const std::string& path) {
   return text;
 }
 
-/** What a trace of the last `last` instructions says of `code`, which ends with HLT and is run with `points` set until the first is met. */
-std::string traceOf(Gpa at, std::initializer_list<unsigned> code, size_t last, const DebugPoints& points) {
+/**
+ * What a trace of the last `last` instructions on one tier says of `code`, which ends with HLT and is run with `points` set until the
+ * first is met.
+ */
+std::string traceOn(bool translated, Gpa at, std::initializer_list<unsigned> code, size_t last, const DebugPoints& points) {
   char path[] = "/tmp/lodge-trace-XXXXXX";
   const int descriptor = ::mkstemp(path);
   CHECK(descriptor >= 0);
@@ -39,7 +43,8 @@ std::string traceOf(Gpa at, std::initializer_list<unsigned> code, size_t last, c
     auto trace = TraceFile::open(path, last, 1, error);
     CHECK(trace != nullptr);
     if (!trace) return {};
-    g.cpu = makeTracedInterpreter(CpuConfig{0, 1, 1'000'000'000, nullptr}, g.memory, g.env, std::move(trace));
+    const CpuConfig config{0, 1, 1'000'000'000, nullptr, std::move(trace)};
+    g.cpu = translated ? translator::makeTranslator(config, g.memory, g.env) : makeInterpreter(config, g.memory, g.env);
     g.cpu->reset();
     g.enter64(at);
     g.state().gpr[kRcx] = 3;
@@ -50,6 +55,13 @@ std::string traceOf(Gpa at, std::initializer_list<unsigned> code, size_t last, c
   }
   const std::string text = contents(path);
   ::unlink(path);
+  return text;
+}
+
+/** The same on either. */
+std::string traceOf(Gpa at, std::initializer_list<unsigned> code, size_t last, const DebugPoints& points) {
+  const std::string text = traceOn(false, at, code, last, points);
+  CHECK(traceOn(true, at, code, last, points) == text);
   return text;
 }
 

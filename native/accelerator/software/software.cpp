@@ -18,20 +18,19 @@ class Software final : public Accelerator {
       error = "Lockstep checks machines with one processor.";
       return nullptr;
     }
+    std::shared_ptr<x86::TraceFile> trace;
     if (!config.tracePath.empty()) {
       if (tier == "lockstep") {
         error = "Lockstep executes everything twice: it cannot be traced.";
         return nullptr;
       }
-      const auto trace = x86::TraceFile::open(config.tracePath, config.traceInstructions, config.cpus, error);
+      trace = x86::TraceFile::open(config.tracePath, config.traceInstructions, config.cpus, error);
       if (!trace) return nullptr;
-      return software::SoftwareMachine::create(
-          config,
-          [trace](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
-            return x86::makeTracedInterpreter(cpu, memory, env, trace);
-          },
-          error);
     }
+    const auto traced = [trace](x86::CpuConfig cpu) {
+      cpu.trace = trace;
+      return cpu;
+    };
     if (tier == "auto" || tier == "translator" || tier == "lockstep") {
       // The cache is the machine's: each processor has its share of it.
       translator::Options options;
@@ -40,8 +39,8 @@ class Software final : public Accelerator {
       options.lockstep = tier == "lockstep";
       return software::SoftwareMachine::create(
           config,
-          [options](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
-            return translator::makeTranslator(cpu, memory, env, options);
+          [options, traced](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
+            return translator::makeTranslator(traced(cpu), memory, env, options);
           },
           error);
     }
@@ -49,7 +48,12 @@ class Software final : public Accelerator {
       error = "This build has no " + tier + " for the software accelerator.";
       return nullptr;
     }
-    return software::SoftwareMachine::create(config, x86::makeInterpreter, error);
+    return software::SoftwareMachine::create(
+        config,
+        [traced](const x86::CpuConfig& cpu, PhysicalMemory& memory, x86::Environment& env) {
+          return x86::makeInterpreter(traced(cpu), memory, env);
+        },
+        error);
   }
 };
 

@@ -283,6 +283,9 @@ struct Core {
 
   // A debugger outside the guest (debug.cpp).
   std::unique_ptr<struct Debugger> debugger;  ///< nullptr: it has set no points
+  class InstructionTrace* trace = nullptr;    ///< whoever runs executes an instruction at a time and records each; nullptr: nobody asked
+  /** The instruction at hand, which lies at `gpa` and, where that page ends too soon, goes on in `secondPage`. */
+  void recordInstruction(Gpa gpa, Gpa secondPage);
   bool stepping = false;                       ///< it wants to hear behind the next instruction
   bool watching = false;                       ///< accesses are the instruction's at hand, and are compared with watch- and breakpoints
   bool watchHit = false;                       ///< the instruction at hand touches one: debugStop is due behind it

@@ -28,11 +28,9 @@ uint64_t linearRip(const Core& c) {
 }  // namespace
 
 void Core::setDebugPoints(const DebugPoints& points) {
-  InstructionTrace* const trace = debugger ? debugger->trace : nullptr;
   debugger.reset();
-  if (trace || !points.empty()) {
+  if (!points.empty()) {
     debugger = std::make_unique<Debugger>();
-    debugger->trace = trace;
     debugger->breakpoints = points.breakpoints;
     tidy(debugger->breakpoints);
     debugger->watchpoints = points.watchpoints;

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "x86/interpreter/core.h"
-#include "x86/trace.h"
 
 namespace lodge::x86 {
 
@@ -13,7 +12,6 @@ struct Debugger {
   std::vector<Watchpoint> watchpoints;
   // Linear pages that hold some of them. All sorted.
   std::vector<uint64_t> codePages, dataPages;
-  InstructionTrace* trace = nullptr;  ///< whoever runs is to record each instruction
 };
 
 }  // namespace lodge::x86

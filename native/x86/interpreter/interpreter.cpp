@@ -8,6 +8,7 @@
 
 #include "x86/cpuid.h"
 #include "x86/interpreter/debugger.h"
+#include "x86/trace.h"
 #include "x86/interpreter/exec.h"
 
 namespace lodge::x86 {
@@ -332,23 +333,22 @@ class TierTime {
   uint64_t from_ = 0;
 };
 
-/** The instruction at hand, which `block` begins with. */
-void record(const Core& c, const Block& block, InstructionTrace& trace) {
+}  // namespace
+
+void Core::recordInstruction(Gpa gpa, Gpa secondPage) {
   uint8_t bytes[InstructionTrace::kMaxBytes];
-  const auto copy = [&](unsigned at, Gpa gpa, unsigned count) {
-    const uint8_t* host = c.memory.page(gpa & ~kPageMask).host;
-    if (host) std::memcpy(bytes + at, host + (gpa & kPageMask), count);
+  const auto copy = [&](unsigned at, Gpa from, unsigned count) {
+    const uint8_t* host = memory.page(from & ~kPageMask).host;
+    if (host) std::memcpy(bytes + at, host + (from & kPageMask), count);
     else std::memset(bytes + at, 0xff, count);
   };
-  const unsigned here = static_cast<unsigned>(std::min<uint64_t>(sizeof bytes, kPageBytes - (block.gpa & kPageMask)));
-  copy(0, block.gpa, here);
-  const bool both = here < sizeof bytes && block.secondPage != ~0ull;
-  if (both) copy(here, block.secondPage, sizeof bytes - here);
-  const uint64_t linear = c.state.rip + c.codeBase;
-  trace.record(c.long64() ? linear : linear & 0xffffffff, c.state.rip, c.codeSize, c.cpl, bytes, both ? sizeof bytes : here);
+  const unsigned here = static_cast<unsigned>(std::min<uint64_t>(sizeof bytes, kPageBytes - (gpa & kPageMask)));
+  copy(0, gpa, here);
+  const bool both = here < sizeof bytes && secondPage != ~0ull;
+  if (both) copy(here, secondPage, sizeof bytes - here);
+  const uint64_t linear = state.rip + codeBase;
+  trace->record(long64() ? linear : linear & 0xffffffff, state.rip, codeSize, cpl, bytes, both ? sizeof bytes : here);
 }
-
-}  // namespace
 
 RunExit Core::run() {
   if (!arena) {
@@ -375,7 +375,7 @@ RunExit Core::run() {
     bool single = trap || shadow;
     if (UNLIKELY(debugger || stepping || codeBreaks || dataBreaks)) {
       if (debugger && !stepping && !watchHit && !replaying && breakpointHere()) return exit = RunExit::Debug;
-      single = single || stepping || watchHit || replaying || (debugger && (debugger->trace || debugPage()));
+      single = single || stepping || watchHit || replaying || (debugger && debugPage());
       if (codeBreaks) {
         const uint64_t linear = codeSize == CodeSize::k64 ? state.rip + codeBase : (state.rip + codeBase) & 0xffffffff;
         const bool looked = (state.rflags & kRf) || (shadow && stepHeld) || watchHit || replaying;
@@ -408,6 +408,7 @@ RunExit Core::run() {
     }
     tierRan = false;
     if (tier) tier->settle();
+    single = single || trace;
     Block* next = findBlock(single);
     if (!next) {
       watching = watchHit = replaying = false;
@@ -416,7 +417,7 @@ RunExit Core::run() {
       continue;
     }
     // Not again when it is executed for the second time.
-    if (UNLIKELY(debugger && debugger->trace && !watchHit && !replaying)) record(*this, *next, *debugger->trace);
+    if (UNLIKELY(trace && !watchHit && !replaying)) recordInstruction(next->gpa, next->secondPage);
     const bool onlyBranches = trap && (debugCtl & kDebugCtlBtf);
     const bool repeats = next->insns[0].flags & (kInsnRepF3 | kInsnRepF2);
     const uint64_t from = state.rip, behind = from + next->bytes;
@@ -463,19 +464,13 @@ class Interpreter final : public Cpu, private CodeObserver {
  public:
   Interpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier)
       : place_(config, memory, env), core_(place_.core), memory_(memory) {
+    if (config.trace) core_.trace = &config.trace->processor(config.index);
     if (tier) tier_ = tier(core_);
     core_.tier = tier_.get();
     core_.startup = &startupVector;
     memory_.addObserver(this);
   }
   ~Interpreter() override { memory_.removeObserver(this); }
-
-  /** Before the first run(). */
-  void traceTo(std::shared_ptr<TraceFile> file) {
-    trace_ = std::move(file);
-    core_.debugger = std::make_unique<Debugger>();
-    core_.debugger->trace = &trace_->processor(core_.config.index);
-  }
 
   void reset() noexcept override {
     core_.requests.store(0, std::memory_order_relaxed);
@@ -559,7 +554,6 @@ class Interpreter final : public Cpu, private CodeObserver {
     alignas(64) uint8_t below[32768];
     Core core;
   };
-  std::shared_ptr<TraceFile> trace_;  ///< nullptr: nobody asked
   Place place_;
   Core& core_;
   std::unique_ptr<SecondTier> tier_;
@@ -570,12 +564,6 @@ class Interpreter final : public Cpu, private CodeObserver {
 
 std::unique_ptr<Cpu> makeInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env) {
   return std::make_unique<Interpreter>(config, memory, env, TierFactory{});
-}
-std::unique_ptr<Cpu> makeTracedInterpreter(const CpuConfig& config, PhysicalMemory& memory, Environment& env,
-                                           std::shared_ptr<TraceFile> trace) {
-  auto cpu = std::make_unique<Interpreter>(config, memory, env, TierFactory{});
-  cpu->traceTo(std::move(trace));
-  return cpu;
 }
 std::unique_ptr<Cpu> makeTieredCpu(const CpuConfig& config, PhysicalMemory& memory, Environment& env, const TierFactory& tier) {
   return std::make_unique<Interpreter>(config, memory, env, tier);
