@@ -194,14 +194,23 @@ export function buildRom(fonts: RomFonts, ebdaSegment: number): Uint8Array {
     .label('today')
     .emit(0xcd, 0x1c, 0xb0, 0x20, 0xe6, 0x20, 0x1f, 0x58, 0xcf); // int 1Ch; EOI; pop ds; pop ax; iret
 
-  // IRQ 1: the scancode passes INT 15h/4Fh as on a PS/2, then goes to the buffer, then EOI.
+  // IRQ 1: the scancode passes INT 15h/4Fh as on a PS/2, then goes to the buffer. Carry: Ctrl+Break, so INT 1Bh; zero: Print Screen, INT 05h
+  // once the interrupt is over, because a screen takes its time to print.
   a.org(Rom.int09).near(0xe9, Rom.keyboardInterrupt);
   a.org(Rom.keyboardInterrupt)
     .emit(0x50, 0xe4, 0x60, 0xb4, 0x4f, 0xf9, 0xcd, 0x15) // push ax; in al,60h; mov ah,4Fh; stc; int 15h
     .short(0x73, 'eaten')
     .service(TRAP_SCANCODE)
+    .short(0x73, 'end of key')
+    .emit(0xcd, 0x1b) // int 1Bh
     .label('eaten')
-    .emit(0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf); // EOI; pop ax; iret
+    .emit(0x0c, 0x01) // or al,1: not zero
+    .label('end of key')
+    .emit(0xb0, 0x20, 0xe6, 0x20) // EOI
+    .short(0x75, 'no print')
+    .emit(0xcd, 0x05) // int 05h
+    .label('no print')
+    .emit(0x58, 0xcf); // pop ax; iret
 
   a.org(Rom.masterInterrupt).emit(0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf);
   a.org(Rom.slaveInterrupt).emit(0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf);
