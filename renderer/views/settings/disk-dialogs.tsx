@@ -44,7 +44,7 @@ function Frame({
   return (
     <Modal opened onClose={onClose} title={title} size={500} padding="lg">
       <Stack gap="md">{children}</Stack>
-      <Group justify="flex-end" gap="xs" mt="lg">
+      <Group justify="flex-end" gap="xs" className="lodge-dialog-foot">
         <Button variant="default" onClick={onClose}>
           Cancel
         </Button>
@@ -297,7 +297,7 @@ export function CheckDialog({ path, onClose }: { path: string; onClose: () => vo
           detail={result.errors.join('\n')}
         />
       )}
-      <Group justify="flex-end" mt="lg">
+      <Group justify="flex-end" className="lodge-dialog-foot">
         <Button onClick={onClose} data-autofocus>
           Close
         </Button>

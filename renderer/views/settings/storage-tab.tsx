@@ -1,10 +1,9 @@
-import { ActionIcon, Alert, Button, Group, Menu, NativeSelect, Stack, Text, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Group, Menu, NativeSelect, Stack, Text, Tooltip } from '@mantine/core';
 import {
   IconArrowsMaximize,
   IconCopy,
   IconDisc,
   IconDots,
-  IconInfoCircle,
   IconLock,
   IconPlus,
   IconShieldCheck,
@@ -200,9 +199,9 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
         </>
       ) : (
         vm.state === 'running' && (
-          <Alert variant="light" color="spruce" icon={<IconInfoCircle size={17} />} py={8}>
-            Discs can be changed now, with the disc button at the foot of the machine’s window.
-          </Alert>
+          <Text size="xs" c="dimmed">
+            Another disc goes in by the disc button at the foot of the machine’s window, or by dropping its image there.
+          </Text>
         )
       )}
       {open?.kind === 'new' && (
@@ -241,6 +240,11 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
   );
 }
 
+interface DriveActions {
+  readonly onReadOnly: (readOnly: boolean) => void;
+  readonly onOpen: (kind: 'convert' | 'resize' | 'check' | 'remove') => void;
+}
+
 function Drive({
   disk,
   looked,
@@ -252,15 +256,13 @@ function Drive({
   onOpen,
   onEject,
   children,
-}: {
+}: DriveActions & {
   disk: Disk;
   looked: Looked | undefined;
   pending: PendingDisk | undefined;
   problem: string | undefined;
   hardware: boolean;
   onBus: (bus: DiskBus) => void;
-  onReadOnly: (readOnly: boolean) => void;
-  onOpen: (kind: 'convert' | 'resize' | 'check' | 'remove') => void;
   onEject: (() => void) | undefined;
   children: React.ReactNode;
 }) {
@@ -312,45 +314,9 @@ function Drive({
               .map((b) => ({ value: b, label: b === 'virtio' && defaultBus(disk.kind) !== 'virtio' ? 'virtio' : BUS_LABEL[b] }))}
           />
         )}
-        <Menu position="bottom-end" width={220} withinPortal>
-          <Menu.Target>
-            <ActionIcon variant="subtle" color="gray" aria-label={`More for ${name}`}>
-              <IconDots size={17} />
-            </ActionIcon>
-          </Menu.Target>
-          <Menu.Dropdown>
-            {disk.kind === 'disk' && (
-              <>
-                <Menu.Item leftSection={<IconCopy size={16} />} disabled={info === undefined} onClick={() => onOpen('convert')}>
-                  Convert…
-                </Menu.Item>
-                <Menu.Item
-                  leftSection={<IconArrowsMaximize size={16} />}
-                  disabled={info === undefined || !hardware || info.readOnlyReason !== undefined}
-                  onClick={() => onOpen('resize')}
-                >
-                  Make larger…
-                </Menu.Item>
-                <Menu.Item
-                  leftSection={<IconShieldCheck size={16} />}
-                  disabled={info === undefined}
-                  onClick={() => onOpen('check')}
-                >
-                  Check…
-                </Menu.Item>
-                <Menu.Divider />
-              </>
-            )}
-            {disk.kind !== 'disc' && (
-              <Menu.Item leftSection={<IconLock size={16} />} disabled={!hardware} onClick={() => onReadOnly(!disk.readOnly)}>
-                {disk.readOnly ? 'Let the guest write to it' : 'Read-only'}
-              </Menu.Item>
-            )}
-            <Menu.Item color="red" leftSection={<IconTrash size={16} />} disabled={!hardware} onClick={() => onOpen('remove')}>
-              Remove…
-            </Menu.Item>
-          </Menu.Dropdown>
-        </Menu>
+        {(disk.kind !== 'disc' || hardware) && (
+          <DriveMenu disk={disk} info={info} hardware={hardware} onReadOnly={onReadOnly} onOpen={onOpen} />
+        )}
       </div>
       {wrong !== undefined && (
         <Text size="xs" c="red" role="alert" className={`${classes.driveNote} selectable`}>
@@ -359,5 +325,51 @@ function Drive({
       )}
       <div className={classes.driveJobs}>{children}</div>
     </div>
+  );
+}
+
+function DriveMenu({
+  disk,
+  info,
+  hardware,
+  onReadOnly,
+  onOpen,
+}: DriveActions & { disk: Disk; info: DiskInfo | undefined; hardware: boolean }) {
+  return (
+    <Menu position="bottom-end" width={220} withinPortal>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" aria-label={`More for ${baseName(disk.path)}`}>
+          <IconDots size={17} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {disk.kind === 'disk' && (
+          <>
+            <Menu.Item leftSection={<IconCopy size={16} />} disabled={info === undefined} onClick={() => onOpen('convert')}>
+              Convert…
+            </Menu.Item>
+            <Menu.Item
+              leftSection={<IconArrowsMaximize size={16} />}
+              disabled={info === undefined || !hardware || info.readOnlyReason !== undefined}
+              onClick={() => onOpen('resize')}
+            >
+              Make larger…
+            </Menu.Item>
+            <Menu.Item leftSection={<IconShieldCheck size={16} />} disabled={info === undefined} onClick={() => onOpen('check')}>
+              Check…
+            </Menu.Item>
+            <Menu.Divider />
+          </>
+        )}
+        {disk.kind !== 'disc' && (
+          <Menu.Item leftSection={<IconLock size={16} />} disabled={!hardware} onClick={() => onReadOnly(!disk.readOnly)}>
+            {disk.readOnly ? 'Let the guest write to it' : 'Read-only'}
+          </Menu.Item>
+        )}
+        <Menu.Item color="red" leftSection={<IconTrash size={16} />} disabled={!hardware} onClick={() => onOpen('remove')}>
+          Remove…
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
   );
 }
