@@ -74,6 +74,8 @@ class Rig {
   readonly disks: Drive[] = [];
   readonly discs: Drive[] = [];
   restarts = 0;
+  /** How often a service halted for an interrupt. */
+  waits = 0;
   bios!: Bios;
 
   build(options: Partial<BiosDependencies> = {}): this {
@@ -141,7 +143,8 @@ class Rig {
     v.setUint16(this.at(38), vector, true);
     v.setUint32(this.at(40), 0, true);
     v.setUint16(this.at(44), 0, true);
-    for (let i = 0; this.trap() !== TrapStatus.done; i++) {
+    for (let i = 0, status = this.trap(); status !== TrapStatus.done; i++, status = this.trap()) {
+      if (status === TrapStatus.waitForInterrupt) this.waits++;
       if (i > 50) throw new Error('the service never finishes');
       await Promise.resolve();
     }
@@ -364,6 +367,23 @@ describe('text screen', () => {
     expect(screen[23]).toBe('line 29');
     expect(screen[24]).toBe('');
     expect((await rig.call(0x10, { eax: 0x0300 })).edx).toBe(24 << 8);
+  });
+});
+
+describe('power management', () => {
+  it('idles for one interrupt, tells the power there is, and has no events', async () => {
+    const powerOff = vi.fn();
+    rig.build({ powerOff });
+    await rig.call(TRAP_POST);
+    const apm = (function_: number, ebx = 0, ecx = 0) => rig.call(0x15, { eax: 0x5300 | function_, ebx, ecx });
+    expect((await apm(0x00)).ebx & 0xffff).toBe(0x504d);
+    expect((await apm(0x05)).carry).toBe(false);
+    expect(rig.waits, 'it halts once').toBe(1);
+    expect((await apm(0x0a, 1)).ebx & 0xffff, 'on the mains').toBe(0x01ff);
+    expect(await apm(0x0b)).toMatchObject({ carry: true, ah: 0x80 });
+    expect(await apm(0x03), 'no 32-bit interface').toMatchObject({ carry: true, ah: 0x08 });
+    await apm(0x07, 1, 3);
+    expect(powerOff).toHaveBeenCalledOnce();
   });
 });
 

@@ -214,8 +214,14 @@ export function buildRom(fonts: RomFonts, ebdaSegment: number): Uint8Array {
 
   a.org(Rom.masterInterrupt).emit(0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf);
   a.org(Rom.slaveInterrupt).emit(0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf);
-  // IRQ 8: reading register C acknowledges the RTC.
-  a.org(Rom.rtcInterrupt).emit(0x50, 0xb0, 0x0c, 0xe6, 0x70, 0xe4, 0x71, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf);
+  // IRQ 8: reading register C acknowledges the RTC and says why it came; the alarm is a program's INT 4Ah.
+  a.org(Rom.rtcInterrupt)
+    .emit(0x50, 0xb0, 0x0c, 0xe6, 0x70, 0xe4, 0x71) // push ax; al = CMOS[0Ch]
+    .emit(0xa8, 0x20) // test al,20h
+    .short(0x74, 'no alarm')
+    .emit(0xfb, 0xcd, 0x4a, 0xfa) // sti; int 4Ah; cli
+    .label('no alarm')
+    .emit(0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf); // EOI; pop ax; iret
 
   // IRQ 12: the service takes the byte; CF clear means that a packet is complete and somebody wants it.
   a.org(Rom.pointerInterrupt)
@@ -266,7 +272,7 @@ export function buildRom(fonts: RomFonts, ebdaSegment: number): Uint8Array {
   const writes: [number, number][] = [
     [0x11, 0x20], [0x08, 0x21], [0x04, 0x21], [0x01, 0x21], // 8259A master: ICW1–4, vectors 08h–0Fh
     [0x11, 0xa0], [0x70, 0xa1], [0x02, 0xa1], [0x01, 0xa1], // slave: vectors 70h–77h
-    [0xb8, 0x21], [0x8f, 0xa1], // open: timer, keyboard, cascade, floppy (6); pointer (12), disks (14, 15 masked by devices), RTC masked until used
+    [0xb8, 0x21], [0x8e, 0xa1], // open: timer, keyboard, cascade, floppy (6); clock (8), pointer (12), disk (14)
     [0x34, 0x43], [0x00, 0x40], [0x00, 0x40], // 8254 channel 0: mode 2, 65536
   ]; // prettier-ignore
   for (const [value, port] of writes) a.emit(0xb0, value, 0xe6, port);
