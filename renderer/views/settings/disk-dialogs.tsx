@@ -5,6 +5,8 @@ import { useEffect, useState, type ReactNode } from 'react';
 import { DiskSizeField, FormatFields, More, useFreeSpace } from '../../components/disk-fields';
 import { ErrorPanel } from '../../components/error-panel';
 import { useLodge } from '../../components/lodge-context';
+import { PathField } from '../../components/path-field';
+import { mediumKind } from '../../model/drop';
 import { baseName, formatBytes } from '../../model/format';
 import {
   BUS_LABEL,
@@ -27,6 +29,7 @@ import {
   type DiskInfo,
   type DiskVariant,
 } from '../../model/types';
+import { fileProblem, type DraftFile } from '../../model/wizard';
 
 const GIB = 1024 ** 3;
 
@@ -246,6 +249,49 @@ export function ResizeDialog({ path, info, onClose }: { path: string; info: Disk
         error={wrong}
       />
       {error !== null && <Failed context={`Make ${path} larger`} title="It was not begun" error={error} />}
+    </Frame>
+  );
+}
+
+/** An image that was moved, or another of its kind: the place in the boot order and the connection stay. */
+export function ChooseDialog({
+  disk,
+  taken,
+  onClose,
+  onChoose,
+}: {
+  disk: Disk;
+  taken: readonly string[];
+  onClose: () => void;
+  onChoose: (path: string) => void;
+}) {
+  const [file, setFile] = useState<DraftFile>({ path: '' });
+  const { info } = file;
+  const path = file.path.trim();
+  const wrong = taken.includes(path)
+    ? 'It is in the list already.'
+    : info !== undefined && (mediumKind(info) === 'disc') !== (disk.kind === 'disc')
+      ? disk.kind === 'disc'
+        ? 'It is no disc image, and this is a disc drive.'
+        : 'It is a disc image. Add it as one, with “Add an image…”.'
+      : undefined;
+  return (
+    <Frame
+      title={`Another file for “${baseName(disk.path)}”`}
+      onClose={onClose}
+      confirm={
+        <Button
+          disabled={info === undefined || wrong !== undefined || fileProblem(file, 'image') !== null}
+          onClick={() => onChoose(path)}
+        >
+          Use this file
+        </Button>
+      }
+    >
+      <PathField label="Image" kind="any" wanted="image" value={file} onChange={setFile} placeholder={disk.path} error={wrong} />
+      <Text size="sm" c="dimmed">
+        The drive keeps its connection and its place in the boot order. The old file is left as it is.
+      </Text>
     </Frame>
   );
 }

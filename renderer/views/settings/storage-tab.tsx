@@ -4,6 +4,7 @@ import {
   IconCopy,
   IconDisc,
   IconDots,
+  IconFolderOpen,
   IconLock,
   IconPlus,
   IconShieldCheck,
@@ -17,7 +18,7 @@ import { useMedia } from '../../components/media';
 import { MediumIcon } from '../../components/medium-icon';
 import { PathField } from '../../components/path-field';
 import { findOs } from '../../model/catalogue';
-import { isFloppyImage } from '../../model/drop';
+import { mediumKind } from '../../model/drop';
 import { baseName, formatBytes, shortPath } from '../../model/format';
 import {
   BUS_LABEL,
@@ -33,7 +34,15 @@ import {
 } from '../../model/storage';
 import { LodgeError, type Disk, type DiskBus, type DiskInfo, type LodgeErrorData, type Vm } from '../../model/types';
 import { fileProblem, type DraftFile } from '../../model/wizard';
-import { CheckDialog, ConvertDialog, NewDiskDialog, RemoveDialog, ResizeDialog, type NewDisk } from './disk-dialogs';
+import {
+  CheckDialog,
+  ChooseDialog,
+  ConvertDialog,
+  NewDiskDialog,
+  RemoveDialog,
+  ResizeDialog,
+  type NewDisk,
+} from './disk-dialogs';
 import classes from './settings.module.css';
 
 export interface PendingDisk {
@@ -54,7 +63,8 @@ export interface StorageTabProps {
   readonly onRemove: (disk: Disk, deleteFile: boolean) => void;
 }
 
-type Open = { kind: 'new' } | { kind: 'convert' | 'resize' | 'check' | 'remove'; disk: Disk } | null;
+type DiskDialog = 'convert' | 'resize' | 'check' | 'choose' | 'remove';
+type Open = { kind: 'new' } | { kind: DiskDialog; disk: Disk } | null;
 type Looked = { info: DiskInfo } | { error: LodgeErrorData };
 
 /** What is on the host under each path; again whenever a job on it has ended. */
@@ -98,8 +108,7 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
   const addProblem = adding.path === '' ? null : fileProblem(adding, 'image');
   const duplicate = taken.includes(adding.path.trim());
   const add = (): void => {
-    const kind =
-      adding.info === undefined ? 'disk' : adding.info.kind === 'disc' ? 'disc' : isFloppyImage(adding.info) ? 'floppy' : 'disk';
+    const kind = (adding.info && mediumKind(adding.info)) ?? 'disk';
     onChange([...disks, newDrive(adding.path.trim(), kind, freeDiskId(disks))]);
     setAdding({ path: '' });
     setAddOpen(false);
@@ -224,6 +233,17 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
         <ResizeDialog path={open.disk.path} info={infoOf(open.disk)!} onClose={close} />
       )}
       {open?.kind === 'check' && <CheckDialog path={open.disk.path} onClose={close} />}
+      {open?.kind === 'choose' && (
+        <ChooseDialog
+          disk={open.disk}
+          taken={taken}
+          onClose={close}
+          onChoose={(path) => {
+            replace(open.disk.id, { path, format: 'auto' });
+            close();
+          }}
+        />
+      )}
       {open?.kind === 'remove' && (
         <RemoveDialog
           disk={open.disk}
@@ -242,7 +262,7 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
 
 interface DriveActions {
   readonly onReadOnly: (readOnly: boolean) => void;
-  readonly onOpen: (kind: 'convert' | 'resize' | 'check' | 'remove') => void;
+  readonly onOpen: (kind: DiskDialog) => void;
 }
 
 function Drive({
@@ -315,7 +335,14 @@ function Drive({
           />
         )}
         {(disk.kind !== 'disc' || hardware) && (
-          <DriveMenu disk={disk} info={info} hardware={hardware} onReadOnly={onReadOnly} onOpen={onOpen} />
+          <DriveMenu
+            disk={disk}
+            info={info}
+            pending={pending !== undefined}
+            hardware={hardware}
+            onReadOnly={onReadOnly}
+            onOpen={onOpen}
+          />
         )}
       </div>
       {wrong !== undefined && (
@@ -331,10 +358,11 @@ function Drive({
 function DriveMenu({
   disk,
   info,
+  pending,
   hardware,
   onReadOnly,
   onOpen,
-}: DriveActions & { disk: Disk; info: DiskInfo | undefined; hardware: boolean }) {
+}: DriveActions & { disk: Disk; info: DiskInfo | undefined; pending: boolean; hardware: boolean }) {
   return (
     <Menu position="bottom-end" width={220} withinPortal>
       <Menu.Target>
@@ -364,6 +392,11 @@ function DriveMenu({
         {disk.kind !== 'disc' && (
           <Menu.Item leftSection={<IconLock size={16} />} disabled={!hardware} onClick={() => onReadOnly(!disk.readOnly)}>
             {disk.readOnly ? 'Let the guest write to it' : 'Read-only'}
+          </Menu.Item>
+        )}
+        {hardware && !pending && (
+          <Menu.Item leftSection={<IconFolderOpen size={16} />} onClick={() => onOpen('choose')}>
+            Choose another file…
           </Menu.Item>
         )}
         <Menu.Item color="red" leftSection={<IconTrash size={16} />} disabled={!hardware} onClick={() => onOpen('remove')}>
