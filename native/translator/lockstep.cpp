@@ -240,6 +240,7 @@ std::string Lockstep::report(const Registers& interpreted, const std::string& wh
 }
 
 bool Lockstep::repeatable(const Decoded& d) {
+  if (movesXsaveArea(d.op)) return false;  // it leaves pointers of the FPU in memory
   switch (d.op) {
     case Op::Simd:
       return d.simd->form != FpForm::Memory;
@@ -254,7 +255,7 @@ bool Lockstep::repeatable(const Decoded& d) {
     case Op::Jcxz:
     case Op::Loop:
       return true;
-    // What takes the time, or a device's, or leaves pointers of the FPU in memory.
+    // What takes the time, or a device's.
     case Op::In:
     case Op::Out:
     case Op::Ins:
@@ -265,10 +266,6 @@ bool Lockstep::repeatable(const Decoded& d) {
     case Op::Rdrand:
     case Op::Rdseed:
     case Op::Vmcall:
-    case Op::Xsave:
-    case Op::Xsavec:
-    case Op::Xsaveopt:
-    case Op::Xrstor:
     // What makes undefined flags a value.
     case Op::Pushf:
     // What another privilege level or another decoding follows from.

@@ -424,7 +424,7 @@ bool Translator::prepare(Site& site) {
     if (status != DecodeStatus::Ok) return false;
     if (!admit(d, c_.features)) return false;
     // FXSAVE and its kin, MMX, EMMS, FWAIT.
-    if (d.op == Op::X87 || d.op == Op::Fwait || d.op == Op::Xsave || d.op == Op::Xsavec || d.op == Op::Xsaveopt || d.op == Op::Xrstor ||
+    if (d.op == Op::X87 || d.op == Op::Fwait || movesXsaveArea(d.op) ||
         (d.op == Op::Simd && ((d.simd->attributes & kFpMmx) || d.simd->form == FpForm::Memory || d.simd->form == FpForm::None ||
                               d.simd->form == FpForm::XmmMmx || d.simd->form == FpForm::MmxXmm)))
       site.needsX87 = true;

@@ -360,7 +360,8 @@ const Row* Decoder::groupMember() {
     }
   }
   const Row& member = opcode_map::groupRow(group, d_.modrm >> 3 & 7);
-  return member.op == Op::Invalid ? nullptr : &member;
+  const bool prefixed = movesXsaveArea(member.op) && (d_.rep || d_.operandSizePrefix);
+  return member.op == Op::Invalid || prefixed ? nullptr : &member;
 }
 
 /** Which operation it is after all, and whether there is such a one. */

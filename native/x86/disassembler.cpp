@@ -136,8 +136,9 @@ class Text {
   // ---- the integer and system set
 
   unsigned memoryBytes() const {
+    if (movesXsaveArea(d_.op)) return 0;
     switch (d_.op) {
-      case Op::Lea: case Op::Sgdt: case Op::Sidt: case Op::Lgdt: case Op::Lidt: case Op::Xsave: case Op::Xrstor: case Op::Xsaveopt: case Op::Xsavec:
+      case Op::Lea: case Op::Sgdt: case Op::Sidt: case Op::Lgdt: case Op::Lidt:
         return 0;
       case Op::Lds: case Op::JmpFar: case Op::CallFar: return d_.operandSize + 2u;
       case Op::Cmpxchg8b: case Op::Bound: return 2u * d_.operandSize;
@@ -322,10 +323,10 @@ std::string mnemonic(const Decoded& d) {
   const char* const known = nameByEncoding(d);
   std::string name = known ? known : opName(d.op);
   for (char& c : name) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+  if (movesXsaveArea(d.op)) return d.operandSize == 8 ? name + "64" : name;
   switch (d.op) {
     case Op::Jcc: return std::string("j") + kConditions[d.opcode & 15];
     case Op::Cmov: case Op::Set: return name + kConditions[d.opcode & 15];
-    case Op::Xsave: case Op::Xrstor: case Op::Xsaveopt: case Op::Xsavec: return d.operandSize == 8 ? name + "64" : name;
     default: return d.row && d.row->form == Form::Str ? name + (d.operandSize == 1 ? "b" : bySize(d.operandSize, "w", "d", "q")) : name;
   }
 }

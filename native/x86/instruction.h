@@ -95,6 +95,10 @@ struct Row {
 };
 
 const char* opName(Op op);
+/** Moves state components to or from an XSAVE area. */
+constexpr bool movesXsaveArea(Op op) {
+  return op == Op::Xsave || op == Op::Xsaveopt || op == Op::Xsavec || op == Op::Xsaves || op == Op::Xrstor || op == Op::Xrstors;
+}
 /** What a processor must have to know an operation of the integer and system set. */
 Feature featureOf(Op op);
 

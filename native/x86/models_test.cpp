@@ -143,11 +143,13 @@ TEST(systemFeaturesOfEveryModelFollowItsCpuid) {
         {Feature::Fsgsbase, "RDFSBASE", {0xf3, 0x0f, 0xae, 0xc0}}, {Feature::Rdpid, "RDPID", {0xf3, 0x0f, 0xc7, 0xf8}},
         {Feature::Rdrand, "RDRAND", {0x0f, 0xc7, 0xf0}}, {Feature::Rdseed, "RDSEED", {0x0f, 0xc7, 0xf8}},
         {Feature::Xsaveopt, "XSAVEOPT", {0x0f, 0xae, 0x33}}, {Feature::Xsavec, "XSAVEC", {0x0f, 0xc7, 0x23}},
+        {Feature::Xsaves, "XSAVES", {0x0f, 0xc7, 0x2b}}, {Feature::Xsaves, "XRSTORS", {0x0f, 0xc7, 0x1b}},
         {Feature::Sse3, "MONITOR", {0x0f, 0x01, 0xc8}}, {Feature::Sse3, "MWAIT", {0x0f, 0x01, 0xc9}},
     };
     for (const Instruction& i : instructions) {
       ModelGuest g(model);
-      const bool area = i.feature == Feature::Xsave || i.feature == Feature::Xsaveopt || i.feature == Feature::Xsavec;
+      const bool area = i.feature == Feature::Xsave || i.feature == Feature::Xsaveopt || i.feature == Feature::Xsavec ||
+                        i.feature == Feature::Xsaves;
       g.state().cr4 |= (area ? 1u << 18 : 0) | (i.feature == Feature::Fsgsbase ? 1u << 16 : 0);
       g.state().gpr[kRbx] = 0x14000, g.state().gpr[kRcx] = area ? 0 : kCode;
       g.cpu->stateChanged();

@@ -29,6 +29,7 @@ enum Msr : uint32_t {
   kPat = 0x277,
   kMtrrDefType = 0x2ff,
   kTscDeadline = 0x6e0,
+  kXss = 0xda0,
   kEferMsr = 0xc0000080,
   kStar = 0xc0000081,
   kLstar = 0xc0000082,
@@ -123,6 +124,7 @@ bool Core::msrOffered(uint32_t index) const {
       {kTscDeadline, kTscDeadline, Feature::TscDeadline, Feature::TscDeadline},
       {0x800, 0x8ff, Feature::X2apic, Feature::X2apic},
       {0x4b564d00, 0x4b564dff, Feature::Hypervisor, Feature::Hypervisor},
+      {kXss, kXss, Feature::Xsaves, Feature::Xsaves},
       {kEferMsr, kStar, Feature::Syscall, Feature::Nx},
       {kLstar, kSfmask, Feature::Lm, Feature::Lm},
       {kFsBase, kKernelGsBase, Feature::Lm, Feature::Lm},
@@ -161,6 +163,9 @@ bool Core::readMsr(uint32_t index, uint64_t& value) {
       return true;
     case kPat:
       value = state.pat;
+      return true;
+    case kXss:
+      value = 0;
       return true;
     case kEferMsr:
       value = state.efer;
@@ -239,6 +244,8 @@ bool Core::writeMsr(uint32_t index, uint64_t value) {
       if (!patValid(value)) return false;
       state.pat = value;
       return true;
+    case kXss:
+      return value == 0;  // no supervisor state components
     case kEferMsr: {
       if (value & ~eferAllowed(features)) return false;
       if ((state.cr0 & kCr0Pg) && ((value ^ state.efer) & kEferLme)) return false;

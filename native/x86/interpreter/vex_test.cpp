@@ -142,6 +142,48 @@ TEST(xsavecWritesTheCompactedHeaderAndSkipsWhatIsNotInUse) {
   CHECK_EQ(g.get<uint64_t>(kArea + 576), 0x5eedu);
 }
 
+TEST(xsavesAndXrstorsAreTheSystemsCompactedForms) {
+  if (!offered(Feature::Avx)) return;
+  const auto everything = [](State& s) { s.gpr[kRax] = 7, s.gpr[kRdx] = 0, s.gpr[kRdi] = kArea; };
+  VexGuest g;
+  State& s = g.state();
+  everything(s);
+  // xsaves64 [rdi]; vzeroall; mov eax,4; xrstors64 [rdi]
+  CHECK_EQ(g.vectorOf({0x48, 0x0f, 0xc7, 0x2f, 0xc5, 0xfc, 0x77, 0xb8, 4, 0, 0, 0, 0x48, 0x0f, 0xc7, 0x1f}), -1);
+  CHECK_EQ(g.get<uint64_t>(kArea + 512), 7u);
+  CHECK_EQ(g.get<uint64_t>(kArea + 520), 1ull << 63 | 7);
+  CHECK_EQ(g.get<uint8_t>(kArea + 160 + 16 * 3 + 2), 0x32);
+  CHECK_EQ(s.vec[3].bytes[2], 0);  // not asked for
+  CHECK_EQ(s.vec[3].bytes[16 + 2], 0x42);
+
+  struct Header {
+    uint64_t inUse, format, reserved;
+    int vector;
+  };
+  constexpr uint64_t kCompacted = 1ull << 63;
+  for (const Header& h : {Header{7, 0, 0, kGP}, Header{4, kCompacted | 7, 0, -1}, Header{4, kCompacted | 3, 0, kGP}, Header{0, kCompacted | 8, 0, kGP},
+                          Header{0, kCompacted | 7, 1, kGP}}) {
+    VexGuest r;
+    everything(r.state());
+    r.put<uint64_t>(kArea + 512, h.inUse);
+    r.put<uint64_t>(kArea + 520, h.format);
+    r.put<uint64_t>(kArea + 528, h.reserved);
+    CHECK_EQ(r.vectorOf({0x0f, 0xc7, 0x1f}), h.vector);
+  }
+  VexGuest off(7, 0);
+  CHECK_EQ(off.vectorOf({0x0f, 0xc7, 0x2f}), int{kUD});
+  for (const unsigned prefix : {0x66u, 0xf2u, 0xf3u}) {
+    CHECK_EQ(VexGuest().vectorOf({prefix, 0x0f, 0xc7, 0x2f}), int{kUD});
+    CHECK_EQ(VexGuest().vectorOf({prefix, 0x0f, 0xc7, 0x27}), int{kUD});  // XSAVEC as well
+  }
+
+  // There are no supervisor components to enable.
+  uint64_t xss = 1;
+  CHECK(g.cpu->readMsr(0xda0, xss) && xss == 0);
+  CHECK(g.cpu->writeMsr(0xda0, 0));
+  CHECK(!g.cpu->writeMsr(0xda0, 1 << 8));
+}
+
 TEST(xsetbvRefusesWhatNoProcessorTakes) {
   const struct { uint32_t value; int vector; } cases[] = {{3, -1}, {7, -1}, {0, kGP}, {6, kGP}, {5, kGP}, {1, -1}, {0x10007, kGP}};
   if (!offered(Feature::Avx)) return;

@@ -1,5 +1,6 @@
-// The XSAVE feature set: XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV, XSETBV. SDM vol. 1, chapter 13. State components: x87, SSE and
-// the upper halves of the YMM registers. Of these only the last is ever reported as not in use.
+// The XSAVE feature set: XSAVE, XSAVEOPT, XSAVEC, XSAVES, XRSTOR, XRSTORS, XGETBV, XSETBV. SDM vol. 1, chapter 13. State components:
+// x87, SSE and the upper halves of the YMM registers. Of these only the last is ever reported as not in use. There are no supervisor
+// components, so that IA32_XSS is zero, and the compacted format has each component where the standard format has it.
 #include <cstring>
 
 #include "x86/fp/simd_support.h"
@@ -87,6 +88,7 @@ bool xsave(Core& c, const Insn* i) {
   return true;
 }
 
+template <bool Supervisor>
 bool xrstor(Core& c, const Insn* i) {
   uint64_t at;
   if (!allowed(c, i, at, false)) return false;
@@ -102,6 +104,7 @@ bool xrstor(Core& c, const Insn* i) {
   uint64_t header[8];
   std::memcpy(header, area + kXsaveHeader, sizeof header);
   const bool compacted = header[1] & kCompacted;
+  if (Supervisor && !compacted) return c.raise(kGP, 0);
   if (compacted) {
     if (!c.features.has(Feature::Xsavec) || (header[1] & ~kCompacted & ~c.state.xcr0) || (header[0] & ~header[1])) return c.raise(kGP, 0);
     for (unsigned n = 2; n < 8; ++n) {
@@ -176,8 +179,12 @@ Handler bindXsave(const Binding& b) {
       return plain<xsave<Flavour::Optimised>>;
     case Op::Xsavec:
       return plain<xsave<Flavour::Compacted>>;
+    case Op::Xsaves:
+      return plain<ring0<xsave<Flavour::Compacted>>>;
     case Op::Xrstor:
-      return plain<xrstor>;
+      return plain<xrstor<false>>;
+    case Op::Xrstors:
+      return plain<ring0<xrstor<true>>>;
     case Op::Xgetbv:
       return plain<xgetbv>;
     case Op::Xsetbv:
