@@ -1,6 +1,8 @@
 /** The way through every layer: wizard, double-click, screen, keyboard, serial line, power. */
 import { writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { Page } from '@playwright/test';
 import {
   BUILTIN,
   coloursOn,
@@ -182,4 +184,74 @@ test('a guest that crashed shows its processor, instruction by instruction', asy
     /7c09\s*0f 28 c1\s*movaps xmm0, xmm1/,
   );
   await page.screenshot({ path: picture(`cpu-state-${lodge.kind}`) });
+});
+
+/** What gdb would ask for first, and what the machine says. */
+async function askStub(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write('$?#3f'));
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      answer += text;
+      if (!/#[0-9a-f]{2}/.test(answer)) return;
+      socket.destroy();
+      resolve(answer);
+    });
+    socket.on('error', reject);
+  });
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((done) => server.close(done));
+  return port;
+}
+
+test('a running machine follows its sliders, and gdb finds it at the port of its page', async ({ lodge, scratch }) => {
+  const floppy = join(scratch, 'busy.img');
+  const sector = Buffer.alloc(1_474_560);
+  sector.set([0xeb, 0xfe]); // jmp $
+  sector.writeUInt16LE(0xaa55, 510);
+  writeFileSync(floppy, sector);
+  const created = lodge.command('create', 'Busy', '--floppy', `${floppy},readonly`, '--memory', '16', '--json');
+  expect(created.code, created.stderr).toBe(0);
+  const page = lodge.library;
+  const open = async (tab: string, on: Page): Promise<void> => {
+    await on.getByRole('button', { name: 'Settings' }).first().click();
+    await on.getByRole('tab', { name: tab }).click();
+  };
+
+  const port = await freePort();
+  await lodge.machine('Busy').click();
+  await open('Advanced', page);
+  await page.getByRole('textbox', { name: 'Debugger port' }).fill(String(port));
+  await page.getByRole('button', { name: 'Save' }).click();
+  await expect(page.getByRole('dialog')).toHaveCount(0);
+  const window = await lodge.doubleClick('Busy');
+  await expect(window.getByRole('button', { name: 'Pause' })).toBeEnabled();
+  await expect.poll(() => askStub(port).catch(String)).toMatch(/\$T02thread:1;/);
+
+  // The share of one host processor that it takes, over a second.
+  const used = async (): Promise<number> => {
+    const seconds = (): number => {
+      const { vcpus } = JSON.parse(lodge.command('stats', 'Busy', '--json').stdout) as { vcpus: { cpuSeconds: number }[] };
+      return vcpus.reduce((sum, vcpu) => sum + vcpu.cpuSeconds, 0);
+    };
+    const before = seconds();
+    const since = Date.now();
+    await window.waitForTimeout(1000);
+    return ((seconds() - before) * 1000) / (Date.now() - since);
+  };
+  await expect.poll(used, { intervals: [0] }).toBeGreaterThan(0.2 / patience());
+  await open('Resources', window);
+  await window.getByRole('slider', { name: 'Processor cap in percent' }).press('Home');
+  await expect.poll(used, { intervals: [0], message: 'a cap of 1 %, not saved yet' }).toBeLessThan(0.1);
+  await window.getByRole('slider', { name: 'Processor share' }).press('End');
+  const shares = (): number =>
+    (JSON.parse(lodge.command('list', '--json').stdout) as { definition: { name: string; cpuShares?: number } }[]).find(
+      (vm) => vm.definition.name === 'Busy',
+    )!.definition.cpuShares ?? 100;
+  await expect.poll(shares).toBe(400);
 });
