@@ -189,6 +189,25 @@ const bootable = (bytes: number): Uint8Array => {
 const shapes = (height: number): Uint8Array =>
   Uint8Array.from({ length: 256 * height }, (_, i) => (i % height === 0 ? Math.floor(i / height) : 0));
 
+/** A disc whose catalogue, in sector 20, names a boot image from sector 30 on. */
+function elTorito(mediaType: number, sectorCount: number): Uint8Array {
+  const disc = new Uint8Array(64 * 2048);
+  const text = (at: number, s: string): void => disc.set(Buffer.from(s, 'latin1'), at);
+  text(17 * 2048 + 1, 'CD001');
+  disc[17 * 2048 + 6] = 1;
+  text(17 * 2048 + 7, 'EL TORITO SPECIFICATION');
+  disc[17 * 2048 + 71] = 20;
+  const catalogue = new DataView(disc.buffer, 20 * 2048, 2048);
+  catalogue.setUint8(0, 1);
+  catalogue.setUint16(30, 0xaa55, true);
+  catalogue.setUint16(28, 0x10000 - 0xaa55 - 1, true);
+  catalogue.setUint8(32, 0x88);
+  catalogue.setUint8(33, mediaType);
+  catalogue.setUint16(38, sectorCount, true);
+  catalogue.setUint32(40, 30, true);
+  return disc;
+}
+
 let rig: Rig;
 beforeEach(() => (rig = new Rig()));
 
@@ -508,23 +527,7 @@ describe('boot', () => {
   });
 
   it('boots a disc without emulation and reads it in 2048-byte sectors', async () => {
-    const disc = new Uint8Array(64 * 2048);
-    const text = (at: number, s: string): void =>
-      disc.set(
-        Uint8Array.from(s, (c) => c.charCodeAt(0)),
-        at,
-      );
-    text(17 * 2048 + 1, 'CD001');
-    disc[17 * 2048 + 6] = 1;
-    text(17 * 2048 + 7, 'EL TORITO SPECIFICATION');
-    disc[17 * 2048 + 71] = 20;
-    const catalogue = new DataView(disc.buffer, 20 * 2048, 2048);
-    catalogue.setUint8(0, 1);
-    catalogue.setUint16(30, 0xaa55, true);
-    catalogue.setUint16(28, 0x10000 - 0xaa55 - 1, true);
-    catalogue.setUint8(32, 0x88);
-    catalogue.setUint16(38, 4, true);
-    catalogue.setUint32(40, 30, true);
+    const disc = elTorito(0x00, 4);
     disc.fill(0xeb, 30 * 2048, 31 * 2048);
     disc.fill(0x77, 40 * 2048, 41 * 2048);
     rig.disc(disc).build();
@@ -536,6 +539,34 @@ describe('boot', () => {
     expect([read.carry, rig.ram[0x40000], rig.ram[0x407ff]]).toEqual([false, 0x77, 0x77]);
     const told = await rig.call(0x13, { eax: 0x4b01, edx: 0xe0, ds: 0x5000, si: 0x100 });
     expect([told.carry, rig.ram[0x50100], rig.view.getUint32(0x50104, true)]).toEqual([false, 0x13, 30]);
+  });
+
+  it.each([
+    ['a diskette', 0x02, 0x00, { heads: 2, sectors: 18 }],
+    ['a hard disk', 0x04, 0x80, { heads: 16, sectors: 63 }],
+  ])('a disc emulates %s, until it is told to stop', async (_what, mediaType, number, { heads, sectors }) => {
+    const disc = elTorito(mediaType, 1);
+    disc.fill(0xeb, 30 * 2048, 30 * 2048 + 512);
+    disc.fill(0x77, 30 * 2048 + 2 * 512, 30 * 2048 + 3 * 512);
+    rig
+      .disk(bootable(1 << 20))
+      .disc(disc)
+      .build({ bootOrder: () => rig.discs });
+    await rig.call(TRAP_POST);
+    const r = await rig.call(0x19);
+    expect([r.ip, r.edx & 0xff, rig.ram[0x7c00]]).toEqual([0x7c00, number, 0xeb]);
+    const told = await rig.call(0x13, { eax: 0x0800, edx: number });
+    expect([((told.edx >> 8) & 0xff) + 1, told.ecx & 63]).toEqual([heads, sectors]);
+    const third = { eax: 0x0201, ebx: 0x100, ecx: 3, edx: number, es: 0x4000 };
+    expect((await rig.call(0x13, third)).carry).toBe(false);
+    expect([rig.ram[0x40100], rig.ram[0x402ff]]).toEqual([0x77, 0x77]);
+    expect((await rig.call(0x13, { ...third, eax: 0x0301 })).ah, 'a disc cannot be written').toBe(0x03);
+    const ended = await rig.call(0x13, { eax: 0x4b00, edx: number, ds: 0x5000 });
+    expect([ended.carry, rig.ram[0x50001], rig.ram[0x50002]]).toEqual([false, mediaType, number]);
+    expect((await rig.call(0x13, { eax: 0x4b01, edx: number, ds: 0x5000 })).carry, 'no emulation any more').toBe(true);
+    rig.ram.fill(0xff, 0x40100, 0x40300);
+    await rig.call(0x13, { ...third, edx: 0x80 });
+    expect(rig.ram[0x40100], 'the real disk has its number again').toBe(2);
   });
 
   it('a program locks its disc in, asks, and sends it out', async () => {
