@@ -52,7 +52,7 @@ export async function machineSpec(config: VmConfig, layout: AppLayout, run: RunO
   if (image !== undefined) await checkFile(image, 'firmware image', false);
   for (const disk of config.disks) {
     await checkFile(disk.path, disk.kind === 'disc' ? 'disc image' : 'disk image', writes(disk));
-    if (disk.kind === 'disc') await checkDisc(disk.path);
+    if (disk.kind !== 'disk') await checkMedium(disk.kind, disk.path);
   }
   return {
     name: config.name,
@@ -106,15 +106,27 @@ export async function lockWishes(disk: Pick<MachineSpec['disks'][number], 'path'
 
 const writes = (disk: VmConfig['disks'][number]): boolean => !disk.readOnly && disk.kind !== 'disc';
 
-/** A disc drive takes any bytes; what is surely no disc, or only the beginning of one, would only puzzle its user inside the guest. */
-async function checkDisc(path: string): Promise<void> {
-  const { format, problem } = await inspectImage(path);
-  if (problem === undefined || format === 'data') return;
+/** A drive takes any bytes; what is surely nothing for it, or only the beginning of a disc, would only puzzle its user inside the guest. */
+async function checkMedium(kind: 'disc' | 'floppy', path: string): Promise<void> {
+  const problem = await (kind === 'disc' ? discProblem(path) : floppyProblem(path));
+  if (problem === undefined) return;
   throw new LodgeError({
     code: 'fileInvalid',
-    message: `${path} cannot be used as a disc. ${problem}`,
+    message: `${path} cannot be used as a ${kind === 'disc' ? 'disc' : 'floppy disk'}. ${problem}`,
     fix: 'Choose another image, or take it out of the drive in the machine’s settings.',
   });
+}
+
+async function discProblem(path: string): Promise<string | undefined> {
+  const { format, problem } = await inspectImage(path);
+  return format === 'data' ? undefined : problem;
+}
+
+/** Archives were written to floppies as they are; only what a person took for another file is none. */
+async function floppyProblem(path: string): Promise<string | undefined> {
+  const { kind, format, problem } = await inspectImage(path);
+  if (kind === 'disc') return 'It is the image of a disc, which belongs into a disc drive.';
+  return format === 'text' ? problem : undefined;
 }
 
 /** `what` with its article-free name, for the sentence. */

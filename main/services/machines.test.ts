@@ -171,6 +171,14 @@ describe('what a start refuses', () => {
       code: 'fileInvalid',
       message: expect.stringContaining('text file') as string,
     });
+    await refused(await create('F', '', { disks: [disk(text, { kind: 'floppy' })] }), {
+      code: 'fileInvalid',
+      message: expect.stringMatching(/floppy disk\. .*text file/) as string,
+    });
+    await refused(await create('D', '', { disks: [disk(cut, { kind: 'floppy' })] }), {
+      code: 'fileInvalid',
+      message: expect.stringContaining('belongs into a disc drive') as string,
+    });
     await refused(await create('U', '', { disks: [disk(cut, { kind: 'disc' })] }), {
       code: 'fileInvalid',
       message: expect.stringMatching(/cut off: 0\.\d MiB of 700\.0 MiB/) as string,

@@ -1,3 +1,5 @@
+import { HostIoError } from '../backend/block';
+
 /** Why an image file cannot be opened or made, in words for the user. Codes are those of the contract's errors. */
 export class ImageError extends Error {
   override readonly name = 'ImageError';
@@ -9,6 +11,13 @@ export class ImageError extends Error {
   ) {
     super(message, options);
   }
+}
+
+/** What failed for want of space in a file nobody chose by name is told of the one that was asked for. */
+export function spaceErrorOf(error: unknown, path: string): unknown {
+  const space =
+    error instanceof ImageError ? error.code === 'insufficientSpace' : error instanceof HostIoError && error.kind === 'noSpace';
+  return space ? imageErrorOf(Object.assign(new Error('', { cause: error }), { code: 'ENOSPC' }), path) : error;
 }
 
 /** A failed open or create → ImageError. */

@@ -251,14 +251,15 @@ export class Storage {
     } else {
       const tray = this.createSlot('disc');
       const onHostError = (error: HostIoError): void => this.deps.onDiskError(tray.disk?.id ?? name, error.message);
-      drive = new AtapiDisc({
+      const disc = new AtapiDisc({
         slot: tray.slot,
         serial: `LODGE-${name.toUpperCase().replaceAll(' ', '-')}`.slice(0, 20),
         sata,
         onHostError,
       });
       if (disk) this.fill(tray, disk);
-      this.addChangeable(tray, path);
+      this.addChangeable(tray, path, () => disc.eject());
+      drive = disc;
     }
     this.ata.push(drive);
     return drive;
@@ -268,7 +269,8 @@ export class Storage {
     this.places.push({ id: disk.id, path, drive: { medium: disk.kind, label: disk.label, backend: () => disk.backend } });
   }
 
-  private addChangeable(place: Changeable, path: string): void {
+  /** `eject`: how firmware opens the drive, where a drive can open by itself. */
+  private addChangeable(place: Changeable, path: string, eject?: () => void): void {
     const { kind: medium, slot } = place;
     const drive: Drive = {
       medium,
@@ -276,6 +278,17 @@ export class Storage {
         return place.disk?.label ?? (medium === 'disc' ? 'empty disc drive' : 'empty floppy drive');
       },
       backend: () => slot.backend,
+      ...(eject && {
+        tray: {
+          eject,
+          get locked() {
+            return slot.locked;
+          },
+          set locked(locked) {
+            slot.locked = locked;
+          },
+        },
+      }),
     };
     this.places.push({ id: place.disk?.id, path, drive });
   }

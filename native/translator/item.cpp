@@ -534,10 +534,14 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
       return true;
     case Op::Movs:
     case Op::Stos:
-      if (!d.rep || d.addressSize != (setting.size == CodeSize::k64 ? 8 : 4)) return step();
-      if (d.op == Op::Movs && (d.segment >= kFs || (d.segment == kCs && setting.size != CodeSize::k64))) return step();
-      item.kind = Kind::Repeat;
-      item.gprsWritten = bit(kRcx) | bit(kRsi) | bit(kRdi);
+    case Op::Lods:
+      if ((d.rep && d.op == Op::Lods) || d.addressSize != (setting.size == CodeSize::k64 ? 8 : 4)) return step();
+      if (d.op != Op::Stos && (d.segment >= kFs || (d.segment == kCs && setting.size != CodeSize::k64))) return step();
+      item.kind = Kind::String;
+      if (d.rep) item.gprsWritten |= bit(kRcx);
+      if (d.op == Op::Lods) item.gprsWritten |= bit(kRax);
+      if (d.op != Op::Stos) item.gprsWritten |= bit(kRsi);
+      if (d.op != Op::Lods) item.gprsWritten |= bit(kRdi);
       return true;
     case Op::Lea: {
       Access a;

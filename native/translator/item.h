@@ -33,7 +33,7 @@ enum class Kind : uint8_t {
   UserDoor,     ///< STAC, CLAC
   PushFlags,
   BitString,    ///< BT and its kin in memory, with the bit in a register; `access` is not present
-  Repeat,    ///< REP MOVS, REP STOS
+  String,    ///< MOVS and STOS, alone or repeated; LODS alone
   LoadControl,  ///< FLDCW
   Step,      ///< the interpreter executes it, and translated code goes on
   StepEnd,   ///< the interpreter executes it, and nothing that was known before holds after it

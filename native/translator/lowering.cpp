@@ -197,8 +197,8 @@ void Lowering::item(size_t i) {
     case Kind::LoadControl:
       loadControl(it);
       break;
-    case Kind::Repeat:
-      repeat(it);
+    case Kind::String:
+      string(it);
       break;
     case Kind::Step:
       step(it, SiteKind::Run);

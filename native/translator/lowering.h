@@ -146,7 +146,9 @@ class Lowering {
   void openGroup(size_t i);
   void closeGroup(size_t i);
   void closePending();
-  /** A jump to have the interpreter execute this instruction alone. */
+  /** For the interpreter to execute this instruction alone. */
+  static SiteSpec siteOf(const Item& item, SiteKind kind);
+  /** A jump that has it do so. */
   void leaveToStep(uint8_t* from, const Item& item, SiteKind kind);
   /** May load R14. */
   Operand operandAt(const Access& access);
@@ -170,7 +172,10 @@ class Lowering {
   void readSegment(const Item& item);
   void pushFlags(size_t i);
   void bitString(size_t i);
+  void string(const Item& item);
+  void checkString(const Item& item, uint8_t pointer, bool write);
   void repeat(const Item& item);
+  void element(const Item& item);
   void x87(size_t i);
   void loadControl(const Item& item);
   void tlbIndexOfR15();

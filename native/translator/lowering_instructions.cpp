@@ -165,13 +165,7 @@ void Lowering::divide(const Item& it) {
   if (it.access.present) e_.encode(wide, kMap1, 0x8b, kR14, operandAt(it.access));
   else if (inHost(d.rm)) e_.encode(wide, kMap1, 0x8b, kR14, inRegister(hostOf(d.rm)));
   else e_.encode(wide, kMap1, 0x8b, kR14, slot(d.rm));
-  const auto slow = [&](uint8_t* from) {
-    SiteSpec site{SiteKind::Run};
-    site.offset = it.offset;
-    site.count = 1;
-    site.endOffset = static_cast<uint16_t>(it.offset + d.length);
-    group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
-  };
+  const auto slow = [&](uint8_t* from) { leaveToStep(from, it, SiteKind::Run); };
   const bool grouped = group_.active;
   if (d.op == Op::Div) {
     e_.encode(wide, kMap1, 0x3b, kRdx, inRegister(kR14));
@@ -193,70 +187,6 @@ void Lowering::divide(const Item& it) {
     }
     group_.pending.clear();
   }
-}
-
-/** REP MOVS and REP STOS, upwards, with each operand inside one page: as the host does it. */
-void Lowering::repeat(const Item& it) {
-  const Decoded& d = it.d;
-  const bool wide = unit_->size == CodeSize::k64, copies = d.op == Op::Movs;
-  const uint8_t scale = static_cast<uint8_t>(d.operandSize == 8 ? 3 : d.operandSize >> 1);
-  const int32_t tlb = at_.tlb[unit_->privilege];
-  clobberFlags(live_[index_]);
-  SiteSpec site{SiteKind::Run};
-  site.offset = it.offset;
-  site.count = 1;
-  site.endOffset = static_cast<uint16_t>(it.offset + d.length);
-  const auto slow = [&](uint8_t* from) {
-    group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
-  };
-  e_.encode(0, kMap1, 0xf7, 0, frame(at_.rflags)), e_.u32(kDf);  // TEST
-  slow(e_.jumpIf(kNotEqual));
-  if (!wide) {
-    // The upper halves of registers mean nothing in 32-bit code.
-    for (uint8_t g : {kRcx, kRsi, kRdi}) e_.op32(0x8b, g, inRegister(g));
-  }
-  e_.op64(0x85, kRcx, inRegister(kRcx));
-  uint8_t* const nothing = e_.jumpIf(4);
-  e_.alu64(7, inRegister(kRcx), static_cast<int32_t>(kPageBytes));
-  slow(e_.jumpIf(7));
-  const auto translate = [&](uint8_t pointer, bool write) {
-    // The first byte's entry must be of the last byte's page: a run is shorter than what the TLB spans. Each operand is retried
-    // by itself, as both may want the same entry.
-    uint8_t* const retry = e_.position();
-    e_.op32(0x8b, kR15, inRegister(pointer));
-    tlbIndexOfR15();
-    e_.lea64(kR14, at(pointer, kRcx, scale, -1));
-    e_.alu64(4, inRegister(kR14), -4096);
-    e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (write ? 8 : 0)));
-    Access access;
-    access.write = write;
-    access.address.base = pointer;
-    access.address.bytes = wide ? 8 : 4;
-    miss(e_.jumpIf(kNotEqual), site, retry, access, 0);
-    e_.load64(kR14, at(kCoreReg, kR15, 0, tlb + 16));
-  };
-  if (copies) {
-    translate(kRsi, false);
-    e_.store64(frame(at_.argument), kR14);
-  }
-  translate(kRdi, true);
-  if (copies) {
-    e_.load64(kR15, frame(at_.argument));
-    e_.op64(0x03, kRsi, inRegister(kR15));
-  }
-  e_.op64(0x03, kRdi, inRegister(kR14));
-  e_.u8(0xf3);
-  if (d.operandSize == 2) e_.u8(0x66);
-  if (d.operandSize == 8) e_.u8(0x48);
-  e_.u8(d.opcode);
-  if (copies) e_.op64(0x2b, kRsi, inRegister(kR15));
-  e_.op64(0x2b, kRdi, inRegister(kR14));
-  e_.land(nothing);
-  for (Stub& s : group_.pending) {
-    s.resume = e_.position();
-    stubs_.push_back(s);
-  }
-  group_.pending.clear();
 }
 
 void Lowering::push(size_t i) {
@@ -347,11 +277,7 @@ void Lowering::loadControl(const Item& it) {
   e_.encode(0, kMap0F, 0xb7, kR15, m);
   e_.encode(0, kMap1, 0xf7, 2, inRegister(kR15));                        // NOT
   e_.encode(kRex, kMap1, 0xf6, 0, inRegister(kR15)), e_.u8(0x3f);        // TEST R15B
-  SiteSpec site{SiteKind::End};
-  site.offset = it.offset;
-  site.count = 1;
-  site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);
-  group_.pending.push_back({e_.jumpIf(kNotEqual), addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  leaveToStep(e_.jumpIf(kNotEqual), it, SiteKind::End);
   e_.encode(0, kMap1, 0xd9, 5, m);
   e_.encode(0, kMap1, 0xd9, 7, frame(at_.x87Control));  // FNSTCW: without the bits that do not exist
 }
@@ -359,11 +285,8 @@ void Lowering::loadControl(const Item& it) {
 void Lowering::step(const Item& it, SiteKind kind) {
   x87Loaded_ = false;
   if (flags_ == FlagsIn::Host) saveFlags();
-  SiteSpec site{kind};
+  SiteSpec site = siteOf(it, kind);
   site.instruction = true;
-  site.offset = it.offset;
-  site.count = 1;
-  site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);
   e_.moveImm32(kR15, addSite(site));
   e_.callTo(routines_.step);
   flags_ = FlagsIn::Both;

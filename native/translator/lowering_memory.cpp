@@ -251,11 +251,7 @@ void Lowering::checkAlone(size_t i, const Access& access) {
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
   uint8_t* const retry = e_.position();
   uint8_t* const failed = check(access, access.disp, access.size, 0);
-  SiteSpec site{SiteKind::Run};
-  site.offset = item.offset;
-  site.count = 1;
-  site.endOffset = static_cast<uint16_t>(item.offset + item.d.length);
-  miss(failed, site, retry, access, access.disp);
+  miss(failed, siteOf(item, SiteKind::Run), retry, access, access.disp);
 }
 
 }  // namespace lodge::translator

@@ -14,12 +14,16 @@ void Lowering::closePending() {
   group_.pending.clear();
 }
 
-void Lowering::leaveToStep(uint8_t* from, const Item& it, SiteKind kind) {
+SiteSpec Lowering::siteOf(const Item& it, SiteKind kind) {
   SiteSpec site{kind};
   site.offset = it.offset;
   site.count = 1;
   site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);
-  group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
+  return site;
+}
+
+void Lowering::leaveToStep(uint8_t* from, const Item& it, SiteKind kind) {
+  group_.pending.push_back({from, addSite(siteOf(it, kind)), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run});
 }
 
 /** CLI, CLD, STD. */

@@ -1,5 +1,5 @@
 /** The storage page on real images: made, converted, checked, grown, put in order, removed, and discs in their drive. */
-import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Page } from '@playwright/test';
 import { coloursOn, dropFiles, expect, picture, test, type Lodge } from './lodge';
@@ -128,6 +128,32 @@ test('what cannot be done is said, with a way out, and nothing changes', async (
   await page.screenshot({ path: picture(`storage-refused-${lodge.kind}`) });
   expect(disksOf(lodge)).toEqual([]);
   expect(statSync(here).size, 'the file that was there is untouched').toBe('something else'.length);
+});
+
+test('a disk whose file was moved is pointed at its new place, and stays what it was', async ({ lodge, scratch }) => {
+  const page = lodge.library;
+  await create(lodge);
+  const [old, moved] = [join(scratch, 'old.img'), join(scratch, 'moved.img')];
+  writeFileSync(old, Buffer.alloc(1 << 20));
+  lodge.command('attach', NAME, old, '--bus', 'ahci');
+  renameSync(old, moved);
+  await openStorage(lodge);
+  await expect(page.getByText(/old\.img does not exist/)).toBeVisible();
+  await page.getByRole('button', { name: 'More for old.img' }).click();
+  await page.getByRole('menuitem', { name: 'Choose another file…' }).click();
+  const field = page.getByRole('textbox', { name: 'Image' });
+  const use = page.getByRole('button', { name: 'Use this file' });
+  await field.fill(iso(join(scratch, 'not.iso'), 'NOT A DISK'));
+  await field.blur();
+  await expect(page.getByText(/It is a disc image/)).toBeVisible();
+  await expect(use).toBeDisabled();
+  await field.fill(moved);
+  await field.blur();
+  await page.screenshot({ path: picture(`storage-choose-${lodge.kind}`) });
+  await use.click();
+  await expect(page.getByText(/Raw, 1 MiB, uses/)).toBeVisible();
+  await save(page);
+  expect(disksOf(lodge)).toMatchObject([{ path: moved, bus: 'ahci', kind: 'disk' }]);
 });
 
 test('the boot order is changed by dragging and by keys', async ({ lodge, scratch }) => {

@@ -1,5 +1,5 @@
 /** Runs `lodge run` on a fixture and follows its serial line to markers, each with a deadline; nothing here sleeps. */
-import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { execFileSync, spawn, spawnSync, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -53,6 +53,14 @@ export function scratch(): string {
   const folder = mkdtempSync(join(tmpdir(), 'lodge-guest-'));
   folders.push(folder);
   return folder;
+}
+
+/** An assembled boot sector of this folder. */
+export function bootSector(source: string, folder: string): Buffer {
+  const sector = join(folder, `${source}.bin`);
+  const flags = ['-m32', '-nostdlib', '-static', '-no-pie', '-Wl,-Ttext=0x7c00,-N,--build-id=none,--oformat=binary'];
+  execFileSync('gcc', [...flags, '-o', sector, join(ROOT, 'tests/guest', source)]);
+  return readFileSync(sector);
 }
 
 export class GuestRun {

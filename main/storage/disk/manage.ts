@@ -6,7 +6,7 @@ import type { DiskCheck, DiskFormat, DiskInfo, DiskVariant } from '../../../prel
 import { SECTOR_BYTES } from '../../backend/block';
 import { HostFile } from '../core/host-file';
 import type { ImageDisk } from '../core/image-disk';
-import { ImageError, imageErrorOf } from '../image-error';
+import { ImageError, imageErrorOf, spaceErrorOf } from '../image-error';
 import { writeNewQcow2 } from '../qcow2/create';
 import { Qcow2Map } from '../qcow2/qcow2-map';
 import { VdiMap, writeNewVdi } from '../vdi/vdi';
@@ -46,13 +46,17 @@ const VARIANTS: Record<DiskFormat, readonly DiskVariant[]> = {
   vhdx: ['dynamic', 'fixed'],
 };
 
+function requireSize(bytes: number): void {
+  if (bytes > BYTES_MAX) throw new ImageError('fileInvalid', 'A disk has at most 64 TiB.', 'Choose a smaller size.');
+  if (!Number.isSafeInteger(bytes) || bytes < SECTOR_BYTES || bytes % SECTOR_BYTES !== 0)
+    throw new ImageError('fileInvalid', `A disk cannot have ${bytes} bytes.`, 'Choose a multiple of 512 bytes.');
+}
+
 /** A new, empty image; sparse on the host, whatever its kind. Nothing is left behind when it fails. */
 export async function createDisk(options: CreateDiskOptions): Promise<void> {
   const { path, bytes, format } = options;
   const variant = options.variant ?? 'dynamic';
-  if (!(Number.isSafeInteger(bytes) && bytes >= SECTOR_BYTES && bytes % SECTOR_BYTES === 0 && bytes <= BYTES_MAX)) {
-    throw new ImageError('fileInvalid', `A disk cannot have ${bytes} bytes.`, 'Choose a multiple of 512 bytes, at most 64 TiB.');
-  }
+  requireSize(bytes);
   if (format === 'vhd' && bytes > VHD_BYTES_MAX)
     throw new ImageError('fileInvalid', 'A VHD disk has at most 2040 GiB.', 'Choose VHDX.');
   if (!VARIANTS[format].includes(variant)) {
@@ -280,6 +284,8 @@ export async function convertDisk(from: string, to: string, options: ConvertOpti
       await copy.close();
     }
     await publish(work, to);
+  } catch (e) {
+    throw spaceErrorOf(e, to);
   } finally {
     await source.close();
     if (work !== undefined) await rm(work, { recursive: true, force: true });
@@ -381,9 +387,7 @@ export async function resizeDisk(
   bytes: number,
   options: Pick<ConvertOptions, 'onProgress' | 'signal' | 'related'> = {},
 ): Promise<void> {
-  if (!(Number.isSafeInteger(bytes) && bytes % SECTOR_BYTES === 0 && bytes <= BYTES_MAX)) {
-    throw new ImageError('fileInvalid', `A disk cannot have ${bytes} bytes.`, 'Choose a multiple of 512 bytes, at most 64 TiB.');
-  }
+  requireSize(bytes);
   const disk = await openDisk(path, { readOnly: false, related: options.related });
   const { map } = disk;
   try {
@@ -435,6 +439,8 @@ export async function resizeDisk(
       bytes,
     });
     await rename(larger, path);
+  } catch (e) {
+    throw spaceErrorOf(e, path);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -53,8 +53,8 @@ void describeOperands(const Decoded& d, Insn& i) {
 
 Handler bind(const Binding& b) {
   using Binder = Handler (*)(const Binding&);
-  static constexpr Binder kBinders[] = {bindMove, bindAlu,    bindStack,  bindBranch,     bindBits, bindVex, bindXsave,
-                                        bindFp,   bindString, bindSystem, bindDescriptors};
+  static constexpr Binder kBinders[] = {bindMove,  bindAlu, bindStack,  bindBranch,   bindBits,   bindVex,
+                                        bindXsave, bindFp,  bindString, bindTransfer, bindSystem, bindDescriptors};
   for (Binder binder : kBinders) {
     if (Handler h = binder(b)) return h;
   }

@@ -556,6 +556,7 @@ Handler bindBits(const Binding&);
 Handler bindBranch(const Binding&);
 Handler bindString(const Binding&);
 Handler bindSystem(const Binding&);
+Handler bindTransfer(const Binding&);
 Handler bindDescriptors(const Binding&);
 Handler bindFp(const Binding&);
 Handler bindVex(const Binding&);

@@ -17,30 +17,33 @@ void setMasked(Core& c, Gpr r, uint64_t value, uint64_t mask) {
 }
 bool repeats(const Insn* i) { return i->flags & (kInsnRepF3 | kInsnRepF2); }
 
-/** Elements of `size` bytes from an offset that lie in one page and before the address wraps. */
-uint64_t elementsInPage(uint64_t linear, uint64_t offset, uint64_t mask, unsigned size) {
-  uint64_t n = (kPageBytes - (linear & kPageMask)) / size;
-  if (mask != ~0ull) n = std::min(n, (mask - offset + 1) / size);
-  return n;
+/** Elements of `size` bytes from an offset upwards, or downwards, that lie in one page and before the address wraps. */
+uint64_t elementsInPage(uint64_t linear, uint64_t offset, uint64_t mask, unsigned size, bool down) {
+  uint64_t above = (kPageBytes - (linear & kPageMask)) / size;
+  if (mask != ~0ull) above = std::min(above, (mask - offset + 1) / size);
+  if (!down || above == 0) return above;
+  return std::min((linear & kPageMask) / size, offset / size) + 1;
 }
 
 /**
- * A run of memory: host pointer to `n` elements (n shrinks to what is contiguous), or nullptr when it must go element by
- * element (MMIO, page-crossing, segment limit near). `fault` tells a real fault apart.
+ * A run of memory: host pointer to the first of `n` elements (n shrinks to what is contiguous; when it goes `down`, the others lie
+ * below that), or nullptr when it must go element by element (MMIO, page-crossing, segment limit near). `fault` tells a real fault
+ * apart.
  */
-uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned size, uint64_t& n, bool write, bool& fault,
-             Gpa& gpa) {
+uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned size, bool down, uint64_t& n, bool write,
+             bool& fault, Gpa& gpa) {
   uint64_t linear;
   fault = true;
   if (!c.linearAddress(segment, offset, size, write, linear)) return nullptr;
-  uint64_t fit = std::min(n, elementsInPage(linear, offset, mask, size));
+  uint64_t fit = std::min(n, elementsInPage(linear, offset, mask, size, down));
   if (fit == 0) {
     fault = false;
     return nullptr;
   }
   if (!c.long64() && fit > 1) {
     uint64_t whole;
-    if (!c.linearAddress(segment, offset, static_cast<unsigned>(fit * size), write, whole)) {
+    const uint64_t lowest = down ? offset - (fit - 1) * size : offset;
+    if (!c.linearAddress(segment, lowest, static_cast<unsigned>(fit * size), write, whole)) {
       c.fault.kind = FaultKind::None;
       fit = 1;
     }
@@ -72,15 +75,17 @@ bool storeElement(Core& c, uint64_t offset, T value) {
   return c.linearAddress(kEs, offset, sizeof(T), true, linear) && c.store<T>(linear, value, c.privilege());
 }
 
+/** From the element both pointers are at, `n` of them. Where the target overlaps what is still to be read, the pattern propagates. */
 template <class T>
-void copyForward(uint8_t* to, const uint8_t* from, uint64_t n) {
-  const uint64_t bytes = n * sizeof(T);
-  if (to <= from || to >= from + bytes) {
-    std::memmove(to, from, bytes);
+void copyRun(uint8_t* to, const uint8_t* from, uint64_t n, bool down) {
+  const int64_t bytes = static_cast<int64_t>(n * sizeof(T)), ahead = down ? from - to : to - from;
+  if (ahead <= 0 || ahead >= bytes) {
+    const uint64_t back = down ? bytes - sizeof(T) : 0;
+    std::memmove(to - back, from - back, n * sizeof(T));
     return;
   }
-  // The destination overlaps what is still to be read: the pattern must propagate element by element.
-  for (; n > 0; --n, to += sizeof(T), from += sizeof(T)) std::memmove(to, from, sizeof(T));
+  const int64_t step = down ? -static_cast<int64_t>(sizeof(T)) : sizeof(T);
+  for (; n > 0; --n, to += step, from += step) std::memmove(to, from, sizeof(T));
 }
 template <class T>
 void fillRun(uint8_t* to, T value, uint64_t n) {
@@ -92,6 +97,12 @@ void fillRun(uint8_t* to, T value, uint64_t n) {
   }
 }
 
+/** Tells of a run of writes to decoded code; `gpa` as run() says it. */
+template <class T>
+void wroteRun(Core& c, Gpa gpa, uint64_t n, bool down) {
+  if (gpa != ~0ull) c.wroteCode(down ? gpa - (n - 1) * sizeof(T) : gpa, static_cast<unsigned>(n * sizeof(T)));
+}
+
 template <class T>
 Progress movs(Core& c, const Insn* i) {
   const uint64_t mask = addressMask(i);
@@ -99,28 +110,22 @@ Progress movs(Core& c, const Insn* i) {
   uint64_t left = rep ? c.state.gpr[kRcx] & mask : 1;
   for (uint64_t budget = kRunLimit; left > 0;) {
     const uint64_t from = c.state.gpr[kRsi] & mask, to = c.state.gpr[kRdi] & mask;
-    uint64_t done = 1;
-    bool copied = false;
-    if (!down) {
-      uint64_t n = std::min(left, budget);
-      bool fault;
-      Gpa none, code;
-      const uint8_t* source = run(c, i->segment, from, mask, sizeof(T), n, false, fault, none);
-      if (fault) return Progress::Fault;
-      uint8_t* target = source ? run(c, kEs, to, mask, sizeof(T), n, true, fault, code) : nullptr;
-      if (fault) return Progress::Fault;
-      if (target) {
-        copyForward<T>(target, source, n);
-        if (code != ~0ull) c.wroteCode(code, static_cast<unsigned>(n * sizeof(T)));
-        done = n;
-        copied = true;
-      }
-    }
-    if (!copied) {
+    uint64_t done = std::min(left, budget);
+    bool fault;
+    Gpa none, code;
+    const uint8_t* source = run(c, i->segment, from, mask, sizeof(T), down, done, false, fault, none);
+    if (fault) return Progress::Fault;
+    uint8_t* target = source ? run(c, kEs, to, mask, sizeof(T), down, done, true, fault, code) : nullptr;
+    if (fault) return Progress::Fault;
+    if (target) {
+      copyRun<T>(target, source, done, down);
+      wroteRun<T>(c, code, done, down);
+    } else {
+      done = 1;
       T value;
       if (!loadElement<T>(c, i->segment, from, value) || !storeElement<T>(c, to, value)) return Progress::Fault;
     }
-    const uint64_t step = down ? 0 - sizeof(T) : done * sizeof(T);
+    const uint64_t step = down ? 0 - done * sizeof(T) : done * sizeof(T);
     setMasked(c, kRsi, from + step, mask);
     setMasked(c, kRdi, to + step, mask);
     left -= done;
@@ -139,23 +144,19 @@ Progress stos(Core& c, const Insn* i) {
   const T value = reg<T>(c, 0);
   for (uint64_t budget = kRunLimit; left > 0;) {
     const uint64_t to = c.state.gpr[kRdi] & mask;
-    uint64_t done = 1;
-    bool filled = false;
-    if (!down) {
-      uint64_t n = std::min(left, budget);
-      bool fault;
-      Gpa code;
-      uint8_t* target = run(c, kEs, to, mask, sizeof(T), n, true, fault, code);
-      if (fault) return Progress::Fault;
-      if (target) {
-        fillRun<T>(target, value, n);
-        if (code != ~0ull) c.wroteCode(code, static_cast<unsigned>(n * sizeof(T)));
-        done = n;
-        filled = true;
-      }
+    uint64_t done = std::min(left, budget);
+    bool fault;
+    Gpa code;
+    uint8_t* target = run(c, kEs, to, mask, sizeof(T), down, done, true, fault, code);
+    if (fault) return Progress::Fault;
+    if (target) {
+      fillRun<T>(down ? target - (done - 1) * sizeof(T) : target, value, done);
+      wroteRun<T>(c, code, done, down);
+    } else {
+      done = 1;
+      if (!storeElement<T>(c, to, value)) return Progress::Fault;
     }
-    if (!filled && !storeElement<T>(c, to, value)) return Progress::Fault;
-    setMasked(c, kRdi, to + (down ? 0 - sizeof(T) : done * sizeof(T)), mask);
+    setMasked(c, kRdi, to + (down ? 0 - done * sizeof(T) : done * sizeof(T)), mask);
     left -= done;
     if (rep) setMasked(c, kRcx, left, mask);
     budget -= std::min(budget, done);
@@ -206,10 +207,10 @@ Progress compareString(Core& c, const Insn* i) {
       Gpa none;
       const uint8_t* first = nullptr;
       if constexpr (!Scan) {
-        first = run(c, i->segment, from, mask, sizeof(T), n, false, fault, none);
+        first = run(c, i->segment, from, mask, sizeof(T), false, n, false, fault, none);
         if (fault) return Progress::Fault;
       }
-      const uint8_t* second = Scan || first ? run(c, kEs, to, mask, sizeof(T), n, false, fault, none) : nullptr;
+      const uint8_t* second = Scan || first ? run(c, kEs, to, mask, sizeof(T), false, n, false, fault, none) : nullptr;
       if (fault) return Progress::Fault;
       if (second) {
         uint64_t k = 0;
@@ -265,7 +266,7 @@ Progress outs(Core& c, const Insn* i) {
       uint64_t n = c.portBreaks ? 1 : std::min<uint64_t>(left, kPageBytes / sizeof(T));
       bool fault;
       Gpa none;
-      source = run(c, i->segment, from, mask, sizeof(T), n, false, fault, none);
+      source = run(c, i->segment, from, mask, sizeof(T), false, n, false, fault, none);
       if (fault) return Progress::Fault;
       if (source) done = n;
     }
@@ -298,7 +299,7 @@ Progress ins(Core& c, const Insn* i) {
     if (!down) {
       uint64_t n = c.portBreaks ? 1 : std::min<uint64_t>(left, kPageBytes / sizeof(T));
       bool fault;
-      target = run(c, kEs, to, mask, sizeof(T), n, true, fault, code);
+      target = run(c, kEs, to, mask, sizeof(T), false, n, true, fault, code);
       if (fault) return Progress::Fault;
       if (target) done = n;
     }

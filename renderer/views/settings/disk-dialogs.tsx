@@ -5,6 +5,8 @@ import { useEffect, useState, type ReactNode } from 'react';
 import { DiskSizeField, FormatFields, More, useFreeSpace } from '../../components/disk-fields';
 import { ErrorPanel } from '../../components/error-panel';
 import { useLodge } from '../../components/lodge-context';
+import { PathField } from '../../components/path-field';
+import { mediumKind } from '../../model/drop';
 import { baseName, formatBytes } from '../../model/format';
 import {
   BUS_LABEL,
@@ -27,6 +29,7 @@ import {
   type DiskInfo,
   type DiskVariant,
 } from '../../model/types';
+import { fileProblem, type DraftFile } from '../../model/wizard';
 
 const GIB = 1024 ** 3;
 
@@ -44,7 +47,7 @@ function Frame({
   return (
     <Modal opened onClose={onClose} title={title} size={500} padding="lg">
       <Stack gap="md">{children}</Stack>
-      <Group justify="flex-end" gap="xs" mt="lg">
+      <Group justify="flex-end" gap="xs" className="lodge-dialog-foot">
         <Button variant="default" onClick={onClose}>
           Cancel
         </Button>
@@ -250,6 +253,49 @@ export function ResizeDialog({ path, info, onClose }: { path: string; info: Disk
   );
 }
 
+/** An image that was moved, or another of its kind: the place in the boot order and the connection stay. */
+export function ChooseDialog({
+  disk,
+  taken,
+  onClose,
+  onChoose,
+}: {
+  disk: Disk;
+  taken: readonly string[];
+  onClose: () => void;
+  onChoose: (path: string) => void;
+}) {
+  const [file, setFile] = useState<DraftFile>({ path: '' });
+  const { info } = file;
+  const path = file.path.trim();
+  const wrong = taken.includes(path)
+    ? 'It is in the list already.'
+    : info !== undefined && (mediumKind(info) === 'disc') !== (disk.kind === 'disc')
+      ? disk.kind === 'disc'
+        ? 'It is no disc image, and this is a disc drive.'
+        : 'It is a disc image. Add it as one, with “Add an image…”.'
+      : undefined;
+  return (
+    <Frame
+      title={`Another file for “${baseName(disk.path)}”`}
+      onClose={onClose}
+      confirm={
+        <Button
+          disabled={info === undefined || wrong !== undefined || fileProblem(file, 'image') !== null}
+          onClick={() => onChoose(path)}
+        >
+          Use this file
+        </Button>
+      }
+    >
+      <PathField label="Image" kind="any" wanted="image" value={file} onChange={setFile} placeholder={disk.path} error={wrong} />
+      <Text size="sm" c="dimmed">
+        The drive keeps its connection and its place in the boot order. The old file is left as it is.
+      </Text>
+    </Frame>
+  );
+}
+
 export function CheckDialog({ path, onClose }: { path: string; onClose: () => void }) {
   const { api } = useLodge();
   const [result, setResult] = useState<DiskCheck | LodgeError | null>(null);
@@ -297,7 +343,7 @@ export function CheckDialog({ path, onClose }: { path: string; onClose: () => vo
           detail={result.errors.join('\n')}
         />
       )}
-      <Group justify="flex-end" mt="lg">
+      <Group justify="flex-end" className="lodge-dialog-foot">
         <Button onClick={onClose} data-autofocus>
           Close
         </Button>

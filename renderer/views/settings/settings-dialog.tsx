@@ -135,7 +135,7 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
       }}
     >
       {!hardware && (
-        <Alert variant="light" color="spruce" icon={<IconInfoCircle size={18} />} mb="md">
+        <Alert variant="light" color="spruce" icon={<IconInfoCircle size={18} />} mb="md" py={10}>
           The machine is not stopped: name, notes, processor cap and share, screen size and discs can be changed now, the rest
           after it was shut down.
         </Alert>
@@ -236,7 +236,7 @@ function SettingsForm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
           Saving deletes {doomed.join(', ')}.
         </Text>
       )}
-      <Group justify="flex-end" gap="xs" mt="lg">
+      <Group justify="flex-end" gap="xs" className="lodge-dialog-foot">
         <Button variant="default" onClick={onClose}>
           Cancel
         </Button>

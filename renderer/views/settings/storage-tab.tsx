@@ -1,10 +1,10 @@
-import { ActionIcon, Alert, Button, Group, Menu, NativeSelect, Stack, Text, Tooltip } from '@mantine/core';
+import { ActionIcon, Button, Group, Menu, NativeSelect, Stack, Text, Tooltip } from '@mantine/core';
 import {
   IconArrowsMaximize,
   IconCopy,
   IconDisc,
   IconDots,
-  IconInfoCircle,
+  IconFolderOpen,
   IconLock,
   IconPlus,
   IconShieldCheck,
@@ -18,7 +18,7 @@ import { useMedia } from '../../components/media';
 import { MediumIcon } from '../../components/medium-icon';
 import { PathField } from '../../components/path-field';
 import { findOs } from '../../model/catalogue';
-import { isFloppyImage } from '../../model/drop';
+import { mediumKind } from '../../model/drop';
 import { baseName, formatBytes, shortPath } from '../../model/format';
 import {
   BUS_LABEL,
@@ -34,7 +34,15 @@ import {
 } from '../../model/storage';
 import { LodgeError, type Disk, type DiskBus, type DiskInfo, type LodgeErrorData, type Vm } from '../../model/types';
 import { fileProblem, type DraftFile } from '../../model/wizard';
-import { CheckDialog, ConvertDialog, NewDiskDialog, RemoveDialog, ResizeDialog, type NewDisk } from './disk-dialogs';
+import {
+  CheckDialog,
+  ChooseDialog,
+  ConvertDialog,
+  NewDiskDialog,
+  RemoveDialog,
+  ResizeDialog,
+  type NewDisk,
+} from './disk-dialogs';
 import classes from './settings.module.css';
 
 export interface PendingDisk {
@@ -55,7 +63,8 @@ export interface StorageTabProps {
   readonly onRemove: (disk: Disk, deleteFile: boolean) => void;
 }
 
-type Open = { kind: 'new' } | { kind: 'convert' | 'resize' | 'check' | 'remove'; disk: Disk } | null;
+type DiskDialog = 'convert' | 'resize' | 'check' | 'choose' | 'remove';
+type Open = { kind: 'new' } | { kind: DiskDialog; disk: Disk } | null;
 type Looked = { info: DiskInfo } | { error: LodgeErrorData };
 
 /** What is on the host under each path; again whenever a job on it has ended. */
@@ -99,8 +108,7 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
   const addProblem = adding.path === '' ? null : fileProblem(adding, 'image');
   const duplicate = taken.includes(adding.path.trim());
   const add = (): void => {
-    const kind =
-      adding.info === undefined ? 'disk' : adding.info.kind === 'disc' ? 'disc' : isFloppyImage(adding.info) ? 'floppy' : 'disk';
+    const kind = (adding.info && mediumKind(adding.info)) ?? 'disk';
     onChange([...disks, newDrive(adding.path.trim(), kind, freeDiskId(disks))]);
     setAdding({ path: '' });
     setAddOpen(false);
@@ -200,9 +208,9 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
         </>
       ) : (
         vm.state === 'running' && (
-          <Alert variant="light" color="spruce" icon={<IconInfoCircle size={17} />} py={8}>
-            Discs can be changed now, with the disc button at the foot of the machine’s window.
-          </Alert>
+          <Text size="xs" c="dimmed">
+            Another disc goes in by the disc button at the foot of the machine’s window, or by dropping its image there.
+          </Text>
         )
       )}
       {open?.kind === 'new' && (
@@ -225,6 +233,17 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
         <ResizeDialog path={open.disk.path} info={infoOf(open.disk)!} onClose={close} />
       )}
       {open?.kind === 'check' && <CheckDialog path={open.disk.path} onClose={close} />}
+      {open?.kind === 'choose' && (
+        <ChooseDialog
+          disk={open.disk}
+          taken={taken}
+          onClose={close}
+          onChoose={(path) => {
+            replace(open.disk.id, { path, format: 'auto' });
+            close();
+          }}
+        />
+      )}
       {open?.kind === 'remove' && (
         <RemoveDialog
           disk={open.disk}
@@ -241,6 +260,11 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
   );
 }
 
+interface DriveActions {
+  readonly onReadOnly: (readOnly: boolean) => void;
+  readonly onOpen: (kind: DiskDialog) => void;
+}
+
 function Drive({
   disk,
   looked,
@@ -252,15 +276,13 @@ function Drive({
   onOpen,
   onEject,
   children,
-}: {
+}: DriveActions & {
   disk: Disk;
   looked: Looked | undefined;
   pending: PendingDisk | undefined;
   problem: string | undefined;
   hardware: boolean;
   onBus: (bus: DiskBus) => void;
-  onReadOnly: (readOnly: boolean) => void;
-  onOpen: (kind: 'convert' | 'resize' | 'check' | 'remove') => void;
   onEject: (() => void) | undefined;
   children: React.ReactNode;
 }) {
@@ -312,45 +334,16 @@ function Drive({
               .map((b) => ({ value: b, label: b === 'virtio' && defaultBus(disk.kind) !== 'virtio' ? 'virtio' : BUS_LABEL[b] }))}
           />
         )}
-        <Menu position="bottom-end" width={220} withinPortal>
-          <Menu.Target>
-            <ActionIcon variant="subtle" color="gray" aria-label={`More for ${name}`}>
-              <IconDots size={17} />
-            </ActionIcon>
-          </Menu.Target>
-          <Menu.Dropdown>
-            {disk.kind === 'disk' && (
-              <>
-                <Menu.Item leftSection={<IconCopy size={16} />} disabled={info === undefined} onClick={() => onOpen('convert')}>
-                  Convert…
-                </Menu.Item>
-                <Menu.Item
-                  leftSection={<IconArrowsMaximize size={16} />}
-                  disabled={info === undefined || !hardware || info.readOnlyReason !== undefined}
-                  onClick={() => onOpen('resize')}
-                >
-                  Make larger…
-                </Menu.Item>
-                <Menu.Item
-                  leftSection={<IconShieldCheck size={16} />}
-                  disabled={info === undefined}
-                  onClick={() => onOpen('check')}
-                >
-                  Check…
-                </Menu.Item>
-                <Menu.Divider />
-              </>
-            )}
-            {disk.kind !== 'disc' && (
-              <Menu.Item leftSection={<IconLock size={16} />} disabled={!hardware} onClick={() => onReadOnly(!disk.readOnly)}>
-                {disk.readOnly ? 'Let the guest write to it' : 'Read-only'}
-              </Menu.Item>
-            )}
-            <Menu.Item color="red" leftSection={<IconTrash size={16} />} disabled={!hardware} onClick={() => onOpen('remove')}>
-              Remove…
-            </Menu.Item>
-          </Menu.Dropdown>
-        </Menu>
+        {(disk.kind !== 'disc' || hardware) && (
+          <DriveMenu
+            disk={disk}
+            info={info}
+            pending={pending !== undefined}
+            hardware={hardware}
+            onReadOnly={onReadOnly}
+            onOpen={onOpen}
+          />
+        )}
       </div>
       {wrong !== undefined && (
         <Text size="xs" c="red" role="alert" className={`${classes.driveNote} selectable`}>
@@ -359,5 +352,57 @@ function Drive({
       )}
       <div className={classes.driveJobs}>{children}</div>
     </div>
+  );
+}
+
+function DriveMenu({
+  disk,
+  info,
+  pending,
+  hardware,
+  onReadOnly,
+  onOpen,
+}: DriveActions & { disk: Disk; info: DiskInfo | undefined; pending: boolean; hardware: boolean }) {
+  return (
+    <Menu position="bottom-end" width={220} withinPortal>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" aria-label={`More for ${baseName(disk.path)}`}>
+          <IconDots size={17} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {disk.kind === 'disk' && (
+          <>
+            <Menu.Item leftSection={<IconCopy size={16} />} disabled={info === undefined} onClick={() => onOpen('convert')}>
+              Convert…
+            </Menu.Item>
+            <Menu.Item
+              leftSection={<IconArrowsMaximize size={16} />}
+              disabled={info === undefined || !hardware || info.readOnlyReason !== undefined}
+              onClick={() => onOpen('resize')}
+            >
+              Make larger…
+            </Menu.Item>
+            <Menu.Item leftSection={<IconShieldCheck size={16} />} disabled={info === undefined} onClick={() => onOpen('check')}>
+              Check…
+            </Menu.Item>
+            <Menu.Divider />
+          </>
+        )}
+        {disk.kind !== 'disc' && (
+          <Menu.Item leftSection={<IconLock size={16} />} disabled={!hardware} onClick={() => onReadOnly(!disk.readOnly)}>
+            {disk.readOnly ? 'Let the guest write to it' : 'Read-only'}
+          </Menu.Item>
+        )}
+        {hardware && !pending && (
+          <Menu.Item leftSection={<IconFolderOpen size={16} />} onClick={() => onOpen('choose')}>
+            Choose another file…
+          </Menu.Item>
+        )}
+        <Menu.Item color="red" leftSection={<IconTrash size={16} />} disabled={!hardware} onClick={() => onOpen('remove')}>
+          Remove…
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
   );
 }

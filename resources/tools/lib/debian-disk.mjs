@@ -12,7 +12,6 @@ const SUITE = 'bookworm';
 const PACKAGES = ['linux-image-amd64', 'initramfs-tools', 'zstd', 'systemd-sysv', 'udev', 'dbus', 'libpam-systemd'];
 const MIB = 1 << 20;
 const SECTOR = 512;
-const ROOT_BYTES = 448 * MIB;
 /** Where partitions begin; in front of them is room for GRUB. */
 const ALIGNMENT = MIB;
 const SYSTEM_PARTITION_BYTES = 40 * MIB;
@@ -84,24 +83,32 @@ function settle(tree) {
   write('boot/grub/grub.cfg', MENU);
 }
 
-/** An ext4 file system with the system, as a file of its own. */
-export function debianRoot(target, work) {
+/** Which kernel modules a tree has: those of MODULES_KEPT, or all. */
+function moduleFilter({ modules }) {
+  if (modules === 'all') return [];
+  const path = (name) => `/lib/modules/*/kernel/${name}`;
+  return [
+    ...['drivers', 'fs', 'net', 'sound', 'samples'].map((name) => `path-exclude=${path(`${name}/*`)}`),
+    ...MODULES_KEPT.map((name) => `path-include=${path(`${name}*`)}`),
+  ];
+}
+
+/** What the guest tests start. `settle` changes the tree further. */
+const SMALL = { packages: PACKAGES, modules: 'tests', bytes: 448 * MIB, settle: () => undefined };
+
+/** An ext4 file system with the system, as a file of its own; `kind` as SMALL. */
+export function debianRoot(target, work, kind = SMALL) {
   if (process.getuid?.() !== 0) throw new SetupError('a Debian disk is made as root only');
   const tree = join(work, 'tree');
-  const modules = (path) => `/lib/modules/*/kernel/${path}`;
-  const paths = [
-    ...NOT_INSTALLED.map((path) => `path-exclude=${path}`),
-    ...['drivers', 'fs', 'net', 'sound', 'samples'].map((path) => `path-exclude=${modules(`${path}/*`)}`),
-    ...MODULES_KEPT.map((path) => `path-include=${modules(`${path}*`)}`),
-  ];
+  const paths = [...NOT_INSTALLED.map((path) => `path-exclude=${path}`), ...moduleFilter(kind)];
   const initramfs =
     'mkdir -p "$1/etc/initramfs-tools/conf.d" && printf "MODULES=list\\nCOMPRESS=zstd\\n" >"$1/etc/initramfs-tools/conf.d/lodge" && ' +
     'printf "%s\\n" virtio_pci virtio_blk ata_piix ahci sd_mod ext4 >"$1/etc/initramfs-tools/modules"';
-  say('installing a Debian for guest tests (about a minute)…');
+  say('installing a Debian (about a minute)…');
   const options = [
     '--mode=root',
     '--variant=minbase',
-    `--include=${PACKAGES.join(',')}`,
+    `--include=${kind.packages.join(',')}`,
     '--aptopt=APT::Install-Recommends "false"',
   ];
   runQuiet(
@@ -114,11 +121,38 @@ export function debianRoot(target, work) {
     },
   );
   settle(tree);
+  kind.settle(tree);
   // Every clone's image is the same but for the packages' versions and times.
   const identity = ['-U', ROOT_UUID, '-L', 'debian', '-E', `hash_seed=${ROOT_UUID}`];
-  runQuiet('mkfs.ext4', ['-q', '-F', '-m', '1', ...identity, '-d', tree, target, `${ROOT_BYTES / 1024}k`], { what: 'mkfs.ext4' });
+  runQuiet('mkfs.ext4', ['-q', '-F', '-m', '1', ...identity, '-d', tree, target, `${kind.bytes / 1024}k`], { what: 'mkfs.ext4' });
   rmSync(tree, { recursive: true, force: true });
 }
+
+const DESKTOP_PACKAGES = [
+  'xserver-xorg-core', 'xserver-xorg-input-libinput', 'x11-xserver-utils', 'xfonts-base', 'fonts-dejavu-core', 'adwaita-icon-theme', 'dbus-x11',
+  'dbus-user-session', 'lightdm', 'lightdm-gtk-greeter', 'xfce4-session', 'xfce4-settings', 'xfwm4', 'xfce4-panel', 'xfdesktop4', 'thunar',
+  'xfce4-terminal', 'mousepad',
+]; // prettier-ignore
+export const DESKTOP_IS_UP = 'LODGE-DESKTOP up';
+
+/** Xfce on X, logged in at once; when its session is there it says so on the serial line. */
+export const DESKTOP = {
+  packages: [...PACKAGES, ...DESKTOP_PACKAGES],
+  modules: 'all',
+  bytes: 2200 * MIB,
+  settle(tree) {
+    const write = (path, text) => {
+      mkdirSync(join(tree, path, '..'), { recursive: true });
+      writeFileSync(join(tree, path), text);
+    };
+    runQuiet('chroot', [tree, 'useradd', '-m', '-s', '/bin/bash', '-G', 'dialout', 'ada'], { what: 'useradd' });
+    write('etc/lightdm/lightdm.conf', '[Seat:*]\nautologin-user=ada\nautologin-session=xfce\n');
+    const says = `sh -c "echo ${DESKTOP_IS_UP} >/dev/ttyS0"`;
+    write('etc/xdg/autostart/says-so.desktop', `[Desktop Entry]\nType=Application\nName=Says so\nExec=${says}\n`);
+    const kernel = COMMAND_LINE.replace(' nomodeset', '');
+    write('boot/grub/grub.cfg', MENU.replace('timeout=3', 'timeout=0').replaceAll(COMMAND_LINE, kernel));
+  },
+};
 
 function grubImage(format, target, work, modules, config) {
   const early = join(work, `early-${format}.cfg`);

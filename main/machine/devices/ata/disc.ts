@@ -294,11 +294,16 @@ export class AtapiDisc implements AtaDrive {
       this.trayOpen = false;
       return DONE;
     }
+    if (this.deps.slot.locked) return this.fail(REMOVAL_PREVENTED);
+    this.eject();
+    return DONE;
+  }
+
+  /** By the guest's wish, which asked before whether it is locked. */
+  eject(): void {
     const { slot } = this.deps;
-    if (slot.locked) return this.fail(REMOVAL_PREVENTED);
     if (slot.medium) this.event = MediaEvent.MEDIA_REMOVAL;
     this.trayOpen = true;
     slot.eject();
-    return DONE;
   }
 }

@@ -9,57 +9,15 @@ import type { Clock } from '../../../backend/clock';
 import { floppyFormat, type FloppyFormat } from '../../bus/floppies';
 import type { Device, IoHandler, IrqLine } from '../../bus/types';
 import type { MediaSlot } from '../ata';
-import { InFlight } from '../in-flight';
 import type { DmaChannel } from '../dma8237';
+import { InFlight } from '../in-flight';
+import { COMMANDS, type CommandName, DIR_CHANGED, Dor, DSR_RESET, Msr, Reg, St0, St1, St3, VERSION_82077 } from './registers';
+import { advance, planTransfer, type Position, type TransferPlan } from './transfer';
 
-export const FLOPPY_IRQ = 6;
-export const FLOPPY_DMA = 2;
-/** Offsets from 3F0h; 3F0h and 3F1h do not answer in AT mode, 3F6h is the IDE controller's. */
-const Reg = { DOR: 2, TDR: 3, MSR: 4, FIFO: 5, DIR: 7 } as const;
-const Dor = { DRIVE: 0x03, NOT_RESET: 0x04, GATE: 0x08, MOTOR0: 0x10 } as const;
-const Msr = { READY: 0x80, TO_HOST: 0x40, NON_DMA: 0x20, BUSY: 0x10 } as const;
-const DSR_RESET = 0x80;
-const DIR_CHANGED = 0x80;
-const St0 = { ABNORMAL: 0x40, INVALID: 0x80, POLLED: 0xc0, SEEK_END: 0x20, CHECK: 0x10 } as const;
-const St1 = {
-  END_OF_CYLINDER: 0x80,
-  DATA_ERROR: 0x20,
-  OVERRUN: 0x10,
-  NO_DATA: 0x04,
-  NOT_WRITABLE: 0x02,
-  MISSING_MARK: 0x01,
-} as const;
-const St2 = { WRONG_CYLINDER: 0x10, MISSING_MARK: 0x01 } as const;
-const St3 = { PROTECTED: 0x40, READY: 0x20, TRACK0: 0x10, TWO_SIDES: 0x08 } as const;
-const VERSION_82077 = 0x90;
 /** Where the head of a drive stops. */
 const LAST_CYLINDER = 83;
 const SEEK_NS = 2e6;
 const COMMAND_NS = 1e5;
-const DRIVES = 2;
-
-type CommandName =
-  | 'read' | 'write' | 'verify' | 'readId' | 'format' | 'recalibrate' | 'seek' | 'senseInterrupt' | 'senseDrive' | 'specify' | 'configure' | 'lock'
-  | 'perpendicular' | 'dumpRegisters' | 'version'; // prettier-ignore
-
-/** Opcode bits that are compared, their value, the command's length in bytes. */
-const COMMANDS: readonly (readonly [mask: number, value: number, bytes: number, name: CommandName])[] = [
-  [0x1f, 0x06, 9, 'read'], [0x1f, 0x0c, 9, 'read'], [0x9f, 0x02, 9, 'read'],
-  [0x3f, 0x05, 9, 'write'], [0x3f, 0x09, 9, 'write'],
-  [0x1f, 0x16, 9, 'verify'],
-  [0xbf, 0x0a, 2, 'readId'],
-  [0xbf, 0x0d, 6, 'format'],
-  [0xff, 0x07, 2, 'recalibrate'],
-  [0x3f, 0x0f, 3, 'seek'],
-  [0xff, 0x08, 1, 'senseInterrupt'],
-  [0xff, 0x04, 2, 'senseDrive'],
-  [0xff, 0x03, 3, 'specify'],
-  [0xff, 0x13, 4, 'configure'],
-  [0x7f, 0x14, 1, 'lock'],
-  [0xff, 0x12, 2, 'perpendicular'],
-  [0xff, 0x0e, 1, 'dumpRegisters'],
-  [0xff, 0x10, 1, 'version'],
-]; // prettier-ignore
 
 interface Drive {
   readonly slot: MediaSlot;
@@ -75,28 +33,10 @@ interface Execution {
   readonly done: () => void;
 }
 
-/** Where a transfer stands: what the result phase reports. */
-interface Position {
-  cylinder: number;
-  head: number;
-  sector: number;
-}
-
 /** Data between their command and its result. */
-interface Transfer {
+interface Transfer extends TransferPlan {
   readonly drive: Drive;
-  readonly select: number;
-  readonly size: number;
-  readonly at: Position;
   readonly data: Uint8Array;
-  /** Parts of `data` and their places on the medium. */
-  readonly pieces: readonly (readonly [offset: number, from: number, to: number])[];
-  /** What the other side takes or gives; the last sector may be moved in part. */
-  readonly limit: number;
-  /** The last sector of the track that was asked for, and that this is past what the track has. */
-  readonly last: number;
-  readonly overshoot: boolean;
-  readonly multiTrack: boolean;
 }
 
 /** `counted`: by the DMA controller's terminal count; `exhausted`: the track's or the command's last sector was reached. */
@@ -435,47 +375,32 @@ export class FloppyController implements Device, IoHandler {
   }
 
   private transfer(kind: 'read' | 'verify' | 'write', c: readonly number[]): void {
-    const [code, select, cylinder, head, sector, size, end] = c as [number, number, number, number, number, number, number];
+    const select = c[1]!;
     const drive = this.drives[select & 3];
-    const at: Position = { cylinder, head, sector };
-    const format = this.formatOf(drive);
-    const refuse = (st1: number, st2: number): void =>
-      this.later(COMMAND_NS, () => this.finish(select, St0.ABNORMAL, st1, st2, at, size));
     this.working = true;
-    if (!drive || !format || drive.cylinder >= format.cylinders || ((select >> 2) & 1) >= format.heads)
-      return refuse(St1.MISSING_MARK, St2.MISSING_MARK);
-    if (kind === 'write' && drive.slot.backend!.readOnly) return refuse(St1.NOT_WRITABLE, 0);
-    if (cylinder !== drive.cylinder) return refuse(St1.NO_DATA, St2.WRONG_CYLINDER);
-    if (head !== ((select >> 2) & 1) || size !== 2 || sector < 1 || sector > format.sectors) return refuse(St1.NO_DATA, 0);
-    // Sectors from here to the end of the track, and with MT the other side's; past what the track has, no data are found.
-    const last = Math.min(end, format.sectors);
-    const bothSides = (code & 0x80) !== 0 && head === 0 && format.heads === 2;
-    const here = Math.max(0, last - sector + 1);
-    const available = here + (bothSides ? last : 0);
-    if (available === 0) return refuse(St1.NO_DATA, 0);
-    const limit =
-      kind === 'verify' || this.nonDma ? available * SECTOR_BYTES : Math.min(available * SECTOR_BYTES, this.deps.dma.remaining);
-    const sectors = Math.ceil(limit / SECTOR_BYTES);
-    if (sectors === 0) return refuse(St1.OVERRUN, 0);
-    const data = new Uint8Array(sectors * SECTOR_BYTES);
-    const first = (cylinder * format.heads + head) * format.sectors + sector - 1;
-    const onThisSide = Math.min(sectors, here) * SECTOR_BYTES;
-    const pieces: [offset: number, from: number, to: number][] = [[first * SECTOR_BYTES, 0, onThisSide]];
-    if (onThisSide < data.length)
-      pieces.push([(cylinder * format.heads + 1) * format.sectors * SECTOR_BYTES, onThisSide, data.length]);
-    const overshoot = end > format.sectors;
-    const transfer: Transfer = { drive, select, size, at, data, pieces, limit, last, overshoot, multiTrack: (code & 0x80) !== 0 };
+    const plan = planTransfer(c, {
+      format: this.formatOf(drive),
+      cylinder: drive?.cylinder ?? 0,
+      writable: kind !== 'write' || !drive?.slot.backend?.readOnly,
+      room: kind === 'verify' || this.nonDma ? Infinity : this.deps.dma.remaining,
+    });
+    if ('st1' in plan) {
+      const { st1, st2, at } = plan;
+      this.later(COMMAND_NS, () => this.finish(select, St0.ABNORMAL, st1, st2, at, c[5]!));
+      return;
+    }
+    // Only where there is a diskette is there a plan.
+    const transfer: Transfer = { ...plan, drive: drive!, data: new Uint8Array(plan.sectors * SECTOR_BYTES) };
     if (kind === 'write') this.writeSectors(transfer);
     else this.readSectors(kind, transfer);
   }
 
-  private endTransfer({ select, size, at, data, last, overshoot, multiTrack }: Transfer, end: TransferEnd): void {
-    const result = (st0: number, st1: number): void => this.finish(select, st0, st1, 0, at, size);
-    if (end === 'mediumFailed') return result(St0.ABNORMAL, St1.DATA_ERROR);
-    if (end === 'badMemory') return result(St0.ABNORMAL, St1.OVERRUN);
-    this.advance(at, data.length / SECTOR_BYTES, last, multiTrack);
-    if (end === 'counted') result(0, 0);
-    else result(St0.ABNORMAL, overshoot ? St1.NO_DATA : St1.END_OF_CYLINDER);
+  private endTransfer({ select, size, at, sectors, last, overshoot, multiTrack }: Transfer, end: TransferEnd): void {
+    if (end === 'mediumFailed') return this.finish(select, St0.ABNORMAL, St1.DATA_ERROR, 0, at, size);
+    if (end === 'badMemory') return this.finish(select, St0.ABNORMAL, St1.OVERRUN, 0, at, size);
+    const after = advance(at, sectors, last, multiTrack);
+    if (end === 'counted') this.finish(select, 0, 0, 0, after, size);
+    else this.finish(select, St0.ABNORMAL, overshoot ? St1.NO_DATA : St1.END_OF_CYLINDER, 0, after, size);
   }
 
   private readSectors(kind: 'read' | 'verify', transfer: Transfer): void {
@@ -582,30 +507,7 @@ export class FloppyController implements Device, IoHandler {
     this.execution = { toHost, data, position: 0, done };
     this.raise();
   }
-
-  /** The result phase names the sector after the last one (table 5-8). */
-  private advance(at: Position, sectors: number, last: number, multiTrack: boolean): void {
-    for (let n = 0; n < sectors; n++) {
-      if (at.sector < last) {
-        at.sector++;
-        continue;
-      }
-      at.sector = 1;
-      if (multiTrack) {
-        at.head ^= 1;
-        if (at.head === 0) at.cylinder++;
-      } else at.cylinder++;
-    }
-  }
 }
 
 const dmaEnd = (moved: { terminal: boolean } | undefined): TransferEnd =>
   moved ? (moved.terminal ? 'counted' : 'exhausted') : 'badMemory';
-
-export const FLOPPY_DRIVES = DRIVES;
-
-/** The controller's ports; 3F6h between them belongs to IDE. */
-export const FLOPPY_PORTS = [
-  { port: 0x3f2, offset: 2, count: 4 },
-  { port: 0x3f7, offset: 7, count: 1 },
-] as const;

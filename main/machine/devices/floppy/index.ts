@@ -1,1 +1,2 @@
-export { FLOPPY_DMA, FLOPPY_DRIVES, FLOPPY_IRQ, FLOPPY_PORTS, FloppyController, type FloppyDeps } from './floppy';
+export { FloppyController, type FloppyDeps } from './floppy';
+export { FLOPPY_DMA, FLOPPY_DRIVES, FLOPPY_IRQ, FLOPPY_PORTS } from './registers';

@@ -79,6 +79,14 @@ describe('i8042', () => {
     ]);
   });
 
+  it('Pause is Break while Ctrl is held', () => {
+    for (const down of [true, false]) {
+      c.keyboard.key(down ? 'ControlRight' : 'Pause', down);
+      c.keyboard.key(down ? 'Pause' : 'ControlRight', down);
+    }
+    expect(drain()).toEqual([0xe0, 0x1d, 0xe0, 0x46, 0xe0, 0xc6, 0xe0, 0x9d]);
+  });
+
   it('sends set 2 untranslated and knows its ID both ways', () => {
     kbd(0xf2);
     expect(drain()).toEqual([0xfa, 0xab, 0x41]);

@@ -6,7 +6,7 @@
 import type { Clock } from '../../../backend/clock';
 import type { KeyboardSink } from '../../../backend/input';
 import type { Disposable } from '../../../lib/disposable';
-import { BREAK_PREFIX, breakSequence, makeSequence, SET2_TO_SET1, SYSRQ } from './scancodes';
+import { BREAK_MAKE, BREAK_PREFIX, breakSequence, makeSequence, SET2_TO_SET1, SYSRQ } from './scancodes';
 
 const Reply = { ACK: 0xfa, RESEND: 0xfe, ECHO: 0xee, SELF_TEST_OK: 0xaa } as const;
 const KEYBOARD_ID = [0xab, 0x83] as const;
@@ -194,10 +194,15 @@ export class Ps2Keyboard implements KeyboardSink {
     return true;
   }
 
+  /** Two keys are others with Alt or Ctrl held. */
+  private modified(code: string, down: boolean): readonly number[] | undefined {
+    const held = (key: 'Alt' | 'Control'): boolean => this.held.has(`${key}Left`) || this.held.has(`${key}Right`);
+    if (code === 'PrintScreen' && held('Alt')) return down ? [SYSRQ] : [BREAK_PREFIX, SYSRQ];
+    return code === 'Pause' && down && held('Control') ? BREAK_MAKE : undefined;
+  }
+
   private sequence(code: string, down: boolean): readonly number[] {
-    const alt = this.held.has('AltLeft') || this.held.has('AltRight');
-    const sysrq = code === 'PrintScreen' && alt;
-    const bytes = sysrq ? (down ? [SYSRQ] : [BREAK_PREFIX, SYSRQ]) : down ? (makeSequence(code) ?? []) : breakSequence(code);
+    const bytes = this.modified(code, down) ?? (down ? (makeSequence(code) ?? []) : breakSequence(code));
     if (this.set === 2) return bytes;
     const translate = new Translator();
     return bytes.map((b) => translate.byte(b)).filter((b) => b !== undefined);

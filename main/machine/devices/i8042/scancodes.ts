@@ -36,6 +36,8 @@ export const SET2: Readonly<Record<string, number>> = {
 
 /** Pause sends all of this when pressed and nothing when released. */
 export const PAUSE_MAKE = [0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77] as const;
+/** With Ctrl held it is Break, likewise all at once. */
+export const BREAK_MAKE = [0xe0, 0x7e, 0xe0, 0xf0, 0x7e] as const;
 export const PRINT_SCREEN_MAKE = [0xe0, 0x12, 0xe0, 0x7c] as const;
 export const PRINT_SCREEN_BREAK = [0xe0, 0xf0, 0x7c, 0xe0, 0xf0, 0x12] as const;
 /** With Alt held, PrintScreen is SysRq. */

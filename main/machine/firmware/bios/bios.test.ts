@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { BlockBackend } from '../../../backend/block';
 import { Bus } from '../../bus/bus';
 import { createGuestMemory } from '../../memory/guest-memory';
@@ -6,7 +6,7 @@ import { BDA, Bda } from './bda';
 import { Bios, type BiosDependencies } from './bios';
 import { parseBootCatalogue } from './boot';
 import { diskGeometry, type Drive, floppyGeometry } from './drives';
-import { ROM_SEGMENT, Rom, TRAP_POST, TrapStatus } from './rom';
+import { ROM_SEGMENT, Rom, TRAP_POST, TRAP_SCANCODE, TrapStatus } from './rom';
 
 const RAM_BYTES = 4 << 20;
 const STACK = { segment: 0x2000, pointer: 0x1000 };
@@ -74,6 +74,8 @@ class Rig {
   readonly disks: Drive[] = [];
   readonly discs: Drive[] = [];
   restarts = 0;
+  /** How often a service halted for an interrupt. */
+  waits = 0;
   bios!: Bios;
 
   build(options: Partial<BiosDependencies> = {}): this {
@@ -141,7 +143,8 @@ class Rig {
     v.setUint16(this.at(38), vector, true);
     v.setUint32(this.at(40), 0, true);
     v.setUint16(this.at(44), 0, true);
-    for (let i = 0; this.trap() !== TrapStatus.done; i++) {
+    for (let i = 0, status = this.trap(); status !== TrapStatus.done; i++, status = this.trap()) {
+      if (status === TrapStatus.waitForInterrupt) this.waits++;
       if (i > 50) throw new Error('the service never finishes');
       await Promise.resolve();
     }
@@ -176,10 +179,15 @@ class Rig {
 
 const bootable = (bytes: number): Uint8Array => {
   const disk = Uint8Array.from({ length: bytes }, (_, i) => (i >> 9) & 0xff);
+  disk[0] = 0xfa;
   disk[510] = 0x55;
   disk[511] = 0xaa;
   return disk;
 };
+
+/** 256 shapes that differ, the first of them blank. */
+const shapes = (height: number): Uint8Array =>
+  Uint8Array.from({ length: 256 * height }, (_, i) => (i % height === 0 ? Math.floor(i / height) : 0));
 
 let rig: Rig;
 beforeEach(() => (rig = new Rig()));
@@ -291,6 +299,37 @@ describe('keyboard', () => {
     expect((await rig.call(0x16, { eax: 0x1100 })).zero).toBe(true);
   });
 
+  it('tells left from right, takes a character by its number, and keeps locks from repeating', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    const flags = async (): Promise<number> => (await rig.call(0x16, { eax: 0x1200 })).eax;
+    await press(0x1d, 0xe0, 0x38);
+    expect(await flags()).toBe(0x090c);
+    await press(0xe0, 0x1d, 0x9d);
+    expect(await flags(), 'the right Ctrl is still down').toBe(0x0c0c);
+    await press(0xe0, 0x9d, 0x48, 0xc8, 0x4c, 0xcc, 0xe0, 0xb8);
+    expect((await rig.call(0x16, { eax: 0x1000 })).eax).toBe(85);
+    await press(0x3a, 0x3a, 0x3a);
+    expect(await flags(), 'Caps Lock on, and down').toBe(0x4040);
+    await press(0xba, 0xe0, 0x52);
+    expect(await flags(), 'Ins changes the mode').toBe(0x00c0);
+  });
+
+  it('calls INT 1Bh for Ctrl+Break and INT 05h for Print Screen', async () => {
+    rig.build();
+    await rig.call(TRAP_POST);
+    await press(0x1e, 0x1d, 0xe0);
+    expect((await rig.call(TRAP_SCANCODE, { eax: 0x46 })).carry).toBe(true);
+    expect(rig.ram[Bda.breakFlag]).toBe(0x80);
+    expect((await rig.call(0x16, { eax: 0x1000 })).eax, 'what was typed is gone').toBe(0);
+    expect((await rig.call(0x16, { eax: 0x1100 })).zero).toBe(true);
+    await press(0xe0, 0xc6, 0x9d, 0xe0, 0x2a, 0xe0);
+    const printed = await rig.call(TRAP_SCANCODE, { eax: 0x37 });
+    expect([printed.carry, printed.zero]).toEqual([false, true]);
+    const other = await rig.call(TRAP_SCANCODE, { eax: 0x1e });
+    expect([other.carry, other.zero]).toEqual([false, false]);
+  });
+
   it('keeps 15 keys, and restarts on Ctrl+Alt+Del', async () => {
     rig.build();
     await rig.call(TRAP_POST);
@@ -328,6 +367,66 @@ describe('text screen', () => {
     expect(screen[23]).toBe('line 29');
     expect(screen[24]).toBe('');
     expect((await rig.call(0x10, { eax: 0x0300 })).edx).toBe(24 << 8);
+  });
+});
+
+describe('power management', () => {
+  it('idles for one interrupt, tells the power there is, and has no events', async () => {
+    const powerOff = vi.fn();
+    rig.build({ powerOff });
+    await rig.call(TRAP_POST);
+    const apm = (function_: number, ebx = 0, ecx = 0) => rig.call(0x15, { eax: 0x5300 | function_, ebx, ecx });
+    expect((await apm(0x00)).ebx & 0xffff).toBe(0x504d);
+    expect((await apm(0x05)).carry).toBe(false);
+    expect(rig.waits, 'it halts once').toBe(1);
+    expect((await apm(0x0a, 1)).ebx & 0xffff, 'on the mains').toBe(0x01ff);
+    expect(await apm(0x0b)).toMatchObject({ carry: true, ah: 0x80 });
+    expect(await apm(0x03), 'no 32-bit interface').toMatchObject({ carry: true, ah: 0x08 });
+    await apm(0x07, 1, 3);
+    expect(powerOff).toHaveBeenCalledOnce();
+  });
+});
+
+describe('CGA graphics', () => {
+  it('reads characters back from their pixels', async () => {
+    rig.build({ fonts: { font8x8: shapes(8), font8x14: shapes(14), font8x16: shapes(16) } });
+    await rig.call(TRAP_POST);
+    for (const mode of [0x04, 0x06]) {
+      await rig.call(0x10, { eax: mode });
+      for (const character of [0x41, 0xe1]) {
+        await rig.call(0x10, { eax: 0x0200, edx: 0x0503 });
+        await rig.call(0x10, { eax: 0x0900 | character, ebx: 0x03, ecx: 1 });
+        expect((await rig.call(0x10, { eax: 0x0800 })).al, `mode ${mode}`).toBe(character);
+      }
+    }
+  });
+
+  it('chooses background and colours as a CGA did', async () => {
+    const bus = new Bus();
+    const written: number[] = [];
+    bus.claimPorts(0x3c0, 1, { read: () => 0, write: (_offset, _width, value) => written.push(value) }, 'attributes');
+    rig.build({ bus });
+    await rig.call(TRAP_POST);
+    const attributes = async (eax: number, ebx: number): Promise<[number, number][]> => {
+      written.length = 0;
+      await rig.call(0x10, { eax, ebx });
+      return Array.from({ length: written.length / 3 }, (_, i) => [written[3 * i]!, written[3 * i + 1]!]);
+    };
+    await rig.call(0x10, { eax: 0x04 });
+    expect(await attributes(0x0b00, 0x0009), 'bright blue behind dark cyan, magenta, white').toEqual([
+      [0x11, 0x11],
+      [0, 0x11],
+      [1, 0x03],
+      [2, 0x05],
+      [3, 0x07],
+    ]);
+    expect((await attributes(0x0b00, 0x0100)).slice(1), 'green, red, brown').toEqual([
+      [1, 0x02],
+      [2, 0x04],
+      [3, 0x06],
+    ]);
+    await rig.call(0x10, { eax: 0x03 });
+    expect(await attributes(0x0b00, 0x0004), 'text has a border only').toEqual([[0x11, 0x04]]);
   });
 });
 
@@ -439,7 +538,47 @@ describe('boot', () => {
     expect([told.carry, rig.ram[0x50100], rig.view.getUint32(0x50104, true)]).toEqual([false, 0x13, 30]);
   });
 
-  it('refuses a damaged catalogue', () => {
+  it('a program locks its disc in, asks, and sends it out', async () => {
+    const ejected = vi.fn();
+    const tray = { locked: false, eject: ejected };
+    rig.disk(bootable(1 << 20)).disc(new Uint8Array(1 << 20));
+    rig.discs[0] = { ...rig.discs[0]!, tray };
+    rig.build();
+    await rig.call(TRAP_POST);
+    const call = async (eax: number, edx = 0xe0): Promise<[number, number]> => {
+      const { ah, al } = await rig.call(0x13, { eax, edx });
+      return [ah, al];
+    };
+    expect(await call(0x4500)).toEqual([0, 1]);
+    expect(tray.locked).toBe(true);
+    expect(await call(0x4502)).toEqual([0, 1]);
+    expect((await call(0x4600))[0]).toBe(0xb1);
+    expect(ejected).not.toHaveBeenCalled();
+    expect(await call(0x4501)).toEqual([0, 0]);
+    expect(await call(0x4501), 'it was not locked').toEqual([0xb0, 0]);
+    expect((await call(0x4600))[0]).toBe(0);
+    expect(ejected).toHaveBeenCalledOnce();
+    expect((await call(0x4600, 0x80))[0], 'a disk stays').toBe(0xb2);
+  });
+
+  it('refuses a catalogue that is damaged, or for another firmware', () => {
     expect(parseBootCatalogue(new Uint8Array(2048))).toBe('its boot catalogue is damaged');
+    const efi = new Uint8Array(2048);
+    efi.set([1, 0xef], 0);
+    efi.set([0xaa, 0x66, 0x55, 0xaa], 28); // the words' sum is zero
+    expect(parseBootCatalogue(efi)).toMatch(/UEFI only/);
+  });
+
+  it('says that a disk starts by UEFI only', async () => {
+    const gpt = new Uint8Array(1 << 20);
+    gpt.set([0x55, 0xaa], 510);
+    rig.disk(gpt.slice());
+    gpt[450] = 0xee;
+    rig.disk(gpt).build();
+    await rig.call(TRAP_POST);
+    await expect(rig.call(0x19)).rejects.toThrow('never finishes');
+    const screen = rig.screen().join('\n');
+    expect(screen).toContain('its first sector holds no program');
+    expect(screen).toContain('it boots by UEFI only');
   });
 });

@@ -153,9 +153,12 @@ export class Bios implements Device, IoHandler {
     switch (r.vector) {
       case TRAP_POST:
         return this.selfTest();
-      case TRAP_SCANCODE:
-        this.keyboard.scancode(r.al);
+      case TRAP_SCANCODE: {
+        const call = this.keyboard.scancode(r.al);
+        r.carry = call === 'break';
+        r.zero = call === 'printScreen';
         return TrapStatus.done;
+      }
       case TRAP_POINTER:
         this.pointer.interrupt(r);
         return TrapStatus.done;

@@ -11,6 +11,13 @@ const BOOT_ADDRESS = 0x7c00;
 const DISC_SECTOR = 2048;
 /** El Torito: the boot record volume descriptor is sector 17 of the session. */
 const BOOT_RECORD_SECTOR = 17;
+/** Platform of a catalogue's entries: 0 is a PC's BIOS. */
+const EFI_PLATFORM = 0xef;
+/** The loader's part of a first sector: what follows is the disk's signature and the partition table. */
+const BOOT_CODE_BYTES = 440;
+const UEFI_ONLY = 'UEFI only: choose a UEFI firmware for this machine';
+/** Partition types of a GPT's protective entry and of an EFI system partition. */
+const EFI_PARTITIONS: readonly number[] = [0xee, 0xef];
 /** More than any loader asks for in its catalogue entry; beyond lies the EBDA. */
 const MAX_BOOT_IMAGE_BYTES = 0x9f000 - BOOT_ADDRESS;
 
@@ -29,6 +36,7 @@ export function parseBootCatalogue(sector: Uint8Array): CatalogueEntry | string 
   let sum = 0;
   for (let i = 0; i < 32; i += 2) sum += view.getUint16(i, true);
   if (sector[0] !== 1 || (sum & 0xffff) !== 0 || view.getUint16(30, true) !== 0xaa55) return 'its boot catalogue is damaged';
+  if (sector[1] === EFI_PLATFORM) return `it boots by ${UEFI_ONLY}`;
   if (sector[32] !== 0x88) return 'its boot entry is marked as not bootable';
   const mediaType = sector[33]! & 0x0f;
   if (mediaType > 4) return 'its boot entry has an unknown emulation type';
@@ -62,6 +70,10 @@ export class Booter {
     await backend.readBytes(0, sector);
     const signed = sector[510] === 0x55 && sector[511] === 0xaa;
     if (drive.medium === 'disk' && !signed) return { ok: false, why: 'its first sector has no boot signature' };
+    if (drive.medium === 'disk' && sector.subarray(0, BOOT_CODE_BYTES).every((byte) => byte === 0)) {
+      const efi = [446, 462, 478, 494].some((at) => EFI_PARTITIONS.includes(sector[at + 4]!));
+      return { ok: false, why: efi ? `it boots by ${UEFI_ONLY}` : 'its first sector holds no program' };
+    }
     // Diskettes older than the signature exist; one that starts with zeroes or one byte repeated is blank.
     if (!signed && sector.every((byte) => byte === sector[0])) return { ok: false, why: 'it is blank' };
     this.disks.setEmulation(undefined);

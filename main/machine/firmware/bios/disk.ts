@@ -5,7 +5,7 @@
  */
 import type { BlockBackend } from '../../../backend/block';
 import { Bda } from './bda';
-import { diskGeometry, floppyGeometry, type Drive, type Geometry } from './drives';
+import { diskGeometry, floppyGeometry, type Drive, type Geometry, type Tray } from './drives';
 import type { RegisterFrame } from './frame';
 import type { RealModeMemory } from './real-memory';
 import { ROM_SEGMENT, Rom, TrapStatus } from './rom';
@@ -21,6 +21,9 @@ const Status = {
   controller: 0x20,
   timeout: 0x80,
   noMedia: 0x31,
+  notLocked: 0xb0,
+  locked: 0xb1,
+  notRemovable: 0xb2,
 } as const;
 
 /** An El Torito emulation in force: drive 00h or 80h is part of the disc. */
@@ -192,10 +195,10 @@ export class DiskServices {
         return this.packet(r, number, unit, 'write');
       case 0x44:
         return this.packet(r, number, unit, 'verify');
-      case 0x45: // lock, unlock: nothing here opens the tray
-        if (unit.drive.medium !== 'disc') return this.finish(r, number, Status.invalid);
-        r.al = 0;
-        return this.finish(r, number, Status.ok);
+      case 0x45:
+        return this.lock(r, number, unit.drive.tray);
+      case 0x46:
+        return this.eject(r, number, unit.drive.tray);
       case 0x48:
         return this.extendedParameters(r, number, unit);
       case 0x49:
@@ -339,6 +342,24 @@ export class DiskServices {
     m.write32(at + 20, Math.floor(unit.sectors / 2 ** 32));
     m.write16(at + 24, unit.sectorBytes);
     if (room >= 30) m.write32(at + 26, 0xffffffff); // no device parameter table extension
+    return this.finish(r, number, Status.ok);
+  }
+
+  /** AL: 0 locks, 1 unlocks, 2 asks; AL comes back as 1 when the medium is locked in. EDD 3.0 §4. */
+  private lock(r: RegisterFrame, number: number, tray: Tray | undefined): number {
+    if (!tray) return this.finish(r, number, Status.notRemovable);
+    if (r.al > 2) return this.finish(r, number, Status.invalid);
+    const wasLocked = tray.locked;
+    if (r.al !== 2) tray.locked = r.al === 0;
+    const status = r.al === 1 && !wasLocked ? Status.notLocked : Status.ok;
+    r.al = tray.locked ? 1 : 0;
+    return this.finish(r, number, status);
+  }
+
+  private eject(r: RegisterFrame, number: number, tray: Tray | undefined): number {
+    if (!tray) return this.finish(r, number, Status.notRemovable);
+    if (tray.locked) return this.finish(r, number, Status.locked);
+    tray.eject();
     return this.finish(r, number, Status.ok);
   }
 

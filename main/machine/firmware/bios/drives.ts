@@ -10,6 +10,14 @@ export interface Drive {
   readonly label: string;
   /** Read at each use: floppies and discs come and go. */
   readonly backend: () => BlockBackend | undefined;
+  /** Of a drive whose medium a program may lock in or send out. */
+  readonly tray?: Tray;
+}
+
+export interface Tray {
+  locked: boolean;
+  /** The medium leaves by the guest's wish. */
+  eject(): void;
 }
 
 export interface Geometry {

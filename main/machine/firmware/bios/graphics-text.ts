@@ -15,6 +15,8 @@ export interface ScrollWindow {
 }
 
 const XOR = 0x80;
+/** Lines of the highest cell a VGA knows; the data area, where the height comes from, may hold anything. */
+const HEIGHT_MAX = 32;
 
 export class GraphicsText {
   constructor(
@@ -45,6 +47,22 @@ export class GraphicsText {
           break;
       }
     }
+  }
+
+  /** The first character whose shape the pixels have that are not background; 0 when none has. */
+  read(mode: VideoMode, page: number, row: number, column: number, height: number): number {
+    height = Math.min(height, HEIGHT_MAX);
+    const seen = Uint8Array.from({ length: height }, (_, line) => {
+      let bits = 0;
+      for (let i = 0; i < 8; i++) {
+        bits = (bits << 1) | Number(this.getPixel(mode, page, column * 8 + i, row * height + line) !== 0);
+      }
+      return bits;
+    });
+    for (let character = 0; character < 256; character++) {
+      if (this.shape(character, height).every((bits, line) => bits === seen[line])) return character;
+    }
+    return 0;
   }
 
   /** From the table INT 43h points at; CGA modes take 80h–FFh from INT 1Fh's. */

@@ -69,6 +69,14 @@ const Shift = { right: 1, left: 2, ctrl: 4, alt: 8, scroll: 0x10, num: 0x20, cap
 /** Bits of Bda.keyboardMode: an E0h or E1h prefix came, right Alt and right Ctrl are held, an enhanced keyboard is there. */
 const Mode = { e1: 1, e0: 2, rightCtrl: 4, rightAlt: 8, enhanced: 0x10 } as const;
 
+/** Bits of Bda.shiftFlags2: what is down right now; the locks have the bits they have in Shift. */
+const Held = { leftCtrl: 1, leftAlt: 2, locks: 0x70 } as const;
+/** Scancodes of the keypad's 0 … 9. */
+const KEYPAD_DIGITS: readonly number[] = [0x52, 0x4f, 0x50, 0x51, 0x4b, 0x4c, 0x4d, 0x47, 0x48, 0x49];
+
+/** INT 1Bh, INT 05h, or neither. */
+export type KeyCall = 'nothing' | 'break' | 'printScreen';
+
 export class KeyboardServices {
   /** Remaining bytes of Pause (E1 1D 45 …). */
   private pauseBytes = 0;
@@ -86,74 +94,122 @@ export class KeyboardServices {
     this.memory.write16(Bda.keyBufferEnd, 0x3e);
     this.memory.write16(Bda.shiftFlags, 0);
     this.memory.write8(Bda.keyboardMode, Mode.enhanced);
+    this.memory.write8(Bda.altKeypad, 0);
     this.pauseBytes = 0;
   }
 
-  /** One byte from the keyboard. */
-  scancode(byte: number): void {
+  /** One byte from the keyboard; says what INT 09h has to call because of it. */
+  scancode(byte: number): KeyCall {
     const m = this.memory;
     if (this.pauseBytes > 0) {
       this.pauseBytes--;
-      return;
+      return 'nothing';
     }
     const mode = m.read8(Bda.keyboardMode);
     if (byte === 0xe1) {
       this.pauseBytes = 5;
-      return;
+      return 'nothing';
     }
     if (byte === 0xe0) {
       m.write8(Bda.keyboardMode, mode | Mode.e0);
-      return;
+      return 'nothing';
     }
     const extended = (mode & Mode.e0) !== 0;
     m.write8(Bda.keyboardMode, mode & ~Mode.e0);
-    const up = (byte & 0x80) !== 0;
-    const code = byte & 0x7f;
-    if (this.modifier(code, extended, up) || up) return;
+    return this.key(byte & 0x7f, extended, (byte & 0x80) !== 0);
+  }
+
+  private key(code: number, extended: boolean, up: boolean): KeyCall {
+    const m = this.memory;
     const flags = m.read8(Bda.shiftFlags);
+    if (code === 0x46 && extended) return up || !(flags & Shift.ctrl) ? 'nothing' : this.break();
+    if (this.modifier(code, extended, up) || up) return 'nothing';
     if (code === 0x53 && (flags & (Shift.ctrl | Shift.alt)) === (Shift.ctrl | Shift.alt)) {
       this.restart();
-      return;
+      return 'nothing';
     }
+    if (code === 0x37 && extended && !(flags & (Shift.ctrl | Shift.alt))) return 'printScreen';
+    if (code === 0x52 && this.isCursorKey(extended)) this.toggle(Shift.insert);
+    const digit = flags & Shift.alt && !extended ? KEYPAD_DIGITS.indexOf(code) : -1;
+    if (digit >= 0) m.write8(Bda.altKeypad, m.read8(Bda.altKeypad) * 10 + digit);
     const key = translate(code, extended, flags);
     if (key !== 0) this.put(key);
+    return 'nothing';
+  }
+
+  /** Ctrl+Break throws away what was typed, and leaves a key of zero for who waits for one. */
+  private break(): KeyCall {
+    const m = this.memory;
+    m.write16(Bda.keyHead, m.read16(Bda.keyBufferStart));
+    m.write16(Bda.keyTail, m.read16(Bda.keyBufferStart));
+    m.write8(Bda.breakFlag, 0x80);
+    this.put(0);
+    return 'break';
+  }
+
+  /** Ins of its own, or of a keypad that types no digits. */
+  private isCursorKey(extended: boolean): boolean {
+    const flags = this.memory.read8(Bda.shiftFlags);
+    const digits = ((flags & Shift.num) !== 0) !== ((flags & (Shift.left | Shift.right)) !== 0);
+    return (extended || !digits) && (flags & (Shift.ctrl | Shift.alt)) === 0;
+  }
+
+  private toggle(bit: number): void {
+    this.memory.write8(Bda.shiftFlags, this.memory.read8(Bda.shiftFlags) ^ bit);
   }
 
   private modifier(code: number, extended: boolean, up: boolean): boolean {
     const m = this.memory;
-    const hold = (bit: number): void => {
-      const flags = m.read8(Bda.shiftFlags);
-      m.write8(Bda.shiftFlags, up ? flags & ~bit : flags | bit);
+    const hold = (at: number, bit: number): void => {
+      const flags = m.read8(at);
+      m.write8(at, up ? flags & ~bit : flags | bit);
     };
-    const toggle = (bit: number): void => {
-      if (!up) m.write8(Bda.shiftFlags, m.read8(Bda.shiftFlags) ^ bit);
+    /** Ctrl and Alt: which of the two it is, then whether any of both is down. */
+    const either = (bit: number, left: number, right: number): void => {
+      if (extended) hold(Bda.keyboardMode, right);
+      else hold(Bda.shiftFlags2, left);
+      const down = (m.read8(Bda.shiftFlags2) & left) | (m.read8(Bda.keyboardMode) & right);
+      const flags = m.read8(Bda.shiftFlags);
+      m.write8(Bda.shiftFlags, down ? flags | bit : flags & ~bit);
+    };
+    /** Once for as long as the key is down, however often it repeats. */
+    const lock = (bit: number): void => {
+      if (!up && !(m.read8(Bda.shiftFlags2) & bit)) this.toggle(bit);
+      hold(Bda.shiftFlags2, bit);
     };
     switch (code) {
       case 0x2a:
-        if (!extended) hold(Shift.left); // E0 2A is a fake shift
+        if (!extended) hold(Bda.shiftFlags, Shift.left); // E0 2A is a fake shift
         return true;
       case 0x36:
-        if (!extended) hold(Shift.right);
+        if (!extended) hold(Bda.shiftFlags, Shift.right);
         return true;
       case 0x1d:
-        hold(Shift.ctrl);
+        either(Shift.ctrl, Held.leftCtrl, Mode.rightCtrl);
         return true;
       case 0x38:
-        hold(Shift.alt);
+        either(Shift.alt, Held.leftAlt, Mode.rightAlt);
+        if (up) this.endAltNumber();
         return true;
       case 0x3a:
-        toggle(Shift.caps);
+        lock(Shift.caps);
         return true;
       case 0x45:
-        toggle(Shift.num);
+        lock(Shift.num);
         return true;
       case 0x46:
-        if (extended) return true; // Ctrl+Break
-        toggle(Shift.scroll);
+        lock(Shift.scroll);
         return true;
       default:
         return false;
     }
+  }
+
+  /** A character by its number on the keypad is typed when Alt is let go. */
+  private endAltNumber(): void {
+    const character = this.memory.read8(Bda.altKeypad);
+    this.memory.write8(Bda.altKeypad, 0);
+    if (character !== 0) this.put(character);
   }
 
   /** Drops the key when the buffer is full, as the hardware would beep. */
@@ -181,6 +237,13 @@ export class KeyboardServices {
     const key = this.peek();
     if (key !== undefined) this.memory.write16(Bda.keyHead, this.advance(this.memory.read16(Bda.keyHead)));
     return key;
+  }
+
+  /** Function 12h puts the right Ctrl and Alt between the left ones and the locks. */
+  private get held(): number {
+    const held = this.memory.read8(Bda.shiftFlags2);
+    const right = this.memory.read8(Bda.keyboardMode) & (Mode.rightCtrl | Mode.rightAlt);
+    return (held & (Held.leftCtrl | Held.leftAlt | Held.locks)) | right;
   }
 
   /** INT 16h. */
@@ -222,7 +285,7 @@ export class KeyboardServices {
         break;
       case 0x12:
         r.al = m.read8(Bda.shiftFlags);
-        r.ah = m.read8(Bda.shiftFlags2);
+        r.ah = this.held;
         break;
       default:
         r.carry = true;

@@ -194,19 +194,34 @@ export function buildRom(fonts: RomFonts, ebdaSegment: number): Uint8Array {
     .label('today')
     .emit(0xcd, 0x1c, 0xb0, 0x20, 0xe6, 0x20, 0x1f, 0x58, 0xcf); // int 1Ch; EOI; pop ds; pop ax; iret
 
-  // IRQ 1: the scancode passes INT 15h/4Fh as on a PS/2, then goes to the buffer, then EOI.
+  // IRQ 1: the scancode passes INT 15h/4Fh as on a PS/2, then goes to the buffer. Carry: Ctrl+Break, so INT 1Bh; zero: Print Screen, INT 05h
+  // once the interrupt is over, because a screen takes its time to print.
   a.org(Rom.int09).near(0xe9, Rom.keyboardInterrupt);
   a.org(Rom.keyboardInterrupt)
     .emit(0x50, 0xe4, 0x60, 0xb4, 0x4f, 0xf9, 0xcd, 0x15) // push ax; in al,60h; mov ah,4Fh; stc; int 15h
     .short(0x73, 'eaten')
     .service(TRAP_SCANCODE)
+    .short(0x73, 'end of key')
+    .emit(0xcd, 0x1b) // int 1Bh
     .label('eaten')
-    .emit(0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf); // EOI; pop ax; iret
+    .emit(0x0c, 0x01) // or al,1: not zero
+    .label('end of key')
+    .emit(0xb0, 0x20, 0xe6, 0x20) // EOI
+    .short(0x75, 'no print')
+    .emit(0xcd, 0x05) // int 05h
+    .label('no print')
+    .emit(0x58, 0xcf); // pop ax; iret
 
   a.org(Rom.masterInterrupt).emit(0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf);
   a.org(Rom.slaveInterrupt).emit(0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf);
-  // IRQ 8: reading register C acknowledges the RTC.
-  a.org(Rom.rtcInterrupt).emit(0x50, 0xb0, 0x0c, 0xe6, 0x70, 0xe4, 0x71, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf);
+  // IRQ 8: reading register C acknowledges the RTC and says why it came; the alarm is a program's INT 4Ah.
+  a.org(Rom.rtcInterrupt)
+    .emit(0x50, 0xb0, 0x0c, 0xe6, 0x70, 0xe4, 0x71) // push ax; al = CMOS[0Ch]
+    .emit(0xa8, 0x20) // test al,20h
+    .short(0x74, 'no alarm')
+    .emit(0xfb, 0xcd, 0x4a, 0xfa) // sti; int 4Ah; cli
+    .label('no alarm')
+    .emit(0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf); // EOI; pop ax; iret
 
   // IRQ 12: the service takes the byte; CF clear means that a packet is complete and somebody wants it.
   a.org(Rom.pointerInterrupt)
@@ -257,7 +272,7 @@ export function buildRom(fonts: RomFonts, ebdaSegment: number): Uint8Array {
   const writes: [number, number][] = [
     [0x11, 0x20], [0x08, 0x21], [0x04, 0x21], [0x01, 0x21], // 8259A master: ICW1–4, vectors 08h–0Fh
     [0x11, 0xa0], [0x70, 0xa1], [0x02, 0xa1], [0x01, 0xa1], // slave: vectors 70h–77h
-    [0xb8, 0x21], [0x8f, 0xa1], // open: timer, keyboard, cascade, floppy (6); pointer (12), disks (14, 15 masked by devices), RTC masked until used
+    [0xb8, 0x21], [0x8e, 0xa1], // open: timer, keyboard, cascade, floppy (6); clock (8), pointer (12), disk (14)
     [0x34, 0x43], [0x00, 0x40], [0x00, 0x40], // 8254 channel 0: mode 2, 65536
   ]; // prettier-ignore
   for (const [value, port] of writes) a.emit(0xb0, value, 0xe6, port);

@@ -16,6 +16,9 @@ export interface MemoryRange {
 const MIB = 1 << 20;
 /** BIOS ticks of a day. */
 const TICKS_PER_DAY = 0x1800b0;
+/** Register B of the clock and the bit that lets its alarm interrupt. */
+const RTC_B = 0x0b;
+const RTC_ALARM = 0x20;
 /** INT 15h/87h moves at most 32768 words. */
 const MAX_BLOCK_BYTES = 0x10000;
 
@@ -90,8 +93,7 @@ export class SystemServices {
         r.carry = true;
         break;
       case 0x53:
-        this.apm(r);
-        break;
+        return this.apm(r);
       case 0x86: {
         // Wait CX:DX microseconds: the timer tick is the only clock that needs no state here, so sleep in its steps.
         return this.wait(r);
@@ -162,8 +164,11 @@ export class SystemServices {
     return TrapStatus.done;
   }
 
-  /** APM 1.2, real-mode interface only: enough to be asked and to switch off. */
-  private apm(r: RegisterFrame): void {
+  /** Set while a program waits for the one interrupt that CPU idle lasts. */
+  private idling = false;
+
+  /** APM 1.2, real-mode interface only: asked about, idle until something happens, the power there is, and off. */
+  private apm(r: RegisterFrame): number {
     r.carry = false;
     switch (r.al) {
       case 0x00:
@@ -171,18 +176,36 @@ export class SystemServices {
         r.bx = 0x504d; // 'PM'
         r.cx = 0;
         break;
-      case 0x01:
-      case 0x04:
-      case 0x0e:
-        if (r.al === 0x0e) r.ax = 0x0102;
+      case 0x01: // connect
+      case 0x04: // disconnect
+      case 0x06: // the processor is busy
+      case 0x08: // power management on or off
+      case 0x0d: // of one device
+      case 0x0f: // engage
         break;
+      case 0x05:
+        this.idling = !this.idling;
+        return this.idling ? TrapStatus.waitForInterrupt : TrapStatus.done;
       case 0x07:
         if (r.bx === 0x0001 && r.cx === 0x0003) this.powerOff();
         break;
+      case 0x0a:
+        r.bx = 0x01ff; // on the mains; what a battery has left is unknown …
+        r.cx = 0x80ff; // … because there is none
+        r.dx = 0xffff;
+        break;
+      case 0x0b:
+        r.ah = 0x80; // nothing happened
+        r.carry = true;
+        break;
+      case 0x0e:
+        r.ax = 0x0102;
+        break;
       default:
-        r.ah = 0x09;
+        r.ah = { 0x02: 0x06, 0x03: 0x08 }[r.al] ?? 0x0c; // no 16-bit, no 32-bit interface; no such function
         r.carry = true;
     }
+    return TrapStatus.done;
   }
 
   /** Copies CX words between the linear addresses in the third and fourth descriptor of the GDT at ES:SI. */
@@ -276,12 +299,29 @@ export class SystemServices {
         this.setCmos(8, r.dh);
         this.setCmos(7, r.dl);
         break;
+      case 0x06:
+        r.carry = !this.setAlarm(r.ch, r.cl, r.dh);
+        break;
+      case 0x07:
+        this.setCmos(RTC_B, this.cmos(RTC_B) & ~RTC_ALARM);
+        break;
       case 0xb1:
         this.pciBios(r);
         break;
       default:
         r.carry = true;
     }
+  }
+
+  /** INT 4Ah comes at that time of day, in BCD; false: an alarm is set already. */
+  private setAlarm(hours: number, minutes: number, seconds: number): boolean {
+    const control = this.cmos(RTC_B);
+    if (control & RTC_ALARM) return false;
+    this.setCmos(5, hours);
+    this.setCmos(3, minutes);
+    this.setCmos(1, seconds);
+    this.setCmos(RTC_B, control | RTC_ALARM);
+    return true;
   }
 
   cmos(index: number): number {
@@ -300,6 +340,7 @@ export class SystemServices {
     this.memory.write32(Bda.ticks, Math.floor((seconds * TICKS_PER_DAY) / 86400));
     this.memory.write8(Bda.midnight, 0);
     this.waitUntil = undefined;
+    this.idling = false;
   }
 
   // ---- PCI BIOS 2.1 -------------------------------------------------------------------------------------------

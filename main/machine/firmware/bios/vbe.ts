@@ -155,7 +155,7 @@ export class VbeServices {
       case 0x15:
         return done(this.displayData(r));
       default:
-        return done(false);
+        r.ax = 0x0100; // not there at all
     }
   }
 

@@ -46,6 +46,7 @@ export class VideoServices {
     m.write16(Bda.cursorShape, mode.kind === 'text' ? (mode.crtc[0x0a]! << 8) | mode.crtc[0x0b]! : 0);
     m.write8(Bda.activePage, 0);
     m.write16(Bda.crtcPort, this.vga.crtcPort);
+    m.write8(Bda.crtPalette, mode.number === 6 ? 0x3f : 0x30);
     m.write8(Bda.rows, mode.rows - 1);
     m.write16(Bda.characterHeight, mode.characterHeight);
     m.write8(Bda.videoControl, 0x60 | (request & 0x80));
@@ -229,7 +230,8 @@ export class VideoServices {
         break;
       case 0x08: {
         const { row, column } = this.cursor(r.bh);
-        r.ax = this.mode.kind === 'text' ? m.read16(this.cell(r.bh, row, column)) : 0;
+        if (this.mode.kind === 'text') r.ax = m.read16(this.cell(r.bh, row, column));
+        else r.al = this.graphics.read(this.mode, r.bh, row, column, m.read16(Bda.characterHeight) || 8);
         break;
       }
       case 0x09:
@@ -244,7 +246,7 @@ export class VideoServices {
         break;
       }
       case 0x0b:
-        if (r.bh === 0) this.vga.writeAttribute(0x11, r.bl & 0x1f);
+        this.cgaColours(r.bh, r.bl);
         break;
       case 0x0c:
         this.graphics.setPixel(this.mode, r.bh, r.cx, r.dx, r.al);
@@ -299,6 +301,24 @@ export class VideoServices {
     }
     this.vga.writeCrtc(0x0a, first | hidden);
     this.vga.writeCrtc(0x0b, last);
+  }
+
+  /**
+   * What the colour select register of a CGA did: 0 sets the border and, in graphics, the background; 1 chooses green, red and brown, or cyan,
+   * magenta and white, both as bright as the background was asked for.
+   */
+  private cgaColours(which: number, value: number): void {
+    const m = this.memory;
+    const before = m.read8(Bda.crtPalette);
+    const chosen = which === 0 ? (before & 0xe0) | (value & 0x1f) : (before & 0xdf) | (value & 1 ? 0x20 : 0);
+    if (which > 1) return;
+    m.write8(Bda.crtPalette, chosen);
+    // Bit 3 is brightness to a CGA, and bit 4 to the palette of a VGA's 200-line modes.
+    const colour = (chosen & 7) | ((chosen & 8) << 1);
+    if (which === 0) this.vga.writeAttribute(0x11, colour);
+    if (this.mode.kind !== 'cga' || this.mode.bitsPerPixel !== 2) return;
+    this.vga.writeAttribute(0, colour);
+    for (let i = 1; i <= 3; i++) this.vga.writeAttribute(i, (2 * i + (chosen & 0x20 ? 1 : 0)) | (chosen & 0x10));
   }
 
   private palette(r: RegisterFrame): void {
