@@ -139,6 +139,14 @@ const ROUTABLE = (1 << 5) | (1 << 10) | (1 << 11);
 const PIR_HEADER_BYTES = 32;
 const PIR_SLOT_BYTES = 16;
 
+/** Which register of the router (its device and function, and the offset) routes a pin, 1 to 4, of a device; for one of ROUTABLE. */
+export const pirqRegister = (slot: number, pin: number): number => PIRQ_REGISTERS + pirqOf(slot, pin);
+export const isRoutable = (irq: number): boolean => (ROUTABLE & (1 << irq)) !== 0;
+export const PIRQ_ROUTER = ROUTER.function;
+
+/** The routing table without its header, an entry for each slot: what the PCI BIOS tells of it (PCI BIOS 2.1 §3.5). */
+export const routingOptions = (): Uint8Array => buildPirTable().subarray(PIR_HEADER_BYTES);
+
 /** To be put at a 16-byte boundary from F0000h to FFFFFh. */
 export function buildPirTable(): Uint8Array {
   const slots = PCI_SLOTS - 1;
@@ -153,7 +161,7 @@ export function buildPirTable(): Uint8Array {
     const at = PIR_HEADER_BYTES + (slot - 1) * PIR_SLOT_BYTES;
     bytes[at + 1] = slot << 3;
     for (let pin = 1; pin <= 4; pin++) {
-      bytes[at + 2 + 3 * (pin - 1)] = PIRQ_REGISTERS + pirqOf(slot, pin);
+      bytes[at + 2 + 3 * (pin - 1)] = pirqRegister(slot, pin);
       view.setUint16(at + 3 + 3 * (pin - 1), ROUTABLE, true);
     }
   }

@@ -109,6 +109,7 @@ export class Bios implements Device, IoHandler {
       vga,
       (mode) => this.video.setMode(mode),
       () => this.video.current.number,
+      () => this.video.modeChanged(),
     );
     this.disk = new DiskServices(this.memory, deps.floppies, deps.disks, deps.discs, deps.hostError);
     this.system = new SystemServices(this.memory, bus, deps.memoryMap, this.pointer, deps.powerOff);
@@ -164,6 +165,7 @@ export class Bios implements Device, IoHandler {
         return TrapStatus.done;
       case 0x10:
         if (r.ah === 0x4f) this.vbe.int10(r);
+        else if (r.ah === 0x1c) this.vbe.int10State(r);
         else this.video.int10(r);
         return TrapStatus.done;
       case 0x11:

@@ -4,6 +4,7 @@ import { Bda, CONVENTIONAL_KIB, EBDA_SEGMENT } from './bda';
 import type { RegisterFrame } from './frame';
 import type { PointerServices } from './pointer';
 import type { RealModeMemory } from './real-memory';
+import { PIRQ_ROUTER, isRoutable, pirqRegister, routingOptions } from '../mp';
 import { ROM_SEGMENT, Rom, TrapStatus } from './rom';
 
 export interface MemoryRange {
@@ -415,9 +416,36 @@ export class SystemServices {
         this.bus.writePort(port(), 4, r.ecx);
         r.ah = 0;
         break;
+      case 0x0e:
+        r.ah = this.tellRouting(r);
+        r.carry = r.ah !== 0;
+        break;
+      case 0x0f:
+        r.ah = this.setRoute(r.bl, r.cl, r.ch) ? 0 : 0x88;
+        r.carry = r.ah !== 0;
+        break;
       default:
         r.ah = 0x81; // function not supported
         r.carry = true;
     }
+  }
+
+  /** ES:DI holds the size and the far address of a buffer for the routing options; the size is told back. */
+  private tellRouting(r: RegisterFrame): number {
+    const options = routingOptions();
+    const at = r.es * 16 + r.di;
+    const room = this.memory.read16(at);
+    this.memory.write16(at, options.length);
+    if (room < options.length) return 0x89; // buffer too small
+    this.memory.write(this.memory.read16(at + 4) * 16 + this.memory.read16(at + 2), options);
+    r.bx = 0; // no interrupt is for PCI alone
+    return 0;
+  }
+
+  /** INTA# to INTD# are 0Ah to 0Dh. */
+  private setRoute(devfn: number, pin: number, irq: number): boolean {
+    if (pin < 0x0a || pin > 0x0d || !isRoutable(irq)) return false;
+    this.bus.writePort(this.config(0, PIRQ_ROUTER, pirqRegister(devfn >> 3, pin - 9)), 1, irq);
+    return true;
   }
 }

@@ -1,9 +1,10 @@
-/** VESA BIOS Extensions 3.0 (INT 10h/4Fxx) over the Bochs DISPI registers. Offered: banked and linear modes, DAC, scan line and start. */
+/** VESA BIOS Extensions 3.0 (INT 10h/4Fxx) over the Bochs DISPI registers. Offered: banked and linear modes, DAC, scan line and start, saved states. */
 import type { Bus } from '../../bus/bus';
 import type { RegisterFrame } from './frame';
 import type { RealModeMemory } from './real-memory';
 import { ROM_SEGMENT, Rom, VBE_STRINGS } from './rom';
 import type { VgaRegisters } from './vga-registers';
+import { Part, VideoState } from './video-state';
 
 const Dispi = {
   index: 0x1ce,
@@ -21,6 +22,10 @@ const Dispi = {
   memory: 0xa,
 } as const;
 const Enable = { on: 0x01, dac8: 0x20, linear: 0x40, keepMemory: 0x80 } as const;
+/** In the order they are saved and restored in. */
+const STATE = [
+  Dispi.enable, Dispi.width, Dispi.height, Dispi.bits, Dispi.bank, Dispi.virtualWidth, Dispi.x, Dispi.y,
+] as const; // prettier-ignore
 const LINEAR = 0x4000;
 const KEEP = 0x8000;
 
@@ -67,6 +72,7 @@ const MASKS: Record<number, readonly number[]> = {
 export class VbeServices {
   private mode: VbeMode | undefined;
   private flags = 0;
+  private readonly state: VideoState;
 
   constructor(
     private readonly memory: RealModeMemory,
@@ -74,7 +80,15 @@ export class VbeServices {
     private readonly vga: VgaRegisters,
     private readonly setStandardMode: (mode: number) => boolean,
     private readonly standardMode: () => number,
-  ) {}
+    standardModeChanged: () => void,
+  ) {
+    this.state = new VideoState(memory, vga, this, standardModeChanged);
+  }
+
+  /** INT 10h/1Ch, which knows no VESA modes. */
+  int10State(r: RegisterFrame): void {
+    if (this.state.serve(r, r.al, Part.hardware | Part.data | Part.dac)) r.al = 0x1c;
+  }
 
   private read(index: number): number {
     this.bus.writePort(Dispi.index, 2, index);
@@ -119,6 +133,22 @@ export class VbeServices {
     return mode.width * mode.height * bytesPerPixel(mode.bits) <= this.roomFor(mode);
   }
 
+  /** The adapter's registers, then the mode and its flags; see VideoState. */
+  get words(): readonly number[] {
+    return [...STATE.map((index) => this.read(index)), this.mode?.number ?? 0, this.flags];
+  }
+  set words(words) {
+    const [enable = 0, ...others] = words.slice(0, STATE.length);
+    const [number, flags = 0] = words.slice(STATE.length);
+    this.mode = MODES.find((mode) => mode.number === number);
+    this.flags = flags;
+    this.write(Dispi.enable, 0);
+    // Being enabled resets what comes last of them.
+    others.slice(0, 3).forEach((value, i) => this.write(STATE[1 + i]!, value));
+    this.write(Dispi.enable, enable | (enable & Enable.on ? Enable.keepMemory : 0));
+    others.slice(3).forEach((value, i) => this.write(STATE[4 + i]!, value));
+  }
+
   int10(r: RegisterFrame): void {
     if (!this.present) return;
     const done = (ok: boolean): void => void (r.ax = ok ? 0x004f : 0x014f);
@@ -133,6 +163,8 @@ export class VbeServices {
       case 0x03:
         r.bx = this.mode ? this.mode.number | (this.flags & (LINEAR | KEEP)) : this.standardMode();
         return done(true);
+      case 0x04:
+        return done(this.state.serve(r, r.dl, Part.hardware | Part.data | Part.dac | Part.vesa));
       case 0x05:
         if (!this.mode || this.flags & LINEAR || r.bl !== 0) return done(false);
         if (r.bh === 0) {

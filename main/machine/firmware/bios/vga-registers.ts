@@ -14,6 +14,11 @@ const Port = {
   graphics: 0x3ce,
 } as const;
 
+/** What a mode is in registers: sequencer 1–4, CRT controller 0–18h, graphics controller 0–8, attribute controller 0–14h at most. */
+export type VgaState = Pick<VideoMode, 'misc' | 'sequencer' | 'crtc' | 'graphics' | 'attribute'>;
+/** How many registers each part of a state has. */
+export const VGA_STATE = { misc: 1, sequencer: 4, crtc: 0x19, graphics: 9, attribute: 0x15 } as const;
+
 export class VgaRegisters {
   constructor(private readonly bus: Bus) {}
 
@@ -41,6 +46,10 @@ export class VgaRegisters {
   writeGraphics(index: number, value: number): void {
     this.bus.writePort(Port.graphics, 1, index);
     this.bus.writePort(Port.graphics + 1, 1, value);
+  }
+  readGraphics(index: number): number {
+    this.bus.writePort(Port.graphics, 1, index);
+    return this.bus.readPort(Port.graphics + 1, 1);
   }
   /** Leaves the palette connected to the screen (index bit 5). */
   writeAttribute(index: number, value: number): void {
@@ -72,15 +81,29 @@ export class VgaRegisters {
     this.bus.writePort(Port.dacMask, 1, value);
   }
 
-  program(mode: VideoMode, loadPalette: boolean): void {
-    this.bus.writePort(Port.misc, 1, mode.misc);
+  get state(): VgaState {
+    const all = (count: number, read: (index: number) => number): number[] => Array.from({ length: count }, (_, i) => read(i));
+    return {
+      misc: this.bus.readPort(Port.miscRead, 1),
+      sequencer: all(VGA_STATE.sequencer, (i) => this.readSequencer(i + 1)),
+      crtc: all(VGA_STATE.crtc, (i) => this.readCrtc(i)),
+      graphics: all(VGA_STATE.graphics, (i) => this.readGraphics(i)),
+      attribute: all(VGA_STATE.attribute, (i) => this.readAttribute(i)),
+    };
+  }
+  set state({ misc, sequencer, crtc, graphics, attribute }) {
+    this.bus.writePort(Port.misc, 1, misc);
     this.writeSequencer(0, 1);
-    mode.sequencer.forEach((value, i) => this.writeSequencer(i + 1, value));
+    sequencer.forEach((value, i) => this.writeSequencer(i + 1, value));
     this.writeSequencer(0, 3);
     this.writeCrtc(0x11, this.readCrtc(0x11) & 0x7f); // unlock 0–7
-    mode.crtc.forEach((value, i) => this.writeCrtc(i, value));
-    mode.graphics.forEach((value, i) => this.writeGraphics(i, value));
-    mode.attribute.forEach((value, i) => this.writeAttribute(i, value));
+    crtc.forEach((value, i) => this.writeCrtc(i, value));
+    graphics.forEach((value, i) => this.writeGraphics(i, value));
+    attribute.forEach((value, i) => this.writeAttribute(i, value));
+  }
+
+  program(mode: VideoMode, loadPalette: boolean): void {
+    this.state = mode;
     this.writeAttribute(0x14, 0);
     this.dacMask = 0xff;
     if (loadPalette) this.writeDac(0, dacPalette(mode.palette));

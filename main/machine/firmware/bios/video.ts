@@ -32,9 +32,8 @@ export class VideoServices {
   setMode(request: number): boolean {
     const m = this.memory;
     const flags = m.read8(Bda.videoFlags);
-    const known = videoMode(request & 0x7f);
-    if (!known) return false;
-    const mode = withScanLines(known, flags & 0x80 ? 200 : flags & 0x10 ? 400 : 350);
+    const mode = this.modeOf(request & 0x7f);
+    if (!mode) return false;
     this.leaveVesa();
     this.mode = mode;
     this.vga.program(mode, (flags & 0x08) === 0);
@@ -59,6 +58,18 @@ export class VideoServices {
     if ((request & 0x80) === 0) this.clear();
     if (mode.kind === 'text') this.moveHardwareCursor();
     return true;
+  }
+
+  /** The data area was given back an earlier state. */
+  modeChanged(): void {
+    this.mode = this.modeOf(this.memory.read8(Bda.videoMode)) ?? this.mode;
+  }
+
+  /** With as many scan lines as were asked for (12h/30h). */
+  private modeOf(number: number): VideoMode | undefined {
+    const known = videoMode(number);
+    const flags = this.memory.read8(Bda.videoFlags);
+    return known && withScanLines(known, flags & 0x80 ? 200 : flags & 0x10 ? 400 : 350);
   }
 
   private clear(): void {
