@@ -10,7 +10,7 @@ import { changedArea, medium, ownMedium, ScreenRun, type Picture } from './scree
 /** What firmware reads through fw_cfg: kernel, initial RAM disk and command line. */
 async function startsKernel(context: TestContext, image: string): Promise<string> {
   const guest = fixture(context, 'linux-image-cloud-amd64');
-  const run = boot(guest, { append: 'lodge.with=firmware', extra: ['--firmware', medium(context, image), ...TIER] });
+  const run = boot(guest, { append: 'lodge.with=firmware', extra: ['--firmware', medium(context, image)] });
   await run.waitFor(/Command line:[^\n]*lodge\.with=firmware/, BOOT_SECONDS);
   const [, release] = await run.waitFor(/LODGE-INIT kernel=(\S+)/, BOOT_SECONDS);
   expect(release).toBe(guest.release);

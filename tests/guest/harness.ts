@@ -229,7 +229,7 @@ export function boot(guest: Fixture, options: BootOptions = {}): GuestRun {
     [
       ...['run', '--kernel', guest.kernel, '--initrd', guest.initrd, '--append', append],
       ...['--memory', String(options.memory ?? 256), '--cpus', String(options.cpus ?? 1)],
-      ...['--serial', 'stdio', '--display', 'none', ...(options.extra ?? [])],
+      ...['--serial', 'stdio', '--display', 'none', ...TIER, ...(options.extra ?? [])],
     ],
     options.env,
   );

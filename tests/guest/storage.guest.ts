@@ -53,14 +53,14 @@ describe('storage controllers', () => {
     const exit = await run.ended(30);
     expect(exit.code, exit.stderr).toBe(0);
     const text = exit.stdout;
-    expect(text).toMatch(/LODGE-STORAGE sda sectors=16384 driver=ata_piix model=Lodge disk/);
-    expect(text).toMatch(/LODGE-STORAGE sdb sectors=16384 driver=ahci model=Lodge disk/);
     expect(text).toMatch(/LODGE-STORAGE sr0 .*driver=ata_piix/);
-    for (const [name, { path, data }] of [
-      ['sda', ide],
-      ['sdb', sata],
+    for (const [driver, { path, data }] of [
+      ['ata_piix', ide],
+      ['ahci', sata],
     ] as const) {
-      // prettier-ignore
+      // Linux looks at both controllers at once: either may be first.
+      const name = new RegExp(`LODGE-STORAGE (sd[ab]) sectors=16384 driver=${driver} model=Lodge disk`).exec(text)?.[1];
+      expect(name, `the disk of ${driver}`).toBeDefined();
       expect(text).toContain(`LODGE-DISK ${name} read=${sha256(data)}`);
       expect(text).toContain(`LODGE-DISK ${name} reread=${sha256(pattern(MIB))}`);
       pattern(MIB).copy(data, MIB);

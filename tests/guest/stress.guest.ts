@@ -3,7 +3,7 @@
  * interrupt. LODGE_STRESS_SECONDS=60 is the long run; by default it is 15 s each, behind a boot.
  */
 import { expect, it, type TestContext } from 'vitest';
-import { BOOT_SECONDS, boot, fixture, PATIENCE, scratch, section, TIER, type KernelName } from './harness';
+import { BOOT_SECONDS, boot, fixture, PATIENCE, scratch, section, type KernelName } from './harness';
 import { stressInitrd, type Arch } from './stress';
 
 const SECONDS = Number(process.env['LODGE_STRESS_SECONDS'] ?? 15);
@@ -31,7 +31,7 @@ it.for(MACHINES)(
     const guest = fixture(context, kernel);
     const run = boot(
       { ...guest, initrd: media(context, arch, guest.initrd) },
-      { cpus: 4, memory: 512, append: `rdinit=/stress lodge.seconds=${SECONDS}`, extra: TIER },
+      { cpus: 4, memory: 512, append: `rdinit=/stress lodge.seconds=${SECONDS}` },
     );
     const init = await run.waitFor(/LODGE-INIT cpus=(\d+)/, BOOT_SECONDS * 2);
     expect(init[1]).toBe('4');

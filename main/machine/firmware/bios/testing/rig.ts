@@ -24,11 +24,7 @@ function fakeMemory(ram: Uint8Array) {
   });
 }
 
-function fakeDisk(
-  ram: Uint8Array,
-  contents: Uint8Array,
-  options: { delayed?: boolean; fails?: boolean } = {},
-): BlockBackend {
+function fakeDisk(ram: Uint8Array, contents: Uint8Array, options: { delayed?: boolean; fails?: boolean } = {}): BlockBackend {
   const move = (offset: number, ranges: Float64Array, write: boolean): void => {
     for (let i = 0; i < ranges.length; i += 2) {
       const [at, bytes] = [ranges[i]!, ranges[i + 1]!];
