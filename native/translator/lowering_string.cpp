@@ -6,9 +6,8 @@ namespace lodge::translator {
 using namespace x86;
 
 /**
- * R14 := what the linear addresses in RSI or RDI are away from the host addresses they stand for, from the first element of
- * `elements` in a register, or one alone, to the last. The first byte's TLB entry must be of the last byte's page: a run is shorter
- * than what the TLB spans. Each operand is retried by itself, as both may want the same entry.
+ * R14 := how far the host addresses are from the linear ones, from the element that RSI or RDI points at to the last of RCX elements, or
+ * for that one alone. The first byte's TLB entry must be of the last byte's page: a run is shorter than what the TLB spans. Each operand is retried by itself, as both may want the same entry.
  */
 void Lowering::checkString(const Item& it, uint8_t pointer, bool write) {
   const unsigned size = it.d.operandSize;

@@ -1,8 +1,9 @@
 /** The way through every layer: wizard, double-click, screen, keyboard, serial line, power. */
 import { writeFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Page } from '@playwright/test';
+import { freePort } from '../free-port';
 import {
   BUILTIN,
   coloursOn,
@@ -199,14 +200,6 @@ async function askStub(port: number): Promise<string> {
     });
     socket.on('error', reject);
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 test('a running machine follows its sliders, and gdb finds it at the port of its page', async ({ lodge, scratch }) => {

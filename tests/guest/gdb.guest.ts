@@ -1,19 +1,11 @@
 /** The real gdb on a real kernel. About 20 s on an idle core: a boot to a shell, and the beginning of another. */
 import { spawnSync } from 'node:child_process';
-import { createServer, type AddressInfo } from 'node:net';
 import { expect, it, type TestContext } from 'vitest';
+import { freePort } from '../free-port';
 import { BOOT_SECONDS, boot, fixture, PATIENCE, scratch, type KernelName } from './harness';
 
 function needGdb(context: TestContext): void {
   if (spawnSync('gdb', ['--version']).status !== 0) context.skip('gdb is not installed');
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
 
 function gdb(port: number, commands: readonly string[]): string {

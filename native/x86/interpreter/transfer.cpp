@@ -7,20 +7,26 @@ namespace {
 
 // ---- far transfers and segment registers ------------------------------------------------------------------------------------
 
+/** A selector and, below it, an offset of the operand size. */
+bool readFarPointer(Core& c, const Insn* i, uint16_t& selector, uint64_t& offset) {
+  const unsigned size = i->operandSize();
+  const auto* m = static_cast<const uint8_t*>(c.slowRead(i, size + 2));
+  if (!m) return false;
+  offset = 0;
+  __builtin_memcpy(&offset, m, size);
+  __builtin_memcpy(&selector, m + size, 2);
+  return true;
+}
+
 template <bool Call>
 bool farDirect(Core& c, const Insn* i) {
   return c.farTransfer(static_cast<uint16_t>(i->row), static_cast<uint64_t>(i->imm64), i->operandSize(), Call);
 }
 template <bool Call>
 bool farIndirect(Core& c, const Insn* i) {
-  const unsigned size = i->operandSize();
-  uint64_t offset = 0;
+  uint64_t offset;
   uint16_t selector;
-  const auto* m = static_cast<const uint8_t*>(c.slowRead(i, size + 2));
-  if (!m) return false;
-  __builtin_memcpy(&offset, m, size);
-  __builtin_memcpy(&selector, m + size, 2);
-  return c.farTransfer(selector, offset, size, Call);
+  return readFarPointer(c, i, selector, offset) && c.farTransfer(selector, offset, i->operandSize(), Call);
 }
 bool retFar(Core& c, const Insn* i) { return c.farReturn(i->operandSize(), static_cast<uint16_t>(i->imm)); }
 bool iret(Core& c, const Insn* i) {
@@ -31,15 +37,10 @@ bool iret(Core& c, const Insn* i) {
 
 /** LDS, LES, LSS, LFS, LGS: rm is the segment, reg the general register. */
 bool loadFarPointer(Core& c, const Insn* i) {
-  const unsigned size = i->operandSize();
-  uint64_t offset = 0;
+  uint64_t offset;
   uint16_t selector;
-  const auto* m = static_cast<const uint8_t*>(c.slowRead(i, size + 2));
-  if (!m) return false;
-  __builtin_memcpy(&offset, m, size);
-  __builtin_memcpy(&selector, m + size, 2);
-  if (!c.loadSegment(static_cast<Seg>(i->rm), selector)) return false;
-  if (size == 2)
+  if (!readFarPointer(c, i, selector, offset) || !c.loadSegment(static_cast<Seg>(i->rm), selector)) return false;
+  if (i->operandSize() == 2)
     setReg<uint16_t>(c, i->reg, static_cast<uint16_t>(offset));
   else
     setReg<uint64_t>(c, i->reg, offset);

@@ -54,12 +54,17 @@ menuentry "Check of the disk" --hotkey=k {
 `;
 const FIND_ROOT = `search --no-floppy --fs-uuid --set=root ${ROOT_UUID}\nset prefix=($root)/boot/grub\n`;
 
-/** The tree, changed as an installer would change it. */
-function settle(tree) {
-  const write = (path, text, mode = 0o644) => {
+/** Writes a file of a tree, with the folders it needs. */
+const writerOf =
+  (tree) =>
+  (path, text, mode = 0o644) => {
     mkdirSync(join(tree, path, '..'), { recursive: true });
     writeFileSync(join(tree, path), text, { mode });
   };
+
+/** The tree, changed as an installer would change it. */
+function settle(tree) {
+  const write = writerOf(tree);
   write('etc/hostname', `${HOST_NAME}\n`);
   write('etc/hosts', `127.0.0.1 localhost ${HOST_NAME}\n`);
   write('etc/fstab', `UUID=${ROOT_UUID} / ext4 errors=remount-ro 0 1\n`);
@@ -141,10 +146,7 @@ export const DESKTOP = {
   modules: 'all',
   bytes: 2200 * MIB,
   settle(tree) {
-    const write = (path, text) => {
-      mkdirSync(join(tree, path, '..'), { recursive: true });
-      writeFileSync(join(tree, path), text);
-    };
+    const write = writerOf(tree);
     runQuiet('chroot', [tree, 'useradd', '-m', '-s', '/bin/bash', '-G', 'dialout', 'ada'], { what: 'useradd' });
     write('etc/lightdm/lightdm.conf', '[Seat:*]\nautologin-user=ada\nautologin-session=xfce\n');
     const says = `sh -c "echo ${DESKTOP_IS_UP} >/dev/ttyS0"`;

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { AtaDisk, AtapiDisc, MediaSlot } from '../ata';
 import { MemoryDisk, settle } from '../ata/testing/memory-disk';
-import { flatMemory } from '../virtio/testing/driver';
+import { flatMemory } from '../../memory/testing/flat-memory';
 import { Ahci } from '.';
 import { HBA_REGISTERS, PORT_REGISTERS } from './registers';
 

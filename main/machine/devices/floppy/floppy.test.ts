@@ -4,7 +4,7 @@ import { Bus } from '../../bus/bus';
 import { MediaSlot } from '../ata';
 import { MemoryDisk, settle } from '../ata/testing/memory-disk';
 import { Dma8237 } from '../dma8237';
-import { flatMemory } from '../virtio/testing/driver';
+import { flatMemory } from '../../memory/testing/flat-memory';
 import { FloppyController } from '.';
 
 const DOR = 2;

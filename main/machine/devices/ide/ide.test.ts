@@ -4,7 +4,7 @@ import { Bus } from '../../bus/bus';
 import { AtaDisk, AtapiDisc, MediaSlot } from '../ata';
 import { MemoryDisk, settle } from '../ata/testing/memory-disk';
 import { QuickEngine } from '../../testing/quick-engine';
-import { flatMemory } from '../virtio/testing/driver';
+import { flatMemory } from '../../memory/testing/flat-memory';
 import { Piix3Ide } from '.';
 
 const MIB = 1 << 20;

@@ -6,7 +6,8 @@ import type { PciSlot } from '../pci';
 import { createVirtioBlk, createVirtioRng, VirtioPci } from './index';
 import { nextStatus, Status } from './device';
 import { COMMON_REGISTERS } from './pci';
-import { flatMemory, QueueDriver } from './testing/driver';
+import { flatMemory } from '../../memory/testing/flat-memory';
+import { QueueDriver } from './testing/driver';
 
 const DISK_BYTES = 64 * 1024;
 const layout = { size: 16, descriptors: 0x1000, driver: 0x2000, device: 0x3000 };

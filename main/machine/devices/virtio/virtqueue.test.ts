@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { flatMemory, QueueDriver } from './testing/driver';
+import { flatMemory } from '../../memory/testing/flat-memory';
+import { QueueDriver } from './testing/driver';
 import { checkLayout, readRanges, sliceRanges, Virtqueue, writeRanges, type QueueLayout } from './virtqueue';
 
 const layout: QueueLayout = { size: 8, descriptors: 0x1000, driver: 0x2000, device: 0x3000 };

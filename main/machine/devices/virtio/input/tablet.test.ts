@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { VirtioTransport } from '../device';
-import { flatMemory, QueueDriver } from '../testing/driver';
+import { flatMemory } from '../../../memory/testing/flat-memory';
+import { QueueDriver } from '../testing/driver';
 import { Virtqueue } from '../virtqueue';
 import { mouseAndTablet, VirtioTablet } from './tablet';
 

@@ -1,25 +1,6 @@
-/** For tests: flat guest memory, and the driver's side of a split queue. */
-import type { GuestMemory } from '../../../memory/guest-memory';
+/** For tests: the driver's side of a split queue. */
+import type { FlatMemory } from '../../../memory/testing/flat-memory';
 import type { QueueLayout } from '../virtqueue';
-
-export function flatMemory(bytes: number): GuestMemory & { data: Uint8Array; view: DataView } {
-  const data = new Uint8Array(bytes);
-  const view = new DataView(data.buffer);
-  const inside = (at: number, n: number): boolean => at >= 0 && Number.isInteger(at) && at + n <= bytes;
-  return {
-    data,
-    view,
-    read: (at, n) => (inside(at, n) ? data.slice(at, at + n) : undefined),
-    readInto: (at, into) => inside(at, into.length) && (into.set(data.subarray(at, at + into.length)), true),
-    write: (at, from) => inside(at, from.length) && (data.set(from, at), true),
-    readU16: (at) => (inside(at, 2) ? view.getUint16(at, true) : undefined),
-    readU32: (at) => (inside(at, 4) ? view.getUint32(at, true) : undefined),
-    readU64: (at) => (inside(at, 8) ? Number(view.getBigUint64(at, true)) : undefined),
-    writeU16: (at, value) => inside(at, 2) && (view.setUint16(at, value, true), true),
-    writeU32: (at, value) => inside(at, 4) && (view.setUint32(at, value, true), true),
-    fill: (at, n, value) => inside(at, n) && (data.fill(value, at, at + n), true),
-  };
-}
 
 export interface Descriptor {
   at: number;
@@ -34,7 +15,7 @@ export class QueueDriver {
   seen = 0;
 
   constructor(
-    readonly mem: ReturnType<typeof flatMemory>,
+    readonly mem: FlatMemory,
     readonly layout: QueueLayout,
   ) {}
 

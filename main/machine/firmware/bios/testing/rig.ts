@@ -1,28 +1,13 @@
 /** For tests: the firmware over memory and disks of its own, called as its ROM calls it. */
 import type { BlockBackend } from '../../../../backend/block';
 import { Bus } from '../../../bus/bus';
-import { createGuestMemory } from '../../../memory/guest-memory';
+import { flatMemory } from '../../../memory/testing/flat-memory';
 import { Bios, type BiosDependencies } from '../bios';
 import type { Drive } from '../drives';
 import { TrapStatus } from '../rom';
 
 const RAM_BYTES = 4 << 20;
 const STACK = { segment: 0x2000, pointer: 0x1000 };
-
-function fakeMemory(ram: Uint8Array) {
-  const view = new DataView(ram.buffer);
-  const fits = (at: number, bytes: number): boolean => at >= 0 && at + bytes <= ram.length;
-  return createGuestMemory({
-    memRead: (at, into) => fits(at, into.length) && (into.set(ram.subarray(at, at + into.length)), true),
-    memWrite: (at, from) => fits(at, from.length) && (ram.set(from, at), true),
-    memReadU16: (at) => (fits(at, 2) ? view.getUint16(at, true) : undefined),
-    memReadU32: (at) => (fits(at, 4) ? view.getUint32(at, true) : undefined),
-    memReadU64: (at) => (fits(at, 8) ? Number(view.getBigUint64(at, true)) : undefined),
-    memWriteU16: (at, value) => fits(at, 2) && (view.setUint16(at, value, true), true),
-    memWriteU32: (at, value) => fits(at, 4) && (view.setUint32(at, value, true), true),
-    memFill: (at, bytes, value) => fits(at, bytes) && (ram.fill(value, at, at + bytes), true),
-  });
-}
 
 function fakeDisk(ram: Uint8Array, contents: Uint8Array, options: { delayed?: boolean; fails?: boolean } = {}): BlockBackend {
   const move = (offset: number, ranges: Float64Array, write: boolean): void => {
@@ -66,8 +51,9 @@ interface Registers {
 }
 
 export class Rig {
-  readonly ram = new Uint8Array(RAM_BYTES);
-  readonly view = new DataView(this.ram.buffer);
+  readonly memory = flatMemory(RAM_BYTES);
+  readonly ram = this.memory.data;
+  readonly view = this.memory.view;
   readonly errors: string[] = [];
   readonly disks: Drive[] = [];
   readonly discs: Drive[] = [];
@@ -80,7 +66,7 @@ export class Rig {
     const font = (height: number): Uint8Array => Uint8Array.from({ length: 256 * height }, (_, i) => i & 0xff);
     this.bios = new Bios({
       bus: new Bus(),
-      memory: fakeMemory(this.ram),
+      memory: this.memory,
       fonts: { font8x8: font(8), font8x14: font(14), font8x16: font(16) },
       floppies: [],
       disks: this.disks,
