@@ -55,7 +55,7 @@ struct CpuSnapshot {
 struct Event {
   enum class Kind : uint8_t { Doorbell, Paused, Stopped, Debug };
   Kind kind = Kind::Paused;
-  uint32_t doorbell = 0;  ///< Doorbell: its id and the value written; 0 when the host rang it, who is not told
+  uint32_t doorbell = 0;  ///< Doorbell: its id and the value written
   uint64_t value = 0;
   unsigned vcpu = 0;      ///< Stopped and Debug: who
   x86::DebugStop debug;   ///< Debug: why
@@ -70,7 +70,7 @@ struct VcpuStats {
   double withheldSeconds = 0;             ///< kept from running by the cap or the quota
   std::optional<double> waitedSeconds;    ///< ready to run, while the host ran something else
   uint64_t exits[4] = {};  ///< that waited for the owner, by ExitKind - 1
-  uint64_t doorbells = 0;  ///< that did not; the first vCPU also has those that the host rang
+  uint64_t doorbells = 0;  ///< that did not
   uint64_t quick = 0;      ///< accesses of quick ports
   // What the accelerator cannot tell is absent.
   bool halted = false;

@@ -1,5 +1,7 @@
 // The doorbells of one machine: guest writes that become events without waiting for the owner. Changes only while no vCPU runs.
-// An accelerator whose host can ring them (kvm/ioeventfds.h) has it do so; every other write is matched on the vCPU's thread.
+//
+// Every accelerator matches them on the vCPU's thread, KVM too: an ioeventfd would lose the value written, and its reader
+// would be one more thread between the guest and the owner.
 #pragma once
 
 #include <vector>

@@ -275,24 +275,13 @@ Error ThreadedMachine::addDoorbell(DoorbellKind kind, uint64_t address, unsigned
   if (destroyed_) return kDestroyed;
   const Doorbell bell{kind, static_cast<uint8_t>(width), id, address};
   if (doorbells_.taken(bell)) return "There is a doorbell with this number or at this address.";
-  withWorldStopped([&] {
-    doorbells_.add(bell);
-    doorbellAdded(bell);
-  });
+  withWorldStopped([&] { doorbells_.add(bell); });
   return {};
 }
 
 void ThreadedMachine::removeDoorbell(uint32_t id) {
   if (destroyed_) return;
-  withWorldStopped([&] {
-    doorbellRemoved(id);
-    doorbells_.remove(id);
-  });
-}
-
-void ThreadedMachine::rungByHost(uint32_t doorbell) noexcept {
-  hostRung_.add();
-  exits_.ring(doorbell, 0);
+  withWorldStopped([&] { doorbells_.remove(id); });
 }
 
 bool ThreadedMachine::ring(DoorbellKind kind, uint64_t address, unsigned width, const void* data) noexcept {
@@ -369,7 +358,6 @@ Error ThreadedMachine::setState(unsigned index, const CpuSnapshot& in) {
 std::vector<VcpuStats> ThreadedMachine::stats() {
   std::vector<VcpuStats> all;
   for (auto& vcpu : vcpus_) all.push_back(vcpu->stats());
-  if (!all.empty()) all[0].doorbells += hostRung_.value();
   return all;
 }
 

@@ -69,9 +69,6 @@ class ThreadedMachine : public Machine {
   // The derived machine's part. Its destructor calls destroy().
   virtual Error mapped(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) = 0;
   virtual Error unmapped(Gpa gpa, uint64_t bytes) = 0;
-  /** With the world stopped. The host may ring a doorbell by itself; rungByHost() then. Otherwise the vCPU's write does. */
-  virtual void doorbellAdded(const Doorbell&) noexcept {}
-  virtual void doorbellRemoved(uint32_t) noexcept {}
   /** Threads besides the vCPUs'; false: the host has none to give. */
   virtual bool startHelpers() { return true; }
   /** No vCPU runs any more: helpers, too, end. */
@@ -89,8 +86,6 @@ class ThreadedMachine : public Machine {
   /** With runLock_, everybody parked; `in` is possible. May fail half-way: the caller puts back what was there before. */
   virtual Error writeState(VcpuThread& vcpu, const CpuSnapshot& in) = 0;
 
-  /** From any thread. */
-  void rungByHost(uint32_t doorbell) noexcept;
   /** There is a cap: time spent looking for work is time that the guest does not get. */
   bool capped() const noexcept { return capped_.load(std::memory_order_relaxed); }
   bool ending() const noexcept { return stop_.load(std::memory_order_seq_cst) & kEnd; }
@@ -115,7 +110,6 @@ class ThreadedMachine : public Machine {
   void withWorldStopped(Change change);
 
   Doorbells doorbells_;
-  x86::Counter hostRung_;
   QuickPorts quickPorts_;
   std::mutex runLock_;
   std::condition_variable parkChanged_, allParked_;

@@ -283,7 +283,6 @@ export interface PixelRect {
 }
 
 export type NativeEvent =
-  /** `value` is what was written; 0 under KVM, where the host rings doorbells without telling. */
   | { type: 'doorbell'; id: number; value: number }
   | { type: 'paused' }
   /** A debugger's point was met, or a step is done; all vCPUs are parked. `address`: of the breakpoint or watchpoint. */

@@ -46,7 +46,6 @@ Error KvmMachine::build(unsigned cpus, const x86::CpuModel* model) {
   if ((result = call(vm_, KVM_GET_PIT2, &pitAtPowerOn_)) < 0) return hostError("KVM does not show its interval timer", result);
   pit_ = pitAtPowerOn_;
 
-  bells_ = std::make_unique<IoEventFds>(vm_, [this](uint32_t id) { rungByHost(id); });
   const int slots = extension(device_, KVM_CAP_NR_MEMSLOTS);
   slots_ = std::make_unique<Slots>(vm_, *memory_, slots > 0 ? static_cast<unsigned>(slots) : 32);
   for (unsigned i = 0; i < cpus; ++i) {
@@ -75,13 +74,7 @@ Error KvmMachine::routeInterrupts() {
 
 KvmMachine::~KvmMachine() { destroy(); }
 
-void KvmMachine::joinHelpers() {
-  bells_.reset();
-  vcpus_.clear();
-}
-
-void KvmMachine::doorbellAdded(const Doorbell& bell) noexcept { bells_->add(bell); }
-void KvmMachine::doorbellRemoved(uint32_t id) noexcept { bells_->remove(id); }
+void KvmMachine::joinHelpers() { vcpus_.clear(); }
 
 // ---- time: stands still from when the last vCPU has parked until resume() ------------------------------------------------------
 

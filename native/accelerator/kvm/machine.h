@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "accelerator/kvm/host.h"
-#include "accelerator/kvm/ioeventfds.h"
 #include "accelerator/kvm/slots.h"
 #include "accelerator/kvm/vcpu.h"
 #include "accelerator/threaded_machine.h"
@@ -32,8 +31,6 @@ class KvmMachine final : public ThreadedMachine {
   // ThreadedMachine.
   Error mapped(RegionId region, uint64_t offset, Gpa gpa, uint64_t bytes) override;
   Error unmapped(Gpa gpa, uint64_t bytes) override;
-  void doorbellAdded(const Doorbell& bell) noexcept override;
-  void doorbellRemoved(uint32_t id) noexcept override;
   void joinHelpers() override;
   void freeze() noexcept override;
   void thaw() noexcept override;
@@ -46,7 +43,6 @@ class KvmMachine final : public ThreadedMachine {
 
   Descriptor device_, vm_;
   std::unique_ptr<Slots> slots_;
-  std::unique_ptr<IoEventFds> bells_;
 
   // Power-on state of the 8259s and the I/O APIC, and of the 8254; the latter's present state while the machine stands still.
   std::array<kvm_irqchip, 3> chips_{};
