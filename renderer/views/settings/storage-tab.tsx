@@ -119,7 +119,9 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
     <Stack gap="sm">
       {disks.length === 0 && (
         <Text size="sm" c="dimmed" py="xs">
-          No disks and no discs yet. Make a new disk, or add an image that you have.
+          {hardware
+            ? 'No disks and no discs yet. Make a new disk, or add an image that you have.'
+            : 'This machine has no disks and no discs. Shut it down to add some.'}
         </Text>
       )}
       {driveGroups(disks).map((group) => (
@@ -207,7 +209,8 @@ export function StorageTab({ vm, disks, os, hardware, pending, onChange, onAddNe
           )}
         </>
       ) : (
-        vm.state === 'running' && (
+        vm.state === 'running' &&
+        disks.some(isRemovable) && (
           <Text size="xs" c="dimmed">
             Another disc goes in by the disc button at the foot of the machine’s window, or by dropping its image there.
           </Text>
