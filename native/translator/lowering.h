@@ -61,6 +61,7 @@ struct SiteSpec {
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
   bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
+  bool shared = false;       ///< Run, End: of a check that accesses of several instructions share
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
@@ -83,6 +84,7 @@ struct Unit {
   x86::CodeSize size = x86::CodeSize::k64;
   uint32_t mode = 0;             ///< Translation::mode
   bool doors = false;            ///< STAC and CLAC end it
+  std::vector<uint16_t> apart;   ///< offsets of instructions whose accesses share no check with what follows
 };
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */

@@ -178,7 +178,8 @@ void Lowering::openGroup(size_t i) {
   const Address& a = shared.address;
   int64_t low = shared.disp, high = shared.disp + shared.size, drift = 0;
   size_t last = i, branch = 0;
-  const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned;
+  const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned ||
+                     std::find(unit_->apart.begin(), unit_->apart.end(), first.offset) != unit_->apart.end();
   for (size_t j = i; !alone && j + 1 < unit_->items.size(); ++j) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
@@ -231,6 +232,7 @@ void Lowering::openGroup(size_t i) {
   }
   site.count = static_cast<uint8_t>(last - i + 1);
   site.x87 = first.x87;
+  site.shared = group_.last != i;
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
   miss(failed, site, retry, shared, low);
 }

@@ -36,6 +36,7 @@ struct Site {
   SiteSpec spec;
   Translation* owner = nullptr;
   bool repeatable = true; ///< executed once more from the same state it does the same: Lockstep::repeatable()
+  uint32_t steps = 0;  ///< of a shared check
   bool needsX87 = false;  ///< an instruction of it looks at the x87 state
   Op op = Op::Invalid;    ///< of the first, when there are insns
   Insn* insns = nullptr;  ///< made when first needed: `count` of them and the one that stops
@@ -49,6 +50,8 @@ struct Place {
 constexpr uint32_t kShortLife = 64;     ///< fewer units than this were made in the meantime
 constexpr uint8_t kShortLivesFree = 4;  ///< for code that is written once more while it comes to be
 constexpr uint8_t kShortLifeHeat = 200;
+/** Steps of a shared check before it is split. */
+constexpr uint32_t kMaxSharedSteps = 64;
 
 uint64_t chunkMask(unsigned from, unsigned to) {  // bytes from … to - 1 of a page
   const unsigned first = from >> 6, last = (to - 1) >> 6;
@@ -116,7 +119,9 @@ class Translator final : public SecondTier {
   Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
   void covers(Translation& t, unsigned from, unsigned to);
   bool touches(const Translation& t, Gpa page, unsigned from, unsigned to) const;
+  void overwritten(Translation& t);
   void kill(Translation& t);
+  void split(Site& site);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
   void linkLeft();
@@ -147,6 +152,7 @@ class Translator final : public SecondTier {
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
+  std::unordered_map<Gpa, std::vector<uint16_t>> apart_;  ///< by page: Unit::apart
   uint64_t farGeneration_ = 0;
   Block* stepBlock_ = nullptr;
   Translation* stepping_ = nullptr;
@@ -269,6 +275,7 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
     const auto firstSite = static_cast<uint32_t>(sites_.size());
     if (options_.exactFlags) unit.keepFlags = true;
     unit.counted = stepwise();
+    if (const auto found = apart_.find(page); found != apart_.end()) unit.apart = found->second;
     Lowering lowering(e, layout_, routines_, firstSite);
     lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
     if (e.full()) {
@@ -345,13 +352,18 @@ bool Translator::touches(const Translation& t, Gpa page, unsigned from, unsigned
   return std::any_of(first, first + t.spans, [&](const Span& s) { return s.from < to && from < s.to; });
 }
 
-void Translator::kill(Translation& t) {
-  t.dead = true;
+/** Its bytes were written. */
+void Translator::overwritten(Translation& t) {
   c_.tierCounters.invalidations.add();
   Place& place = places_[hashOf(t.gpa, t.mode)];
   place.heat = 0;
   if (static_cast<uint32_t>(c_.tierCounters.units.value()) - t.born >= kShortLife) place.shortLives = 0;
   else if (place.shortLives < kShortLivesFree) ++place.shortLives;
+  kill(t);
+}
+
+void Translator::kill(Translation& t) {
+  t.dead = true;
   for (Translation** at = &hash_[hashOf(t.gpa, t.mode)]; *at; at = &(*at)->hashNext) {
     if (*at == &t) {
       *at = t.hashNext;
@@ -377,7 +389,7 @@ uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexce
     if (t->dead) continue;  // its other page's doing
     const uint64_t chunks = ((t->gpa & ~kPageMask) == page ? t->chunks : 0) | (t->second == page ? 1 : 0);
     if ((chunks & hit) && touches(*t, page, first, first + bytes)) {
-      kill(*t);
+      overwritten(*t);
     } else {
       left |= chunks;
       found->second[kept++] = t;
@@ -397,6 +409,7 @@ void Translator::flush() noexcept {
   insnBytes_ = 0;
   spans_.clear();
   farLinks_.clear();
+  apart_.clear();
   pages_.clear();
   cache_.flush();
   ++flushes_;
@@ -442,6 +455,17 @@ bool Translator::prepare(Site& site) {
   return true;
 }
 
+/**
+ * A group that the interpreter executes again and again lies across two pages, as a stack does that happens to stand at a page's
+ * start. Its first access gets a check of its own when the unit is made anew; what is left of the group may follow.
+ */
+void Translator::split(Site& site) {
+  Translation& owner = *site.owner;
+  if (owner.dead || owner.crosses()) return;
+  apart_[owner.gpa & ~kPageMask].push_back(site.spec.offset);
+  kill(owner);
+}
+
 /** Called from translated code, with all guest state in the Core. */
 uint32_t Translator::step(uint32_t number) {
   Site& site = sites_[number];
@@ -459,6 +483,7 @@ uint32_t Translator::step(uint32_t number) {
       return 1;
     }
   }
+  if (site.spec.shared && ++site.steps == kMaxSharedSteps) split(site);
   if (site.needsX87) settle();
   c_.block = stepBlock_;
   c_.blockDead = c_.stepHeld = false;

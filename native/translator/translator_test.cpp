@@ -107,6 +107,28 @@ TEST(accesses_behind_a_branch_fault_only_when_they_happen) {
   CHECK_EQ(g.get<uint64_t>(g.state().gpr[kRsp] + 8), kFree + 6);
 }
 
+TEST(accesses_that_keep_lying_across_two_pages_get_checks_of_their_own) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  // l: push rax; push rcx; push rdi; push rcx; pop rsi; pop rdx; pop rsi; pop rdi; add rax,rdx; dec ecx; jnz l; hlt
+  g.code(kFree, {0x50, 0x51, 0x57, 0x51, 0x5e, 0x5a, 0x5e, 0x5f, 0x48, 0x01, 0xd0, 0xff, 0xc9, 0x75, 0xf1, 0xf4});
+  const auto unitsOf = [&](uint64_t stack) {
+    const uint64_t before = g.cpu->tierCounters()->units.value();
+    g.enter64(kFree);
+    g.state().gpr[kRax] = g.state().gpr[kRdi] = 0;
+    g.state().gpr[kRsp] = stack;
+    g.state().gpr[kRcx] = 10'000;
+    CHECK(g.run() == RunExit::Halted);
+    CHECK_EQ(g.state().gpr[kRsp], stack);
+    return g.cpu->tierCounters()->units.value() - before;
+  };
+  CHECK(unitsOf(kFree + 0x3000) <= 3);
+  const uint64_t remade = unitsOf(kFree + 0x3010);
+  CHECK(remade >= 1 && remade <= 8);
+  CHECK_EQ(unitsOf(kFree + 0x3010), 0ull);
+  CHECK_EQ(g.cpu->tierCounters()->invalidations.value(), 0ull);
+}
+
 TEST(flags_that_code_behind_an_exit_did_not_want_are_there_once_it_does) {
   Guest g;
   useTranslator(g, 8 << 20);
