@@ -48,7 +48,8 @@ Setting Collector::openUnit(Gpa gpa, uint32_t mode, Unit& unit) const {
   Setting setting = settingOf(mode, c_.features);
   setting.checked = checked;
   unit.size = setting.size;
-  unit.mode = mode;
+  unit.mode = mode & ~kModeCareful;
+  unit.careful = mode & kModeCareful;
   unit.doors = mode & kModeSmap;
   unit.privilege = static_cast<Privilege>((mode & kModePrivilege) >> kModePrivilegeShift);
   unit.start = static_cast<uint16_t>(gpa & kPageMask);

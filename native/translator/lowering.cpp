@@ -23,6 +23,7 @@ CoreLayout::CoreLayout(const Core& c)
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)), budget(distance(c, &c.frame.budget)),
       turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
       splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
+      windows(distance(c, &c.frame.windows)),
       interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)) {
   static_assert(offsetof(Tlb, entry) == 0);
   for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
@@ -110,7 +111,9 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
     index_ = i;
     item(i);
     closeGroup(i);
+    moveWindows(unit_->items[i]);
     if (strip_ && i == strip_->last) {
+      windows_.clear();  // strips, which have opened none, come here, too
       pastLoop_ = e_.position();
       pastLoopFlags_ = flags_;
     }
@@ -330,27 +333,43 @@ void Lowering::jumpCached(uint32_t site) {
   e_.jumpTo(routines_.lookup);
 }
 
+/** Has the TLB know the page of a failed check, and that begin once more. Goes on when it does not help. */
+void Lowering::refillFor(const Stub& s) {
+  effective(kR14, s.access.address, s.low);
+  e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
+  e_.callTo(routines_.refill);
+  e_.jumpIfTo(kNotEqual, s.retry);
+}
+
 void Lowering::emitStubs() {
   for (size_t n = 0; n < stubs_.size(); ++n) {
     const Stub s = stubs_[n];
     e_.land(s.from);
     switch (s.kind) {
       case Stub::Kind::Run:
-        if (s.retry) {
-          effective(kR14, s.access.address, s.low);
-          e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
-          e_.callTo(routines_.refill);
-          e_.jumpIfTo(kNotEqual, s.retry);
-        }
+        if (s.retry) refillFor(s);
         e_.moveImm32(kR15, s.site);
         e_.callTo(routines_.step);
         e_.jumpTo(s.resume);
         break;
-      case Stub::Kind::StripMiss:
+      case Stub::Kind::Careful: {
         effective(kR14, s.access.address, s.low);
-        e_.moveImm32(kR15, unit_->privilege | (s.access.write ? kRefillWrite : 0));
-        e_.callTo(routines_.refill);
-        e_.jumpIfTo(kNotEqual, s.retry);
+        e_.lea64(kR15, at(kR14, static_cast<int32_t>(s.target) - 1));
+        e_.op64(0x33, kR15, inRegister(kR14));
+        e_.encode(kRexW, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(12);
+        uint8_t* const across = e_.jumpIf(kNotEqual);
+        refillFor(s);
+        e_.land(across);
+        SiteSpec& site = sites[s.site - firstSite_];
+        site.patch = e_.jump();
+        e_.land(site.patch);
+        site.stub = e_.position();
+        e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(s.site);
+        e_.jumpTo(routines_.exitSaved);
+        break;
+      }
+      case Stub::Kind::StripMiss:
+        refillFor(s);
         e_.jumpTo(stripFailed_);
         break;
       case Stub::Kind::StripExit:

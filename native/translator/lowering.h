@@ -29,7 +29,7 @@ constexpr unsigned kNotEqual = 5;
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
-      turns, borrowed, split, splitAt, splitLow, splitHigh, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
+      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -62,6 +62,7 @@ struct SiteSpec {
   bool saved = false;        ///< Link: the flags are in Core::ax
   bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
   bool shared = false;       ///< Run, End: of a check that accesses of several instructions share
+  bool careful = false;      ///< Link: to a careful unit
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
   int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
@@ -84,7 +85,8 @@ struct Unit {
   x86::CodeSize size = x86::CodeSize::k64;
   uint32_t mode = 0;             ///< Translation::mode
   bool doors = false;            ///< STAC and CLAC end it
-  std::vector<uint16_t> apart;   ///< offsets of instructions whose accesses share no check with what follows
+  std::vector<uint16_t> apart;   ///< offsets of instructions whose accesses often lie in another page than those they share a check with
+  bool careful = false;          ///< no accesses share a check
 };
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
@@ -110,11 +112,30 @@ class Lowering {
     uint32_t site;
     uint8_t* resume;     ///< Run
     FlagsIn flags;
-    int64_t target = 0;  ///< Jump, StripExit: distance from the page's start
-    enum class Kind : uint8_t { Run, Link, Poll, Jump, LoadX87, StripMiss, StripExit } kind;
-    uint8_t* retry = nullptr;  ///< Run and StripMiss, of a failed TLB check: where that begins
+    int64_t target = 0;  ///< Jump, StripExit: distance from the page's start; Careful: bytes that were checked
+    enum class Kind : uint8_t { Run, Careful, Link, Poll, Jump, LoadX87, StripMiss, StripExit } kind;
+    uint8_t* retry = nullptr;  ///< Run, Careful and StripMiss, of a failed TLB check: where that begins
     Access access = {};
     int64_t low = 0;
+  };
+  /**
+   * What an earlier check of the unit has shown: the bytes from `low` to `high` - 1 off the address, as its base is now, lie in one page
+   * that may be accessed so. The page's addend is in the Core.
+   */
+  struct Window {
+    Address address;
+    int64_t low, high;
+    bool write;
+    unsigned slot;       ///< of TierFrame::windows
+    size_t firstSite;    ///< that came after it: those must not come back to code that relies on it
+  };
+  /** What accesses share a check, from one on. */
+  struct Reach {
+    size_t last;         ///< of the group
+    size_t branch = 0;   ///< the first in the group; 0: none
+    int64_t low, high;   ///< of all of them
+    bool write;
+    bool again = false;  ///< some come behind the group
   };
   struct Group {
     size_t last = 0;
@@ -142,10 +163,18 @@ class Lowering {
   bool simple(const Address& a) const;
   bool offBase(const Address& a) const;
   bool offCore(const Address& a) const;
+  bool windowable(const Address& a) const;
+  Operand originOf(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
   void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
+  void missCarefully(uint8_t* from, uint16_t offset, uint8_t* retry, const Access& access, int64_t low, int64_t high);
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
+  Reach reach(size_t i) const;
+  bool shares(const Item& next, const Address& address, const Item& first, bool grouped) const;
   void openGroup(size_t i);
+  void keepWindow(Window window);
+  bool reuseWindow(size_t i);
+  void moveWindows(const Item& item);
   void closeGroup(size_t i);
   void closePending();
   /** For the interpreter to execute this instruction alone. */
@@ -200,6 +229,7 @@ class Lowering {
   void returnAddress(uint8_t to, int64_t target);
   void entry();
   void emitStubs();
+  void refillFor(const Stub& stub);
   uint32_t addSite(const SiteSpec& s) {
     sites.push_back(s);
     if (s.kind == SiteKind::Poll) sites.back().live = unit_->liveIn;
@@ -216,6 +246,7 @@ class Lowering {
   std::vector<Stub> stubs_;
   FlagsIn flags_ = FlagsIn::Host;
   Group group_;
+  std::vector<Window> windows_;
   size_t index_ = 0;
   bool x87Loaded_ = false;
 

@@ -12,6 +12,8 @@ namespace {
 
 /** Accesses further apart share no check: the wider they lie, the more often a page ends in between. */
 constexpr int64_t kMaxSpan = 256;
+/** Instructions behind the first of a group. */
+constexpr size_t kMaxGroup = 31;
 
 }  // namespace
 
@@ -73,8 +75,23 @@ void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const A
   group_.pending.push_back({from, addSite(site), nullptr, FlagsIn::Dead, 0, Stub::Kind::Run, retry, access, low});
 }
 
+/** The same for a check that often fails because its accesses lie in two pages: a careful unit, where none shares one, takes over. */
+void Lowering::missCarefully(uint8_t* from, uint16_t offset, uint8_t* retry, const Access& access, int64_t low, int64_t high) {
+  SiteSpec site{SiteKind::Link};
+  site.offset = offset;
+  site.saved = site.careful = true;
+  site.live = index_ == 0 ? unit_->liveIn : live_[index_ - 1];
+  Stub stub{from, addSite(site), nullptr, FlagsIn::Saved, high - low, Stub::Kind::Careful, retry, access, low};
+  stubs_.push_back(stub);
+}
+
 /** Its base and the TLB's addend alone make the host address. */
 bool Lowering::offBase(const Address& a) const { return simple(a) && a.bytes == 8 && a.base != kNoRegister && a.index == kNoRegister; }
+
+bool Lowering::windowable(const Address& a) const { return offBase(a) || offCore(a); }
+
+/** Where offCore() finds that value. */
+Operand Lowering::originOf(const Address& a) const { return a.base == kRipRegister ? frame(at_.codePage) : slot(a.base & 15); }
 
 /** A displacement from one value in the Core: of a register that is kept there, or of the page at hand. */
 bool Lowering::offCore(const Address& a) const {
@@ -89,7 +106,7 @@ bool Lowering::offCore(const Address& a) const {
 uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsigned aligned) {
   const Address& a = access.address;
   const bool plain = simple(a), inOne = aligned != 0, core = offCore(a);
-  const Operand origin = a.base == kRipRegister ? frame(at_.codePage) : slot(a.base & 15);
+  const Operand origin = originOf(a);
   const int32_t tlb = at_.tlb[unit_->privilege];
   if (plain) {
     Address low32 = a;
@@ -168,26 +185,37 @@ bool Lowering::usesGroupRegister(const Item& item) const {
   }
 }
 
+/** Whether the next item's access may be one of those that begin with `first`: in its group, or at least through its window. */
+bool Lowering::shares(const Item& next, const Address& address, const Item& first, bool grouped) const {
+  if (next.access.aligned || !(next.access.address == address)) return false;
+  if (!grouped) return true;
+  return (!next.x87 || first.x87) && !next.source.present && next.kind != Kind::Divide && next.kind != Kind::CallFar &&
+         next.kind != Kind::LoadControl;
+}
+
 /**
- * Collects what shares a check with the access of item i, and emits the check. What lies behind a branch that may leave shares it,
- * too, when it asks for no more than accesses before it did: should the check fail, the interpreter executes what lies before.
+ * Which accesses share the check of item i's. Those of the group follow one another, so R14 serves them all; others come through a window.
+ * What lies behind a branch that may leave is among them when it asks for no more than accesses before it did.
  */
-void Lowering::openGroup(size_t i) {
+Lowering::Reach Lowering::reach(size_t i) const {
   const Item& first = unit_->items[i];
-  Access shared = first.access;
-  const Address& a = shared.address;
-  int64_t low = shared.disp, high = shared.disp + shared.size, drift = 0;
-  size_t last = i, branch = 0;
-  const bool alone = first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || shared.aligned ||
-                     std::find(unit_->apart.begin(), unit_->apart.end(), first.offset) != unit_->apart.end();
-  for (size_t j = i; !alone && j + 1 < unit_->items.size(); ++j) {
+  const Address& a = first.access.address;
+  Reach r{i, 0, first.access.disp, first.access.disp + first.access.size, first.access.write};
+  if (unit_->careful || first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || first.access.aligned) return r;
+  const bool windowed = windowable(a);
+  bool grouped = true, branched = false;
+  int64_t drift = 0;
+  for (size_t j = i; j + 1 < unit_->items.size(); ++j) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
     if (item.kind == Kind::Jcc || item.kind == Kind::Jmp) {
       if (strip_ && j == strip_->last) break;  // strips come in behind it
-      if (branch == 0) branch = j;
-    } else if (item.kind >= Kind::Divide && item.kind != Kind::FlagBit) {
+      if (!branched && grouped) r.branch = j;
+      branched = true;
+    } else if (item.kind == Kind::Step) {
       break;
+    } else if (item.kind >= Kind::Divide && item.kind != Kind::FlagBit) {
+      grouped = false;
     }
     if (a.base != kNoRegister && a.base != kRipRegister) {
       const Change change = changeOf(item, a.base);
@@ -196,45 +224,108 @@ void Lowering::openGroup(size_t i) {
     }
     if (a.index != kNoRegister && (item.gprsWritten >> a.index & 1)) break;
     const Item& next = unit_->items[j + 1];
-    if (next.access.present) {
-      if (next.x87 && !first.x87) break;
-      if (next.source.present || next.access.aligned || !(next.access.address == a) || next.kind == Kind::Divide ||
-          next.kind == Kind::CallFar || next.kind == Kind::LoadControl)
-        break;
-      // A stack may always be written.
-      if (branch && next.access.write && !shared.write && a.base != kRsp) break;
-      const int64_t from = next.access.disp + drift;
-      const int64_t newLow = std::min(low, from), newHigh = std::max<int64_t>(high, from + next.access.size);
-      if (newHigh - newLow > kMaxSpan) break;
-      low = newLow;
-      high = newHigh;
-      shared.write |= next.access.write;
-      last = j + 1;
-    } else if (usesGroupRegister(next) || (next.x87 && !first.x87)) {
-      break;
-    }
-    if (j + 1 - i >= 31) break;
+    if (j + 1 - i > kMaxGroup) grouped = false;
+    if (grouped && (next.access.present ? !shares(next, a, first, true) : usesGroupRegister(next) || (next.x87 && !first.x87))) grouped = false;
+    if (!grouped && !windowed) break;
+    if (!next.access.present || !shares(next, a, first, grouped)) continue;
+    // A stack may always be written.
+    if (branched && next.access.write && !r.write && a.base != kRsp) break;
+    const int64_t from = next.access.disp + drift;
+    const int64_t low = std::min(r.low, from), high = std::max<int64_t>(r.high, from + next.access.size);
+    if (high - low > kMaxSpan) break;
+    r.low = low;
+    r.high = high;
+    r.write |= next.access.write;
+    if (grouped) r.last = j + 1;
+    else r.again = true;
   }
-  const unsigned span = static_cast<unsigned>(high - low);
+  if (r.branch >= r.last) r.branch = 0;
+  return r;
+}
+
+/** Emits the check that the access of item i shares with others; should it fail, the interpreter executes what lies before a branch. */
+void Lowering::openGroup(size_t i) {
+  if (reuseWindow(i)) return;
+  const Item& first = unit_->items[i];
+  const Reach r = reach(i);
+  Access shared = first.access;
+  shared.write = r.write;
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
   uint8_t* const retry = e_.position();
-  uint8_t* const failed = check(shared, low, span, shared.aligned);
+  uint8_t* const failed = check(shared, r.low, static_cast<unsigned>(r.high - r.low), shared.aligned);
   group_.active = true;
-  group_.low = low;
+  group_.low = r.low;
   group_.drift = 0;
-  group_.last = last;
-  // A control word that the interpreter loads may unmask exceptions, and this unit is for code that has them masked.
-  SiteSpec site{first.kind == Kind::LoadControl ? SiteKind::End : SiteKind::Run};
-  site.offset = first.offset;
-  if (branch && branch < last) {
-    site.kind = SiteKind::End;
-    last = branch - 1;
+  group_.last = r.last;
+  const size_t firstSite = sites.size();
+  const bool shares = r.last != i || r.again;
+  if (shares && std::find(unit_->apart.begin(), unit_->apart.end(), first.offset) != unit_->apart.end()) {
+    missCarefully(failed, first.offset, retry, shared, r.low, r.high);
+    if (r.again) keepWindow({shared.address, r.low, r.high, r.write, 0, firstSite});
+    return;
   }
+  const size_t last = r.branch ? r.branch - 1 : r.last;
+  // A control word that the interpreter loads may unmask exceptions, and this unit is for code that has them masked.
+  SiteSpec site{first.kind == Kind::LoadControl || r.branch ? SiteKind::End : SiteKind::Run};
+  site.offset = first.offset;
   site.count = static_cast<uint8_t>(last - i + 1);
   site.x87 = first.x87;
-  site.shared = group_.last != i;
+  site.shared = shares;
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
-  miss(failed, site, retry, shared, low);
+  miss(failed, site, retry, shared, r.low);
+  if (r.again) keepWindow({shared.address, r.low, r.high, r.write, 0, firstSite});
+}
+
+/** Behind a check: what it has shown is kept. */
+void Lowering::keepWindow(Window window) {
+  std::erase_if(windows_, [&](const Window& w) { return w.address == window.address; });
+  constexpr unsigned kSlots = sizeof TierFrame::windows / sizeof *TierFrame::windows;
+  if (windows_.size() == kSlots) windows_.erase(windows_.begin());
+  const auto taken = [&](const Window& w) { return w.slot == window.slot; };
+  while (std::any_of(windows_.begin(), windows_.end(), taken)) ++window.slot;
+  windows_.push_back(window);
+  // Of an address off the Core, R14 has the value there added already.
+  if (offCore(window.address)) e_.load64(kR15, at(kCoreReg, kR15, 0, at_.tlb[unit_->privilege] + 16));
+  e_.store64(frame(at_.windows + static_cast<int32_t>(window.slot * 8)), offCore(window.address) ? kR15 : kR14);
+}
+
+/**
+ * The group of item i through a window, when there is one for it. What the interpreter does may close windows, so no site since it was
+ * opened comes back to this unit.
+ */
+bool Lowering::reuseWindow(size_t i) {
+  const Access& access = unit_->items[i].access;
+  if (access.aligned) return false;
+  const auto found = std::find_if(windows_.begin(), windows_.end(), [&](const Window& w) {
+    return w.address == access.address && access.disp >= w.low && access.disp + access.size <= w.high && (w.write || !access.write);
+  });
+  if (found == windows_.end()) return false;
+  for (size_t n = found->firstSite; n < sites.size(); ++n) {
+    if (sites[n].kind == SiteKind::Run) sites[n].kind = SiteKind::End;
+  }
+  const Operand addend = frame(at_.windows + static_cast<int32_t>(found->slot * 8));
+  e_.load64(kR14, addend);
+  if (offCore(access.address)) {  // the flags stay as they are
+    e_.load64(kR15, originOf(access.address));
+    e_.lea64(kR14, at(kR14, kR15, 0, 0));
+  }
+  const Reach r = reach(i);
+  group_.active = true;
+  group_.low = group_.drift = 0;
+  group_.last = r.low >= found->low && r.high <= found->high && (found->write || !r.write) ? r.last : i;
+  return true;
+}
+
+/** Behind an item: windows follow what it did to their bases. */
+void Lowering::moveWindows(const Item& item) {
+  if (item.kind == Kind::Step) windows_.clear();
+  std::erase_if(windows_, [&](Window& w) {
+    if (w.address.base == kRipRegister) return false;
+    const Change change = changeOf(item, w.address.base);
+    w.low -= change.by;
+    w.high -= change.by;
+    return !change.known;
+  });
 }
 
 /** Behind item i: the slow path joins here. */

@@ -51,6 +51,7 @@ enum : uint32_t {
   kModeNoX87 = 1u << 11,      ///< the same for x87 instructions
   kModeNoVex = 1u << 12,      ///< and for VEX-encoded ones
   kModeSmap = 1u << 13,       ///< outside user mode: EFLAGS.AC chooses the TLB
+  kModeCareful = 1u << 14,    ///< of translations alone: no accesses share a check
 };
 constexpr uint32_t kNoMode = ~0u;
 

@@ -50,7 +50,7 @@ struct Place {
 constexpr uint32_t kShortLife = 64;     ///< fewer units than this were made in the meantime
 constexpr uint8_t kShortLivesFree = 4;  ///< for code that is written once more while it comes to be
 constexpr uint8_t kShortLifeHeat = 200;
-/** Steps of a shared check before it is split. */
+/** Steps of a shared check before it leads to a careful unit. */
 constexpr uint32_t kMaxSharedSteps = 64;
 
 uint64_t chunkMask(unsigned from, unsigned to) {  // bytes from … to - 1 of a page
@@ -110,7 +110,7 @@ class Translator final : public SecondTier {
   /** Execution comes back here after few units, which are not linked to one another. */
   bool stepwise() const { return lockstep_ || c_.trace; }
   uint32_t currentMode();
-  Translation* find(uint64_t linear, bool saved, Outcome& why);
+  Translation* find(uint64_t linear, bool saved, Outcome& why, bool careful = false);
   const uint8_t* goOn();
   /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
   bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
@@ -121,7 +121,7 @@ class Translator final : public SecondTier {
   bool touches(const Translation& t, Gpa page, unsigned from, unsigned to) const;
   void overwritten(Translation& t);
   void kill(Translation& t);
-  void split(Site& site);
+  void takeCare(Site& site);
   uint32_t step(uint32_t site);
   bool prepare(Site& site);
   void linkLeft();
@@ -194,7 +194,8 @@ Translation* Translator::known(Gpa gpa, uint64_t home, uint32_t mode, bool saved
 }
 
 /** The translation for a linear address in the current mode, made when there is none. nullptr: see `why`. */
-Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
+Translation* Translator::find(uint64_t linear, bool saved, Outcome& why, bool careful) {
+  const uint32_t mode = mode_ | (careful ? +kModeCareful : 0);
   const Census::Timer timer(census_, &Census::finds);
   why = Outcome::Interpret;
   if (c_.codeSize == CodeSize::k64 ? !canonical(linear) : linear > 0xffffffff) return nullptr;
@@ -205,7 +206,7 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
   }
   const Gpa gpa = page | (linear & kPageMask);
   const uint64_t home = LODGE_UNIT_HOME(linear, mode_);
-  Translation* t = known(gpa, home, mode_, saved);
+  Translation* t = known(gpa, home, mode, saved);
   Gpa second = ~0ull;
   if (t ? t->crosses() : collector_.reachesOut(gpa, mode_)) {
     uint64_t next = (linear & ~kPageMask) + kPageBytes;
@@ -214,15 +215,15 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why) {
       why = Outcome::Fault;
       return nullptr;
     }
-    t = known(gpa, home, mode_, saved, second);
+    t = known(gpa, home, mode, saved, second);
   }
   if (!t) {
-    if (!hotEnough(places_[hashOf(gpa, mode_)])) return nullptr;
+    if (!hotEnough(places_[hashOf(gpa, mode)])) return nullptr;
     const Census::Timer timer(census_, &Census::translations);
-    t = translate(gpa, home, mode_, saved, second);
+    t = translate(gpa, home, mode, saved, second);
   }
   if (!t || t->interpreted) return nullptr;
-  if (t->anyFlags || t->saved) {
+  if (!careful && (t->anyFlags || t->saved)) {
     TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
     jump = {linear, c_.frame.key, t->entry, t->crosses() ? ~0ull : page << kModeBits | mode_};
   }
@@ -457,9 +458,9 @@ bool Translator::prepare(Site& site) {
 
 /**
  * A group that the interpreter executes again and again lies across two pages, as a stack does that happens to stand at a page's
- * start. Its first access gets a check of its own when the unit is made anew; what is left of the group may follow.
+ * start. When the unit is made anew, its check leads to a careful one.
  */
-void Translator::split(Site& site) {
+void Translator::takeCare(Site& site) {
   Translation& owner = *site.owner;
   if (owner.dead || owner.crosses()) return;
   apart_[owner.gpa & ~kPageMask].push_back(site.spec.offset);
@@ -483,7 +484,7 @@ uint32_t Translator::step(uint32_t number) {
       return 1;
     }
   }
-  if (site.spec.shared && ++site.steps == kMaxSharedSteps) split(site);
+  if (site.spec.shared && ++site.steps == kMaxSharedSteps) takeCare(site);
   if (site.needsX87) settle();
   c_.block = stepBlock_;
   c_.blockDead = c_.stepHeld = false;
@@ -525,9 +526,10 @@ uint32_t Translator::step(uint32_t number) {
 void Translator::linkLeft() {
   const uint32_t number = std::exchange(leftBy_, kNoSite);
   if (number == kNoSite || leftFlushes_ != flushes_ || leftFor_ != c_.state.rip) return;
-  if (sites_[number].owner->dead || sites_[number].owner->mode != mode_) return;
+  if (sites_[number].owner->dead || (sites_[number].owner->mode & ~kModeCareful) != mode_) return;
   Outcome why;
-  Translation* const to = find(c_.state.rip, sites_[number].spec.saved, why);
+  const SiteSpec& spec = sites_[number].spec;
+  Translation* const to = find(c_.state.rip, spec.saved, why, spec.careful);
   if (to && leftFlushes_ == flushes_) link(sites_[number], number, *to);
 }
 
@@ -622,7 +624,7 @@ Outcome Translator::runCode() {
     }
     if (stepwise()) return Outcome::Again;
     const uint64_t flushes = flushes_;
-    t = find(c_.state.rip, saved, why);
+    t = find(c_.state.rip, saved, why, spec.careful);
     if (!t) {
       c_.tierMode = true;
       return why;
