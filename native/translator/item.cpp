@@ -66,7 +66,8 @@ bool addressOf(const Decoded& d, unsigned offset, const Setting& setting, Access
       if (d.addressSize != 8) return false;
       a.disp += offset + d.length;
     }
-    return (d.base == kNoRegister && d.index == kNoRegister) || a.disp == static_cast<int32_t>(a.disp);
+    // Only without registers it may be wider, as MOV has it.
+    return (d.base == kNoRegister && d.index == kNoRegister && !a.address.segment) || a.disp == static_cast<int32_t>(a.disp);
   }
   a.address.bytes = 4;
   a.disp = static_cast<int32_t>(a.disp);
@@ -460,6 +461,19 @@ uint32_t flagsOfCondition(unsigned condition) {
   return kFlags[condition >> 1 & 7];
 }
 
+namespace {
+
+/** Written is the register that the byte belongs to. */
+void writesHighByte(Item& item) {
+  unsigned written = item.gprsWritten;
+  const auto belongs = [&](unsigned reg) { written = (written & ~unsigned{bit(reg)}) | bit(reg - 4); };
+  if (item.byteReg && item.regBank == Bank::Gpr && item.regWritten && highByte(item.d, item.d.reg)) belongs(item.d.reg);
+  if (item.byteRm && item.rmBank == Bank::Gpr && item.rmWritten && highByte(item.d, item.d.rm)) belongs(item.d.rm);
+  item.gprsWritten = static_cast<uint16_t>(written);
+}
+
+}  // namespace
+
 bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const Setting& setting, Item& item) {
   item = Item{};
   item.bytes = bytes;
@@ -594,6 +608,7 @@ bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const S
     if (d.memory) return step();
     const auto needsRex = [&](Bank bank, bool byte, unsigned reg) { return bank == Bank::Gpr && !byte && reg == kRsp; };
     if (needsRex(item.regBank, item.byteReg, item.d.reg) || needsRex(item.rmBank, item.byteRm, item.d.rm)) return step();
+    writesHighByte(item);
   }
   item.kind = Kind::Same;
   return true;

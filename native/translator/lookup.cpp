@@ -13,9 +13,7 @@ using namespace x86;
   const FetchEntry& f = c->fetches[rip >> 12 & (kFetchEntries - 1)];
   if (!valid || f.page != page || f.key != (c->fetchKey & kPlaceKey)) return 0;
   const auto mode = static_cast<uint32_t>(c->frame.key & ((1u << kModeBits) - 1));
-  uint64_t hash = 0;
-  asm("crc32q %1, %0" : "+r"(hash) : "rm"(rip));
-  TierJump& jump = c->tierJumps[hash >> 5 & (kTierJumps - 1)];
+  TierJump& jump = c->tierJumps[tierJumpIndex(rip)];
   // Often only the generation is another one.
   if (jump.linear == rip && jump.place == (f.gpa << kModeBits | mode)) {
     jump.key = c->frame.key;

@@ -314,8 +314,7 @@ void Lowering::exitFar(int64_t target) {
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
 void Lowering::jumpCached(uint32_t site) {
   static_assert(sizeof(TierJump) == 32 && offsetof(TierJump, key) == 8 && offsetof(TierJump, code) == 16);
-  e_.op32(0x33, kR14, inRegister(kR14));
-  e_.encode(kF2 | kRexW, kMap0F38, 0xf1, kR14, inRegister(kR15));  // CRC32
+  e_.encode(0, kMap1, 0x69, kR14, inRegister(kR15)), e_.u32(kTierJumpFactor);  // IMUL
   e_.alu32(4, inRegister(kR14), (kTierJumps - 1) << 5);
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps));
   uint8_t* const other = e_.jumpIf(kNotEqual);

@@ -225,12 +225,19 @@ void Lowering::returnAddress(uint8_t to, int64_t target) {
 void Lowering::call(size_t i) {
   const Item& it = unit_->items[i];
   const bool wide = unit_->size == CodeSize::k64;
-  returnAddress(kR15, it.offset + it.d.length);
+  const int64_t back = it.offset + it.d.length, target = back + static_cast<int64_t>(it.d.immediate);
+  const bool cached = unit_->privilege == kUser && !(target >= 0 && target < static_cast<int64_t>(kPageBytes));
+  if (cached) clobberFlags(kArith);
+  returnAddress(kR15, back);
   e_.encode(wide ? kRexW : 0, kMap1, 0x89, kR15, operandAt(it.access));
   if (wide) e_.lea64(kStack, at(kStack, -8));
   else e_.lea32(kStack, at(kStack, -4));
   unit_->open = false;
-  exitTo(it.offset + it.d.length + static_cast<int64_t>(it.d.immediate));
+  if (!cached) return exitTo(target);
+  const Operand there = at(kR15, static_cast<int32_t>(it.d.immediate));
+  if (wide) e_.lea64(kR15, there);
+  else e_.lea32(kR15, there);
+  jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
 }
 
 void Lowering::callFar(size_t i) {

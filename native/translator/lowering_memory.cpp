@@ -91,12 +91,16 @@ bool Lowering::offBase(const Address& a) const { return simple(a) && a.bytes == 
 bool Lowering::windowable(const Address& a) const { return offBase(a) || offCore(a); }
 
 /** Where offCore() finds that value. */
-Operand Lowering::originOf(const Address& a) const { return a.base == kRipRegister ? frame(at_.codePage) : slot(a.base & 15); }
+Operand Lowering::originOf(const Address& a) const {
+  if (a.segment) return frame(static_cast<int32_t>(segmentUnit(a.segment) * 8));
+  return a.base == kRipRegister ? frame(at_.codePage) : slot(a.base & 15);
+}
 
-/** A displacement from one value in the Core: of a register that is kept there, or of the page at hand. */
+/** A displacement from one value in the Core: of a register that is kept there, of the page at hand, or of a segment in 64-bit code. */
 bool Lowering::offCore(const Address& a) const {
-  return a.segment == 0 && a.bytes == 8 && a.index == kNoRegister && a.base != kNoRegister &&
-         (a.base == kRipRegister || !inHost(a.base));
+  if (a.bytes != 8 || a.index != kNoRegister) return false;
+  if (a.base == kNoRegister) return a.segment != 0;
+  return a.segment == 0 && (a.base == kRipRegister || !inHost(a.base));
 }
 
 /**
@@ -320,6 +324,7 @@ bool Lowering::reuseWindow(size_t i) {
 void Lowering::moveWindows(const Item& item) {
   if (item.kind == Kind::Step) windows_.clear();
   std::erase_if(windows_, [&](Window& w) {
+    if (w.address.segment) return item.kind == Kind::SwapGs;
     if (w.address.base == kRipRegister) return false;
     const Change change = changeOf(item, w.address.base);
     w.low -= change.by;

@@ -112,12 +112,9 @@ class SecondTier {
 /** `place`: what the code was made of, whatever the mapping: guest-physical page << 16 | mode. */
 struct TierJump { uint64_t linear = 1, key = 0; const uint8_t* code = nullptr; uint64_t place = 0; };
 constexpr unsigned kTierJumps = 8192;
-/** Index of a target: what the CRC32 instruction makes of it, as translated code has to compute it in few instructions. */
-inline unsigned tierJumpIndex(uint64_t linear) {
-  uint64_t hash = 0;
-  asm("crc32q %1, %0" : "+r"(hash) : "rm"(linear));
-  return static_cast<unsigned>(hash >> 5 & (kTierJumps - 1));
-}
+/** Index of a target, as translated code computes it in two instructions: bits 5 … 17 of a product. */
+constexpr uint32_t kTierJumpFactor = 0x9e3779b1;
+inline unsigned tierJumpIndex(uint64_t linear) { return static_cast<uint32_t>(linear) * kTierJumpFactor >> 5 & (kTierJumps - 1); }
 struct TierFrame {
   uint64_t hostStack = 0;   ///< stack pointer outside
   uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
