@@ -132,51 +132,42 @@ TEST(accesses_that_keep_lying_across_two_pages_get_checks_of_their_own) {
 TEST(writing_a_high_byte_moves_the_address_that_the_register_holds) {
   Guest g;
   useTranslator(g, 8 << 20);
-  constexpr Gpa kData = kFree + 0x2000, kPatched = kFree + 0x1000;
-  // mov [rax],ecx; mov ah,…; mov [rax],dl; hlt. The second one goes to the 1 of mov ebx,1; hlt.
-  g.code(kFree, {0x89, 0x08, 0xb4, static_cast<uint8_t>(kPatched >> 8), 0x88, 0x10, 0xf4});
-  g.code(kPatched, {0xbb, 1, 0, 0, 0, 0xf4});
-  const auto run = [&](Gpa from) {
-    g.enter64(from);
-    g.state().gpr[kRax] = kData + 1;
-    g.state().gpr[kRdx] = 7;
-    CHECK(g.run() == RunExit::Halted);
-    return g.state().gpr[kRbx];
-  };
-  CHECK_EQ(run(kPatched), 1ull);
-  run(kFree);
-  CHECK_EQ(run(kPatched), 7ull);
+  constexpr uint64_t kNear = kFree + 0x2000, kFar = kFree + 0x1000;
+  // l: mov ah,…; mov [rax],ecx; mov ah,…; mov [rax+1],cl; dec ecx; jnz l; hlt
+  g.code(kFree, {0xb4, static_cast<uint8_t>(kNear >> 8), 0x89, 0x08, 0xb4, static_cast<uint8_t>(kFar >> 8), 0x88, 0x48, 0x01, 0xff, 0xc9, 0x75, 0xf3, 0xf4});
+  g.enter64(kFree);
+  g.mapPage(kFar, kFree + 0x5000, 3);
+  g.state().gpr[kRax] = kNear;
+  g.state().gpr[kRcx] = 100;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.get<uint32_t>(kNear), 1u);
+  CHECK_EQ(g.get<uint8_t>(kFree + 0x5001), 1u);
 }
 
 TEST(windows_move_with_their_registers_and_close_when_these_are_unknown) {
   Guest g;
   useTranslator(g, 8 << 20);
-  constexpr Gpa kData = kFree + 0x2000, kOther = kFree + 0x3000, kPatched = kFree + 0x1000;
-  // mov [rdi],eax; mov [rsi],eax; add rdi,8; mov [rdi],ecx; mov [rsi+4],ecx; mov rdi,rbp; mov [rsi+8],edx; mov [rdi],dl; hlt
-  g.code(kFree, {0x89, 0x07, 0x89, 0x06, 0x48, 0x83, 0xc7, 0x08, 0x89, 0x0f, 0x89, 0x4e, 0x04, 0x48, 0x89, 0xef, 0x89, 0x56, 0x08, 0x88, 0x17, 0xf4});
-  g.code(kPatched, {0xbb, 1, 0, 0, 0, 0xf4});  // mov ebx,1; hlt
-  const auto run = [&](Gpa from, Gpa data) {
-    g.enter64(from);
-    g.state().gpr[kRdi] = data;
+  constexpr uint64_t kData = kFree + 0x2000, kOther = kFree + 0x4000, kFar = kFree + 0x1000;
+  // l: mov rdi,rbx; mov [rdi],eax; mov [rsi],eax; add rdi,8; mov [rdi],ecx; mov [rsi+4],ecx; mov rdi,rbp; mov [rsi+8],edx; mov [rdi],cl;
+  // dec ecx; jnz l; hlt
+  g.code(kFree, {0x48, 0x89, 0xdf, 0x89, 0x07, 0x89, 0x06, 0x48, 0x83, 0xc7, 0x08, 0x89, 0x0f, 0x89, 0x4e, 0x04,
+                 0x48, 0x89, 0xef, 0x89, 0x56, 0x08, 0x88, 0x0f, 0xff, 0xc9, 0x75, 0xe4, 0xf4});
+  // The second time across the end of a page: first the interpreter serves it, then a careful unit.
+  for (const uint64_t data : {kData, kData + 0xffc}) {
+    g.enter64(kFree);
+    g.mapPage(kFar, kFree + 0x5000, 3);
+    g.state().gpr[kRbx] = data;
     g.state().gpr[kRsi] = kOther;
-    g.state().gpr[kRbp] = kPatched + 1;
-    g.state().gpr[kRax] = 3, g.state().gpr[kRcx] = 4, g.state().gpr[kRdx] = 7;
+    g.state().gpr[kRbp] = kFar + 1;
+    g.state().gpr[kRax] = 3, g.state().gpr[kRcx] = 1000, g.state().gpr[kRdx] = data;
+    g.put<uint8_t>(kFar + 1, 0);
     CHECK(g.run() == RunExit::Halted);
-    CHECK_EQ(g.get<uint32_t>(data + 8), 4u);
-    CHECK_EQ(g.get<uint32_t>(kOther + 4), 4u);
-    CHECK_EQ(g.get<uint32_t>(kOther + 8), 7u);
-    return g.state().gpr[kRbx];
-  };
-  g.put<uint32_t>(kData + 8, 4), g.put<uint32_t>(kOther + 4, 4), g.put<uint32_t>(kOther + 8, 7);
-  CHECK_EQ(run(kPatched, kData), 1ull);
-  run(kFree, kData);
-  CHECK_EQ(run(kPatched, kData), 7ull);
-  // Across the end of a page, again and again: first the interpreter serves it, then a careful unit.
-  for (int n = 0; n < 200; ++n) {
-    g.put<uint8_t>(kPatched + 1, 1);
-    g.put<uint64_t>(kData + 0xffc, 0), g.put<uint64_t>(kOther, 0), g.put<uint64_t>(kOther + 8, 0);
-    run(kFree, kData - 4);
-    CHECK_EQ(g.get<uint8_t>(kPatched + 1), 7u);
+    CHECK_EQ(g.get<uint32_t>(data), 3u);
+    CHECK_EQ(g.get<uint32_t>(data + 8), 1u);
+    CHECK_EQ(g.get<uint32_t>(kOther + 4), 1u);
+    CHECK_EQ(g.get<uint32_t>(kOther + 8), data);
+    CHECK_EQ(g.get<uint8_t>(kFree + 0x5001), 1u);
+    CHECK_EQ(g.get<uint8_t>(kFar + 1), 0u);
   }
 }
 
