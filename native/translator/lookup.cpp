@@ -7,6 +7,9 @@ namespace lodge::translator {
 using namespace x86;
 
 [[gnu::target("general-regs-only")]] uint64_t lookup(Core* c) {
+  uint64_t* const gate = reinterpret_cast<uint64_t*>(&c->frame.gate);
+  if (__atomic_load_n(gate, __ATOMIC_RELAXED) != c->frame.key) __atomic_exchange_n(gate, c->frame.key, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(reinterpret_cast<const uint32_t*>(&c->requests), __ATOMIC_ACQUIRE)) return 0;
   const uint64_t rip = c->state.rip;
   const bool valid = c->codeSize == CodeSize::k64 ? static_cast<uint64_t>(static_cast<int64_t>(rip << 16) >> 16) == rip : !(rip >> 32);
   const uint64_t page = rip & ~kPageMask;

@@ -17,7 +17,7 @@ int32_t distance(const Core& core, const void* member) {
 
 CoreLayout::CoreLayout(const Core& c)
     : ax(distance(c, &c.ax)), requests(distance(c, &c.requests)), codePage(distance(c, &c.frame.codePage)),
-      key(distance(c, &c.frame.key)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
+      key(distance(c, &c.frame.key)), gate(distance(c, &c.frame.gate)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)), budget(distance(c, &c.frame.budget)),
@@ -98,6 +98,7 @@ void Lowering::entry() {
 
 void Lowering::lower(Unit& unit, FlagsIn flags) {
   unit_ = &unit;
+  entered_ = e_.position();
   live_ = liveFlags(unit);
   flags_ = unit.liveIn == 0 ? FlagsIn::Dead : flags;
   // A strip counts no iterations, so it has no place where the budget does.
@@ -107,6 +108,7 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
     again_ = e_.position();
   }
   entry();
+  if (!unit.counted && !strip_) entered_ = e_.position();
   for (size_t i = 0; i < unit.items.size(); ++i) {
     index_ = i;
     item(i);
@@ -320,7 +322,7 @@ void Lowering::jumpCached(uint32_t site) {
   uint8_t* const other = e_.jumpIf(kNotEqual);
   e_.alu64(4, inRegister(kR15), -4096);
   e_.store64(frame(at_.codePage), kR15);
-  e_.load64(kR15, frame(at_.key));
+  e_.load64(kR15, frame(at_.gate));
   e_.op64(0x3b, kR15, at(kCoreReg, kR14, 0, at_.jumps + 8));
   uint8_t* const stale = e_.jumpIf(kNotEqual);
   e_.encode(0, kMap1, 0xff, 4, at(kCoreReg, kR14, 0, at_.jumps + 16));

@@ -28,7 +28,7 @@ constexpr unsigned kNotEqual = 5;
 
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
-  int32_t ax, requests, codePage, key, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
+  int32_t ax, requests, codePage, key, gate, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
       turns, borrowed, split, splitAt, splitLow, splitHigh, windows, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
   explicit CoreLayout(const x86::Core& core);
 };
@@ -105,6 +105,8 @@ class Lowering {
   /** `flags`: where they are at entry. */
   void lower(Unit& unit, FlagsIn flags);
   std::vector<SiteSpec> sites;
+  /** The unit behind its look for requests, which whoever comes here from outside or by a cached jump has had. Or its start. */
+  uint8_t* entered() const { return entered_; }
 
  private:
   struct Stub {
@@ -252,6 +254,7 @@ class Lowering {
 
   std::unique_ptr<StripPlan> strip_;
   bool inStrip_ = false, inSplit_ = false;
+  uint8_t* entered_ = nullptr;
   uint8_t* again_ = nullptr;      ///< the loop's top, with its poll
   uint8_t* jumpBack_ = nullptr;   ///< distance field of the jump to the next iteration
   uint8_t* pastLoop_ = nullptr;   ///< behind that jump

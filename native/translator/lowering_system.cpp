@@ -71,7 +71,9 @@ void Lowering::userDoor(const Item& it) {
   else e_.alu64(4, frame(at_.rflags), ~static_cast<int32_t>(kAc));
   if (!unit_->doors) return;
   const Privilege who = open ? kSupervisorUserAllowed : kSupervisor;
-  e_.encode(0, kMap1, 0xc6, 0, frame(at_.key + 1)), e_.u8((unit_->mode & ~kModePrivilege) >> 8 | who);
+  for (const int32_t key : {at_.key, at_.gate}) {  // a closed gate stays closed: no generation is all ones
+    e_.encode(0, kMap1, 0xc6, 0, frame(key + 1)), e_.u8((unit_->mode & ~kModePrivilege) >> 8 | who);
+  }
   e_.lea64(kR15, frame(at_.tlb[who]));
   e_.store64(frame(at_.tlbPointer), kR15);
   unit_->open = false;

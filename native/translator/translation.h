@@ -27,8 +27,9 @@ struct Translation {
   uint64_t chunks = 0;         ///< of the page, as CodePage has them
   uint32_t firstSpan = 0;      ///< of the bytes that were translated, in the page of gpa; precise where chunks are not
   uint32_t spans = 0;
-  uint8_t* code = nullptr;     ///< writable
-  const uint8_t* entry = nullptr;  ///< executable
+  uint8_t* code = nullptr;     ///< writable: begins with a look for requests
+  uint8_t* entered = nullptr;  ///< writable, behind it
+  const uint8_t* entry = nullptr;  ///< executable, the same
   uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead
   Translation* hashNext = nullptr;
   std::vector<uint32_t> incoming;  ///< link sites patched to lead here

@@ -112,6 +112,7 @@ class Translator final : public SecondTier {
   uint32_t currentMode();
   Translation* find(uint64_t linear, bool saved, Outcome& why, bool careful = false);
   const uint8_t* goOn();
+  bool openGate();
   /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
   bool debugDue() const { return (c_.state.rflags & kTf) || c_.traps || c_.codeBreaks || c_.dataBreaks || c_.debugger || c_.stepping; }
   Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second);
@@ -126,7 +127,7 @@ class Translator final : public SecondTier {
   bool prepare(Site& site);
   void linkLeft();
   void link(Site& from, uint32_t number, Translation& to);
-  void unlink(const SiteSpec& spec);
+  void unlink(const Site& site);
   void dropFarLinks();
 
   /** Memory of what is kept about the code in the cache, for which the cache's limit holds too. */
@@ -285,7 +286,8 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
       return nullptr;
     }
     t.code = cache_.next();
-    t.entry = cache_.executable(t.code);
+    t.entered = lowering.entered();
+    t.entry = cache_.executable(t.entered);
     t.saved = saved;
     t.anyFlags = unit.liveIn == 0;
     for (const SiteSpec& spec : lowering.sites) {
@@ -316,19 +318,23 @@ void Translator::link(Site& from, uint32_t number, Translation& to) {
     if (c_.kernelLocal || farGeneration_ != c_.kernelGeneration) return;
     farLinks_.push_back(number);
   }
+  // Of links that make a loop inside a page one leads backwards.
+  const bool forwards = !from.spec.far && (to.gpa & kPageMask) > (from.owner->gpa & kPageMask);
   Emitter e(from.spec.patch, from.spec.patch + 4);
-  e.aim(from.spec.patch, to.code);
+  e.aim(from.spec.patch, forwards ? to.entered : to.code);
   to.incoming.push_back(number);
 }
 
-void Translator::unlink(const SiteSpec& s) {
+void Translator::unlink(const Site& site) {
+  if (site.owner->dead) return;  // a jump to its dead end may be where the link was
+  const SiteSpec& s = site.spec;
   Emitter e(s.patch, s.patch + 4);
   e.aim(s.patch, s.stub);
 }
 
 /** Before anything is executed under another generation of the kernel's fetches. */
 void Translator::dropFarLinks() {
-  for (const uint32_t number : farLinks_) unlink(sites_[number].spec);
+  for (const uint32_t number : farLinks_) unlink(sites_[number]);
   farLinks_.clear();
   farGeneration_ = c_.kernelGeneration;
 }
@@ -371,10 +377,11 @@ void Translator::kill(Translation& t) {
       break;
     }
   }
-  for (const uint32_t number : t.incoming) unlink(sites_[number].spec);
+  for (const uint32_t number : t.incoming) unlink(sites_[number]);
   t.incoming.clear();
-  if (t.code) {
-    Emitter e(t.code, t.code + 5);
+  for (uint8_t* const at : {t.code, t.entered}) {
+    if (!at) continue;
+    Emitter e(at, at + 5);
     e.jumpTo(t.deadEnd);
   }
   if (&t == stepping_) c_.blockDead = true;
@@ -533,15 +540,22 @@ void Translator::linkLeft() {
   if (to && leftFlushes_ == flushes_) link(sites_[number], number, *to);
 }
 
+/** Lets cached jumps be taken, which closes again with the next request. False: one is waiting. */
+bool Translator::openGate() {
+  if (c_.frame.gate.load(std::memory_order_relaxed) != c_.frame.key) c_.frame.gate.exchange(c_.frame.key, std::memory_order_seq_cst);
+  return !c_.requests.load(std::memory_order_acquire);
+}
+
 /** The code for state.rip when the run loop would do nothing but come back for it; else nullptr. */
 const uint8_t* Translator::goOn() {
-  if (c_.requests.load(std::memory_order_acquire) || c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
+  if (c_.shadow || c_.nmiPending || c_.state.activity != Activity::Runnable ||
       debugDue() || (c_.interruptMaybe && (c_.state.rflags & kIf)))
     return nullptr;
   if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   mode_ = currentMode();
   if (mode_ == kNoMode) return nullptr;
   c_.frame.key = c_.generationNow() << kModeBits | mode_;
+  if (!openGate()) return nullptr;
   const uint64_t rip = c_.state.rip;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(rip)];
   const uint8_t* code;
@@ -582,6 +596,7 @@ Outcome Translator::runCode() {
     code = t->entry;
   }
   for (;;) {
+    if (!stepwise() && !openGate()) return Outcome::Again;
     if (lockstep_) lockstep_->begin();
     if (c_.trace) {
       c_.recordInstruction(t->gpa, t->second);

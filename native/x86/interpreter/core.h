@@ -115,10 +115,12 @@ constexpr unsigned kTierJumps = 8192;
 /** Index of a target, as translated code computes it in two instructions: bits 5 … 17 of a product. */
 constexpr uint32_t kTierJumpFactor = 0x9e3779b1;
 inline unsigned tierJumpIndex(uint64_t linear) { return static_cast<uint32_t>(linear) * kTierJumpFactor >> 5 & (kTierJumps - 1); }
+constexpr uint64_t kGateClosed = ~0ull;
 struct TierFrame {
   uint64_t hostStack = 0;   ///< stack pointer outside
   uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
   uint64_t key = 0;         ///< generation and mode: which TierJumps may be taken
+  std::atomic<uint64_t> gate{0};  ///< the key, while no request waits
   uint64_t temporary = 0;
   uint64_t argument = 0;    ///< of an exit
   uint32_t budget = 0;      ///< units to go, where they are counted
@@ -449,6 +451,12 @@ struct Core {
   void takeWrittenPages();
   /** Other vCPUs hear of code that this one may have written since they decoded it. */
   void tellOfWrites();
+  /** A request, from any thread: code that looks for requests finds it, and the second tier's jumps do, which look for none. */
+  uint32_t post(uint32_t bits) {
+    const uint32_t before = requests.fetch_or(bits, std::memory_order_seq_cst);
+    frame.gate.store(kGateClosed, std::memory_order_relaxed);
+    return before;
+  }
   /** Before an access that may be an interrupt to another vCPU, which then runs what was written before (SDM vol. 3 §8.1.3). */
   void beforeSignal() {
     if (requests.load(std::memory_order_acquire) & kRequestInvalidateCode) tellOfWrites();

@@ -512,7 +512,7 @@ class Interpreter final : public Cpu, private CodeObserver {
   void setStep(bool step) noexcept override { core_.stepping = step; }
   DebugStop debugStop() const noexcept override { return core_.debugStop; }
 
-  void request(uint32_t bits) noexcept override { core_.requests.fetch_or(bits, std::memory_order_acq_rel); }
+  void request(uint32_t bits) noexcept override { core_.post(bits); }
   uint32_t requests() const noexcept override { return core_.requests.load(std::memory_order_acquire) & ~kRequestStep; }
   void clearRequest(uint32_t bits) noexcept override { core_.requests.fetch_and(~bits, std::memory_order_acq_rel); }
   uint64_t instructions() const noexcept override { return __atomic_load_n(&core_.icount, __ATOMIC_RELAXED); }

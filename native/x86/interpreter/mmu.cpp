@@ -339,7 +339,7 @@ void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
  * instruction already must not see the old one.
  */
 void Core::wroteToDevice() {
-  if (requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed) & kRequestTlbFlush) blockDead = true;
+  if (post(kRequestInterrupt) & kRequestTlbFlush) blockDead = true;
 }
 
 bool Core::slowCommit() {

@@ -206,7 +206,7 @@ bool Core::readMsr(uint32_t index, uint64_t& value) {
 
 bool Core::writeMsr(uint32_t index, uint64_t value) {
   if (apicMsr(index)) {
-    requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
+    post(kRequestInterrupt);
     beforeSignal();
     return env.writeApicMsr(index, value);
   }

@@ -91,7 +91,7 @@ bool movToCr(Core& c, const Insn* i) {
     case 8:
       if (value >> 4) return c.raise(kGP, 0);
       c.env.writeTpr(value);
-      c.requests.fetch_or(kRequestInterrupt, std::memory_order_relaxed);
+      c.post(kRequestInterrupt);
       return true;
     default:
       return c.raise(kUD);
