@@ -23,9 +23,10 @@ CoreLayout::CoreLayout(const Core& c)
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)), budget(distance(c, &c.frame.budget)),
       turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
       splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
-      windows(distance(c, &c.frame.windows)),
-      interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)) {
-  static_assert(offsetof(Tlb, entry) == 0);
+      windows(distance(c, &c.frame.windows)), pageNumber(distance(c, &c.frame.pageNumber)),
+      interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)),
+      extracts(__builtin_cpu_supports("bmi2") && !__builtin_cpu_is("bdver4") && !__builtin_cpu_is("znver1") && !__builtin_cpu_is("znver2")) {
+  static_assert(offsetof(Tlb, words) == 0);
   for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
   for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
 }

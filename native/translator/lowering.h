@@ -29,7 +29,9 @@ constexpr unsigned kNotEqual = 5;
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, gate, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
-      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
+      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, pageNumber, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
+  /** The host extracts bits in a cycle or so: some processors have PEXT as a long microprogram. */
+  bool extracts;
   explicit CoreLayout(const x86::Core& core);
 };
 
@@ -211,7 +213,8 @@ class Lowering {
   void element(const Item& item);
   void x87(size_t i);
   void loadControl(const Item& item);
-  void tlbIndexOfR15();
+  void tlbIndex(uint8_t linear);
+  Operand tlbWord(int32_t word) const;
   void immediate(const Item& item);
   /** The second access of an instruction that has two. */
   void checkAlone(size_t i, const Access& access);

@@ -64,11 +64,19 @@ void Lowering::effective(uint8_t to, const Address& a, int64_t disp) {
   }
 }
 
-/** R15D := distance of the TLB entry for the address in R15D. */
-void Lowering::tlbIndexOfR15() {
-  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(7);  // SHR R15D, 7
-  e_.alu32(4, inRegister(kR15), (kTlbEntries - 1) << 5);
+/** R15D := number of the TLB entry for the address in a register. */
+void Lowering::tlbIndex(uint8_t linear) {
+  if (at_.extracts) {
+    e_.encodeVex(2, false, false, kMap0F38, 0xf5, kR15, linear, frame(at_.pageNumber));  // PEXT
+    return;
+  }
+  if (linear != kR15) e_.op32(0x8b, kR15, inRegister(linear));
+  e_.encode(0, kMap1, 0xc1, 5, inRegister(kR15)), e_.u8(12);  // SHR
+  e_.alu32(4, inRegister(kR15), kTlbEntries - 1);
 }
+
+/** Of the entry whose number is in R15: TlbEntry::kRead … */
+Operand Lowering::tlbWord(int32_t word) const { return at(kCoreReg, kR15, 3, at_.tlb[unit_->privilege] + word); }
 
 /** A failed check: the TLB may only have forgotten; else the interpreter takes over. */
 void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low) {
@@ -111,33 +119,34 @@ uint8_t* Lowering::check(const Access& access, int64_t low, unsigned span, unsig
   const Address& a = access.address;
   const bool plain = simple(a), inOne = aligned != 0, core = offCore(a);
   const Operand origin = originOf(a);
-  const int32_t tlb = at_.tlb[unit_->privilege];
   if (plain) {
-    Address low32 = a;
-    low32.bytes = 4;
-    effective(kR15, low32, low);
-    tlbIndexOfR15();
+    if (low == 0 && a.base != kNoRegister && a.index == kNoRegister) {
+      tlbIndex(hostOf(a.base));
+    } else {
+      Address low32 = a;
+      low32.bytes = 4;
+      effective(kR15, low32, low);
+      tlbIndex(kR15);
+    }
     effective(kR14, a, low + (inOne ? 0 : span - 1));
   } else if (core) {
     e_.load64(kR14, origin);
-    e_.lea32(kR15, at(kR14, static_cast<int32_t>(low)));
-    tlbIndexOfR15();
+    if (low) e_.lea32(kR15, at(kR14, static_cast<int32_t>(low)));
+    tlbIndex(low ? kR15 : kR14);
     e_.lea64(kR14, at(kR14, static_cast<int32_t>(low + (inOne ? 0 : span - 1))));
   } else {
     effective(kR14, a, low);
-    e_.op32(0x8b, kR15, inRegister(kR14));
-    tlbIndexOfR15();
+    tlbIndex(kR14);
     e_.store64(frame(at_.temporary), kR14);
     if (!inOne && span > 1) {
       if (unit_->size == CodeSize::k64) e_.lea64(kR14, at(kR14, static_cast<int32_t>(span - 1)));
       else e_.lea32(kR14, at(kR14, static_cast<int32_t>(span - 1)));
     }
   }
-  static_assert(sizeof(TlbEntry) == 32 && offsetof(TlbEntry, write) == 8 && offsetof(TlbEntry, addend) == 16);
   e_.alu64(4, inRegister(kR14), inOne ? -4096 | static_cast<int32_t>(aligned - 1) : -4096);
-  e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (access.write ? 8 : 0)));
+  e_.op64(0x3b, kR14, tlbWord(access.write ? TlbEntry::kWrite : TlbEntry::kRead));
   uint8_t* const miss = e_.jumpIf(kNotEqual);
-  const Operand addend = at(kCoreReg, kR15, 0, tlb + 16);
+  const Operand addend = tlbWord(TlbEntry::kAddend);
   if (offBase(a) || core) {
     e_.load64(kR14, addend);
     if (core) e_.op64(0x03, kR14, origin);
@@ -289,7 +298,7 @@ void Lowering::keepWindow(Window window) {
   while (std::any_of(windows_.begin(), windows_.end(), taken)) ++window.slot;
   windows_.push_back(window);
   // Of an address off the Core, R14 has the value there added already.
-  if (offCore(window.address)) e_.load64(kR15, at(kCoreReg, kR15, 0, at_.tlb[unit_->privilege] + 16));
+  if (offCore(window.address)) e_.load64(kR15, tlbWord(TlbEntry::kAddend));
   e_.store64(frame(at_.windows + static_cast<int32_t>(window.slot * 8)), offCore(window.address) ? kR15 : kR14);
 }
 

@@ -12,19 +12,17 @@ using namespace x86;
 void Lowering::checkString(const Item& it, uint8_t pointer, bool write) {
   const unsigned size = it.d.operandSize;
   const uint8_t scale = static_cast<uint8_t>(size == 8 ? 3 : size >> 1);
-  const int32_t tlb = at_.tlb[unit_->privilege];
   uint8_t* const retry = e_.position();
-  e_.op32(0x8b, kR15, inRegister(pointer));
-  tlbIndexOfR15();
+  tlbIndex(pointer);
   e_.lea64(kR14, it.d.rep ? at(pointer, kRcx, scale, -1) : at(pointer, static_cast<int32_t>(size - 1)));
   e_.alu64(4, inRegister(kR14), -4096);
-  e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (write ? 8 : 0)));
+  e_.op64(0x3b, kR14, tlbWord(write ? TlbEntry::kWrite : TlbEntry::kRead));
   Access access;
   access.write = write;
   access.address.base = pointer;
   access.address.bytes = unit_->size == CodeSize::k64 ? 8 : 4;
   miss(e_.jumpIf(kNotEqual), siteOf(it, SiteKind::Run), retry, access, 0);
-  e_.load64(kR14, at(kCoreReg, kR15, 0, tlb + 16));
+  e_.load64(kR14, tlbWord(TlbEntry::kAddend));
 }
 
 /** A run that ends within the page it begins in, as the host's own instruction does it. */

@@ -64,23 +64,22 @@ Operand Lowering::operandInStrip(const Access& access) {
 
 /** Checks a window, lowers frame.turns to the iterations that it has room for behind the first, and loads its register. */
 void Lowering::openWindow(const StripWindow& w) {
-  const int32_t tlb = at_.tlb[unit_->privilege] + (w.write ? 8 : 0), addend = at_.tlb[unit_->privilege] + 16;
+  const Operand tag = tlbWord(w.write ? TlbEntry::kWrite : TlbEntry::kRead), addend = tlbWord(TlbEntry::kAddend);
   const auto span = static_cast<int32_t>(w.high - w.low);
   const auto lookUp = [&](int64_t offset, uint8_t page) {  // R15 := distance of the entry, after its tag was compared
     uint8_t* const retry = e_.position();
     effective(kR14, w.address, offset);
-    e_.op32(0x8b, kR15, inRegister(kR14));
-    tlbIndexOfR15();
+    tlbIndex(kR14);
     if (page != kR14) e_.move64(page, kR14);
     e_.alu64(4, inRegister(page), -kPage);
-    e_.op64(0x3b, page, at(kCoreReg, kR15, 0, tlb));
+    e_.op64(0x3b, page, tag);
     Access access;
     access.address = w.address;
     access.write = w.write;
     stubs_.push_back({e_.jumpIf(kNotEqual), 0, nullptr, FlagsIn::Dead, 0, Stub::Kind::StripMiss, retry, access, offset});
   };
   lookUp(w.low, w.reg);
-  e_.load64(w.reg, at(kCoreReg, kR15, 0, addend));
+  e_.load64(w.reg, addend);
   if (w.aligned) {
     e_.lea32(kR15, at(kR14, static_cast<int32_t>(w.alignedAt - w.low)));
     e_.encode(kRex, kMap1, 0xf6, 0, inRegister(kR15)), e_.u8(w.aligned - 1u);
@@ -92,12 +91,12 @@ void Lowering::openWindow(const StripWindow& w) {
     e_.alu32(7, inRegister(kR14), kPage - span);
     uint8_t* const inOne = e_.jumpIf(kNotAbove);
     lookUp(w.high - 1, kR14);
-    e_.op64(0x3b, w.reg, at(kCoreReg, kR15, 0, addend));
+    e_.op64(0x3b, w.reg, addend);
     if (w.element) {
       uint8_t* const sideBySide = e_.jumpIf(kEqual);
       e_.store64(frame(at_.splitAt), kR14);
       e_.store64(frame(at_.splitLow), w.reg);
-      e_.load64(kR14, at(kCoreReg, kR15, 0, addend));
+      e_.load64(kR14, addend);
       e_.store64(frame(at_.splitHigh), kR14);
       e_.encode(0, kMap1, 0xc7, 0, frame(at_.split)), e_.u32(1);
       effective(kR14, w.address, w.low);

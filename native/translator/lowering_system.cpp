@@ -120,20 +120,18 @@ void Lowering::bitString(size_t i) {
   const Decoded& d = it.d;
   const Address& a = it.access.address;
   const bool wide = d.operandSize == 8, write = d.op != Op::Bt;
-  const int32_t tlb = at_.tlb[unit_->privilege];
   clobberFlags(i == 0 ? unit_->liveIn : live_[i - 1]);
   effective(kR14, a, it.access.disp);
   if (wide) e_.move64(kR15, hostOf(d.reg));
   else e_.encode(kRexW, kMap1, 0x63, kR15, inRegister(hostOf(d.reg)));  // MOVSXD
   e_.encode(kRexW, kMap1, 0xc1, 7, inRegister(kR15)), e_.u8(wide ? 6 : 5);
   e_.lea64(kR14, at(kR14, kR15, wide ? 3 : 2, 0));
-  e_.op32(0x8b, kR15, inRegister(kR14));
-  tlbIndexOfR15();
+  tlbIndex(kR14);
   e_.lea64(kR14, at(kR14, d.operandSize - 1));
   e_.alu64(4, inRegister(kR14), -4096);
-  e_.op64(0x3b, kR14, at(kCoreReg, kR15, 0, tlb + (write ? 8 : 0)));
+  e_.op64(0x3b, kR14, tlbWord(write ? TlbEntry::kWrite : TlbEntry::kRead));
   leaveToStep(e_.jumpIf(kNotEqual), it, SiteKind::Run);
-  e_.load64(kR15, at(kCoreReg, kR15, 0, tlb + 16));
+  e_.load64(kR15, tlbWord(TlbEntry::kAddend));
   e_.store64(frame(at_.temporary), kR15);
   effective(kR14, a, it.access.disp);
   e_.op64(0x03, kR14, frame(at_.temporary));

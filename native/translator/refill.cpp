@@ -16,18 +16,18 @@ using namespace x86;
   if (w.info & kTlbMmio) return 0;
   Tlb& t = c->tlbs[who];
   const unsigned index = linear >> 12 & (kTlbEntries - 1);
-  TlbEntry& e = t.entry[index];
-  if ((write ? e.write : e.read) == page) return 0;
+  TlbEntry& e = t.entry(index);
+  if ((write ? e.write() : e.read()) == page) return 0;
   const bool writable = (w.info & (kTlbMayWrite | kTlbRom | kTlbTracked)) == kTlbMayWrite && w.code &&
                         !__atomic_load_n(reinterpret_cast<const uint8_t*>(w.code), __ATOMIC_ACQUIRE);
   if (write && !writable) return 0;
   if (c->log && write && !c->log->touch(reinterpret_cast<uint8_t*>(page + w.addend), false)) return 0;
-  e.read = page;
+  e.read() = page;
   // With a log only what is in it may be written without a question.
-  e.write = writable && (write || !c->log) ? page : noTag(index);
+  e.write() = writable && (write || !c->log) ? page : noTag(index);
   if (c->log && write) c->log->granted(e, index);
-  e.addend = w.addend;
-  e.info = w.info;
+  e.addend() = w.addend;
+  e.info() = w.info;
   t.page[index] = page;
   if (!(w.info & kTlbGlobal)) t.local[index >> 6] |= 1ull << (index & 63);
   t.used = true;

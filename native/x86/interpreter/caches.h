@@ -32,20 +32,37 @@ inline bool inBloom(const uint64_t (&bits)[Words], uint64_t number) {
   return bits[n >> 6] >> (n & 63) & 1;
 }
 
-/** Tags are linear pages; bit 0 marks one that stands for none. */
-struct TlbEntry {
-  uint64_t read = 1, write = 1;
-  uint64_t addend = 0;           ///< host address - linear address
-  uint64_t info = 0;             ///< guest-physical page | TlbFlag
-};
 enum TlbFlag : uint64_t {
   kTlbMmio = 1, kTlbRom = 2, kTlbTracked = 4, kTlbMayWrite = 8, kTlbGlobal = 16, kTlbLarge = 32,
 };
 constexpr unsigned kTlbEntries = 1024;
+/**
+ * Tags are linear pages; bit 0 marks one that stands for none. The words of an entry lie in arrays of their own, one behind another in the
+ * Tlb, so that the number of a page is an index with a scale that addresses have.
+ */
+class TlbEntry {
+ public:
+  uint64_t& read() { return word(0); }
+  uint64_t& write() { return word(1); }
+  uint64_t& addend() { return word(2); }  ///< host address - linear address
+  uint64_t& info() { return word(3); }    ///< guest-physical page | TlbFlag
+  uint64_t read() const { return word(0); }
+  uint64_t write() const { return word(1); }
+  uint64_t addend() const { return word(2); }
+  uint64_t info() const { return word(3); }
+  /** Bytes from an entry's first word to another. */
+  static constexpr int32_t kRead = 0, kWrite = 8 * kTlbEntries, kAddend = 2 * kWrite, kInfo = 3 * kWrite;
+
+ private:
+  uint64_t& word(unsigned n) { return *(&first_ + size_t{n} * kTlbEntries); }
+  uint64_t word(unsigned n) const { return *(&first_ + size_t{n} * kTlbEntries); }
+  uint64_t first_;
+};
 /** A tag for slot n that no linear address has, and that differs from every address of the slot above the page offset, too. */
 constexpr uint64_t noTag(unsigned n) { return static_cast<uint64_t>(n ^ 1) << 12 | 1; }
 struct Tlb {
-  TlbEntry entry[kTlbEntries];
+  uint64_t words[4][kTlbEntries] = {};
+  TlbEntry& entry(unsigned n) { return reinterpret_cast<TlbEntry&>(words[0][n]); }
   uint64_t page[kTlbEntries];  ///< linear page `info` speaks of, whatever the fast tags say; 1: none
   uint64_t local[kTlbEntries / 64] = {};  ///< one bit an entry: all that may hold what is not global
   bool used = false;           ///< holds anything since the last flush

@@ -130,6 +130,7 @@ struct TierFrame {
   uint64_t borrowed[8] = {};  ///< guest registers whose host registers a strip uses
   uint32_t split = 0;         ///< a strip's table lies in two pages: from splitAt on its addend is splitHigh, before splitLow
   uint64_t splitAt = 0, splitLow = 0, splitHigh = 0;
+  uint32_t pageNumber = (kTlbEntries - 1) << 12;  ///< bits of an address that are its TLB entry's number
   uint64_t windows[4] = {};   ///< addends of pages that the unit at hand has checked
 };
 

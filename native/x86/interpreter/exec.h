@@ -70,23 +70,22 @@ template <Ea E>
 }
 
 [[gnu::always_inline]] inline TlbEntry& tlbEntry(Core& c, uint64_t linear) {
-  static_assert(sizeof(TlbEntry) == 32);
-  return *reinterpret_cast<TlbEntry*>(reinterpret_cast<uint8_t*>(c.tlb) + ((linear >> 7) & ((kTlbEntries - 1) << 5)));
+  return c.tlb->entry(linear >> 12 & (kTlbEntries - 1));
 }
 /** One compare covers the page and an access that runs into the next: its last byte would then lie in another page. */
 template <class T>
 [[gnu::always_inline]] inline T* fastRead(Core& c, uint64_t linear) {
   TlbEntry& e = tlbEntry(c, linear);
-  if (UNLIKELY(e.read != ((linear + sizeof(T) - 1) & ~kPageMask))) return nullptr;
-  T* const host = reinterpret_cast<T*>(linear + e.addend);
+  if (UNLIKELY(e.read() != ((linear + sizeof(T) - 1) & ~kPageMask))) return nullptr;
+  T* const host = reinterpret_cast<T*>(linear + e.addend());
   if (!host) __builtin_unreachable();
   return host;
 }
 template <class T>
 [[gnu::always_inline]] inline T* fastWrite(Core& c, uint64_t linear) {
   TlbEntry& e = tlbEntry(c, linear);
-  if (UNLIKELY(e.write != ((linear + sizeof(T) - 1) & ~kPageMask))) return nullptr;
-  T* const host = reinterpret_cast<T*>(linear + e.addend);
+  if (UNLIKELY(e.write() != ((linear + sizeof(T) - 1) & ~kPageMask))) return nullptr;
+  T* const host = reinterpret_cast<T*>(linear + e.addend());
   if (!host) __builtin_unreachable();
   return host;
 }

@@ -26,7 +26,7 @@ Core::Core(const CpuConfig& cfg, PhysicalMemory& mem, Environment& environment) 
   intelRules = cpuVendor(*config.model)[0] == 'G';
   tlbs[0].used = tlbs[1].used = tlbs[2].used = true;
   for (Tlb* t : {&tlbs[0], &tlbs[1], &tlbs[2], &noTlb}) {
-    for (unsigned n = 0; n < kTlbEntries; ++n) t->entry[n].read = t->entry[n].write = noTag(n);
+    for (unsigned n = 0; n < kTlbEntries; ++n) t->entry(n).read() = t->entry(n).write() = noTag(n);
     std::fill(std::begin(t->page), std::end(t->page), 1);
   }
   resetState();

@@ -21,11 +21,11 @@ MemoryLog::~MemoryLog() {
 void MemoryLog::revoke(Core& core) {
   if (grants_ <= kGrants) {
     for (unsigned n = 0; n < grants_; ++n) {
-      if (!(granted_[n].entry->write & 1)) granted_[n].entry->write = noTag(granted_[n].slot);
+      if (!(granted_[n].entry->write() & 1)) granted_[n].entry->write() = noTag(granted_[n].slot);
     }
   } else {
     for (Tlb& t : core.tlbs) {
-      for (unsigned n = 0; n < kTlbEntries; ++n) t.entry[n].write = noTag(n);
+      for (unsigned n = 0; n < kTlbEntries; ++n) t.entry(n).write() = noTag(n);
     }
   }
   grants_ = 0;
@@ -42,7 +42,7 @@ void MemoryLog::undo(Core& core) {
       core.walkEntry(linear, who).tag = 1;
       Tlb& t = core.tlbs[who];
       const unsigned slot = linear >> 12 & (kTlbEntries - 1);
-      t.entry[slot].read = t.entry[slot].write = noTag(slot);
+      t.entry(slot).read() = t.entry(slot).write() = noTag(slot);
       t.page[slot] = 1;
     }
   }

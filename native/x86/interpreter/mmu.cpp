@@ -135,19 +135,19 @@ bool Core::walk(uint64_t linear, Access access, Privilege who, Gpa& page, uint64
 TlbEntry* Core::install(uint64_t linear, Access access, Privilege who, uint64_t addend, uint64_t info) {
   Tlb& t = tlbs[who];
   const unsigned index = linear >> 12 & (kTlbEntries - 1);
-  TlbEntry& e = t.entry[index];
+  TlbEntry& e = t.entry(index);
   const uint64_t linearPage = linear & ~kPageMask;
   const Gpa page = info & kAddressMask;
-  e.read = info & kTlbMmio ? noTag(index) : linearPage;
-  e.write = noTag(index);
+  e.read() = info & kTlbMmio ? noTag(index) : linearPage;
+  e.write() = noTag(index);
   if (access == Access::Write && !(info & (kTlbMmio | kTlbRom)) && !memory.isCode(page)) {
     if (info & kTlbTracked) memory.markDirty(page);
-    e.write = linearPage;
+    e.write() = linearPage;
     if (log) log->granted(e, index);
   }
-  if ((debugger || dataBreaks) && watchesPage(linear)) e.read = e.write = 1;
-  e.addend = addend;
-  e.info = info;
+  if ((debugger || dataBreaks) && watchesPage(linear)) e.read() = e.write() = 1;
+  e.addend() = addend;
+  e.info() = info;
   t.page[index] = linearPage;
   if (!(info & kTlbGlobal)) t.local[index >> 6] |= 1ull << (index & 63);
   t.used = true;
@@ -179,7 +179,7 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
 
 TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
   TlbEntry* const e = lookupEntry(linear, access, who);
-  if (log && e && access == Access::Write && !(e->info & kTlbMmio) && !log->touch(reinterpret_cast<uint8_t*>((linear & ~kPageMask) + e->addend), false)) {
+  if (log && e && access == Access::Write && !(e->info() & kTlbMmio) && !log->touch(reinterpret_cast<uint8_t*>((linear & ~kPageMask) + e->addend()), false)) {
     abandoned();
     return nullptr;
   }
@@ -190,13 +190,13 @@ TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
 TlbEntry* Core::lookupEntry(uint64_t linear, Access access, Privilege who) {
   Tlb& t = tlbs[who];
   const unsigned index = linear >> 12 & (kTlbEntries - 1);
-  TlbEntry& e = t.entry[index];
+  TlbEntry& e = t.entry(index);
   if (t.page[index] == (linear & ~kPageMask)) {
     if (access == Access::Read) return &e;
-    if (e.info & kTlbMayWrite) {
+    if (e.info() & kTlbMayWrite) {
       // Plain RAM whose write tag was withheld or dropped is worth another look: it may be fast again.
-      if (e.write == t.page[index] || (e.info & (kTlbMmio | kTlbRom)) || memory.isCode(e.info & kAddressMask)) return &e;
-      return install(linear, access, who, e.addend, e.info);
+      if (e.write() == t.page[index] || (e.info() & (kTlbMmio | kTlbRom)) || memory.isCode(e.info() & kAddressMask)) return &e;
+      return install(linear, access, who, e.addend(), e.info());
     }
     return fill(linear, access, who);
   }
@@ -262,11 +262,11 @@ bool Core::stackLinear(uint64_t sp, unsigned size, bool write, uint64_t& linear)
 // ---- slow accesses ---------------------------------------------------------------------------------------------------
 
 bool Core::scratchRead(unsigned at, uint64_t linear, unsigned size, const TlbEntry& e) {
-  if (!(e.info & kTlbMmio)) {
-    std::memcpy(scratch + at, reinterpret_cast<const uint8_t*>(linear + e.addend), size);
+  if (!(e.info() & kTlbMmio)) {
+    std::memcpy(scratch + at, reinterpret_cast<const uint8_t*>(linear + e.addend()), size);
     return true;
   }
-  Gpa gpa = (e.info & kAddressMask) | (linear & kPageMask);
+  Gpa gpa = (e.info() & kAddressMask) | (linear & kPageMask);
   while (size > 0) {
     unsigned width = 8;
     while (width > size || (size != width && (gpa & (width - 1)))) width >>= 1;
@@ -284,7 +284,7 @@ const void* Core::readAt(uint64_t linear, unsigned size, Privilege who) {
   const TlbEntry* first = lookup(linear, Access::Read, who);
   if (!first) return nullptr;
   if (size <= room) {
-    if (!(first->info & kTlbMmio)) return reinterpret_cast<const void*>(linear + first->addend);
+    if (!(first->info() & kTlbMmio)) return reinterpret_cast<const void*>(linear + first->addend());
     return scratchRead(0, linear, size, *first) ? scratch : nullptr;
   }
   // The two pages never share a TLB slot: their numbers differ by one.
@@ -300,21 +300,21 @@ void* Core::writeAt(uint64_t linear, unsigned size, Privilege who, bool read) {
   if (watching && watched(linear, size, read, true)) return nullptr;
   const unsigned room = static_cast<unsigned>(kPageBytes - (linear & kPageMask));
   const auto part = [&](uint64_t address, unsigned bytes, const TlbEntry& e) {
-    const Gpa page = e.info & kAddressMask;
-    const bool exits = e.info & kTlbMmio || (e.info & kTlbRom && memory.page(page).writesExit);
-    uint8_t* host = exits ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend);
-    return WritePart{page | (address & kPageMask), host, e.info, bytes};
+    const Gpa page = e.info() & kAddressMask;
+    const bool exits = e.info() & kTlbMmio || (e.info() & kTlbRom && memory.page(page).writesExit);
+    uint8_t* host = exits ? nullptr : reinterpret_cast<uint8_t*>(address + e.addend());
+    return WritePart{page | (address & kPageMask), host, e.info(), bytes};
   };
   const TlbEntry* first = lookup(linear, Access::Write, who);
   if (!first) return nullptr;
   if (size <= room) {
-    if (!(first->info & (kTlbMmio | kTlbRom))) {
-      if (first->info & kTlbTracked) memory.markDirty(first->info & kAddressMask);
-      if (first->write != (linear & ~kPageMask)) {
+    if (!(first->info() & (kTlbMmio | kTlbRom))) {
+      if (first->info() & kTlbTracked) memory.markDirty(first->info() & kAddressMask);
+      if (first->write() != (linear & ~kPageMask)) {
         pending = PendingWrite::Code;
         parts[0] = part(linear, size, *first);
       }
-      return reinterpret_cast<void*>(linear + first->addend);
+      return reinterpret_cast<void*>(linear + first->addend());
     }
     parts[0] = part(linear, size, *first);
     pendingParts = 1;

@@ -52,16 +52,16 @@ uint8_t* run(Core& c, unsigned segment, uint64_t offset, uint64_t mask, unsigned
   if (!e) return nullptr;
   fault = false;
   if (UNLIKELY(c.debugger || c.dataBreaks) && c.watchesPage(linear)) return nullptr;
-  if (e->info & (kTlbMmio | (write ? +kTlbRom : 0))) return nullptr;
+  if (e->info() & (kTlbMmio | (write ? +kTlbRom : 0))) return nullptr;
   n = fit;
-  gpa = (e->info & ~uint64_t{kPageMask} & ((1ull << 52) - 1)) | (linear & kPageMask);
+  gpa = (e->info() & ~uint64_t{kPageMask} & ((1ull << 52) - 1)) | (linear & kPageMask);
   if (write) {
-    if (e->info & kTlbTracked) c.memory.markDirty(gpa & ~kPageMask);
-    if (e->write == (linear & ~kPageMask)) gpa = ~0ull;  // no decoded code here
+    if (e->info() & kTlbTracked) c.memory.markDirty(gpa & ~kPageMask);
+    if (e->write() == (linear & ~kPageMask)) gpa = ~0ull;  // no decoded code here
   } else {
     gpa = ~0ull;
   }
-  return reinterpret_cast<uint8_t*>(linear + e->addend);
+  return reinterpret_cast<uint8_t*>(linear + e->addend());
 }
 
 template <class T>

@@ -12,7 +12,7 @@ void Core::flushTlb(bool globals) {
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
     for (unsigned n = 0; n < kTlbEntries; ++n) {
-      t.entry[n].read = t.entry[n].write = noTag(n);
+      t.entry(n).read() = t.entry(n).write() = noTag(n);
       t.page[n] = 1;
     }
     std::memset(t.local, 0, sizeof t.local);
@@ -33,8 +33,8 @@ void Core::flushLocals() {
     for (unsigned word = 0; word < kTlbEntries / 64; ++word) {
       for (uint64_t bits = t.local[word]; bits; bits &= bits - 1) {
         const unsigned n = word * 64 + static_cast<unsigned>(__builtin_ctzll(bits));
-        if (t.entry[n].info & kTlbGlobal) continue;
-        t.entry[n].read = t.entry[n].write = noTag(n);
+        if (t.entry(n).info() & kTlbGlobal) continue;
+        t.entry(n).read() = t.entry(n).write() = noTag(n);
         t.page[n] = 1;
       }
       t.local[word] = 0;
@@ -91,13 +91,13 @@ void Core::invalidatePage(uint64_t linear) {
     if (!t.used) continue;
     const unsigned index = linear >> 12 & (kTlbEntries - 1);
     const auto drop = [&](unsigned n) {
-      t.entry[n].read = t.entry[n].write = noTag(n);
+      t.entry(n).read() = t.entry(n).write() = noTag(n);
       t.page[n] = 1;
     };
     if (t.page[index] == page) drop(index);
     if (!large) continue;
     for (unsigned n = 0; n < kTlbEntries; ++n) {
-      if ((t.entry[n].info & kTlbLarge) && t.page[n] >> 30 == linear >> 30) drop(n);
+      if ((t.entry(n).info() & kTlbLarge) && t.page[n] >> 30 == linear >> 30) drop(n);
     }
   }
   if (large || inBloom(sharedFetches[linear >> 63], linear >> 12)) {
@@ -114,9 +114,9 @@ bool Core::dropWriteAccess(Gpa page) {
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
     for (unsigned n = 0; n < kTlbEntries; ++n) {
-      TlbEntry& e = t.entry[n];
-      if ((e.info & kAddressMask) != page || (e.write & 1)) continue;
-      e.write = noTag(n);
+      TlbEntry& e = t.entry(n);
+      if ((e.info() & kAddressMask) != page || (e.write() & 1)) continue;
+      e.write() = noTag(n);
       had = true;
     }
   }
@@ -127,11 +127,11 @@ void Core::dirtyTaken() {
   for (Tlb& t : tlbs) {
     if (!t.used) continue;
     for (unsigned n = 0; n < kTlbEntries; ++n) {
-      TlbEntry& e = t.entry[n];
-      if (!(e.info & kTlbTracked) || (e.write & 1)) continue;
-      e.write = e.read = noTag(n);
+      TlbEntry& e = t.entry(n);
+      if (!(e.info() & kTlbTracked) || (e.write() & 1)) continue;
+      e.write() = e.read() = noTag(n);
       t.page[n] = 1;
-      memory.markDirty(e.info & kAddressMask);  // it may have been written since the bits were taken
+      memory.markDirty(e.info() & kAddressMask);  // it may have been written since the bits were taken
     }
   }
 }
