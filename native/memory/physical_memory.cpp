@@ -19,6 +19,9 @@ extern "C" void AnnotateBenignRaceSized(const char* file, int line, const volati
 namespace lodge {
 namespace {
 
+/** A page's flag: whoever finds kCode knows that everybody has heard of it, and whoever finds 0 that everybody has heard of its end. */
+enum : uint8_t { kCode = 1, kCodeTelling = 2 };
+
 constexpr unsigned kLeafBits = 14;
 constexpr unsigned kRootBits = kPhysicalAddressBits - 12 - kLeafBits;
 constexpr uint64_t kLeafEntries = 1ull << kLeafBits;
@@ -78,6 +81,7 @@ struct PhysicalMemory::Impl {
   // Guards `mappings` and `observers`. Held shared while observers are told, so an observer must not add or remove observers,
   // nor map or unmap. Innermost but for the observers' own queues: see accelerator/software/machine.h for the order.
   mutable std::shared_mutex lock;
+  mutable std::mutex codeLock;  ///< one flag of a page at a time changes
   std::vector<Mapping> mappings;
   std::vector<CodeObserver*> observers;
 
@@ -105,7 +109,15 @@ struct PhysicalMemory::Impl {
 
   /** Clears the flag and names to every observer each guest-physical address this page of the region is visible at. */
   void reportCode(const Region& r, unsigned id, uint64_t index) const {
-    if (r.code[index].exchange(0, std::memory_order_acq_rel) == 0) return;
+    std::atomic<uint8_t>& flag = r.code[index];
+    if (flag.load(std::memory_order_acquire) == 0) return;
+    const std::lock_guard<std::mutex> turn(codeLock);
+    if (flag.load(std::memory_order_relaxed) == 0) return;
+    flag.store(kCodeTelling, std::memory_order_seq_cst);
+    tellOfCode(r, id, index);
+    flag.store(0, std::memory_order_seq_cst);
+  }
+  void tellOfCode(const Region& r, unsigned id, uint64_t index) const {
     const uint64_t offset = index * kPageBytes;
     std::shared_lock hold(lock);
     for (const Mapping& m : mappings) {
@@ -368,9 +380,15 @@ void PhysicalMemory::markCode(Gpa page) noexcept {
   const Entry e = impl_->entry(page);
   if (e == 0) return;
   std::atomic<uint8_t>& flag = impl_->codeFlag(e);
-  if (flag.load(std::memory_order_acquire) != 0 || flag.exchange(1, std::memory_order_acq_rel) != 0) return;
-  std::shared_lock hold(impl_->lock);
-  for (CodeObserver* observer : impl_->observers) observer->onCodeMarked(page & ~kPageMask);
+  if (flag.load(std::memory_order_acquire) == kCode) return;
+  const std::lock_guard<std::mutex> turn(impl_->codeLock);
+  if (flag.load(std::memory_order_relaxed) == kCode) return;
+  flag.store(kCodeTelling, std::memory_order_seq_cst);
+  {
+    std::shared_lock hold(impl_->lock);
+    for (CodeObserver* observer : impl_->observers) observer->onCodeMarked(page & ~kPageMask);
+  }
+  flag.store(kCode, std::memory_order_release);
 }
 
 const std::atomic<uint8_t>* PhysicalMemory::codeFlag(Gpa gpa) const noexcept {

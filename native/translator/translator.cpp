@@ -318,10 +318,8 @@ void Translator::link(Site& from, uint32_t number, Translation& to) {
     if (c_.kernelLocal || farGeneration_ != c_.kernelGeneration) return;
     farLinks_.push_back(number);
   }
-  // Of links that make a loop inside a page one leads backwards.
-  const bool forwards = !from.spec.far && (to.gpa & kPageMask) > (from.owner->gpa & kPageMask);
   Emitter e(from.spec.patch, from.spec.patch + 4);
-  e.aim(from.spec.patch, forwards ? to.entered : to.code);
+  e.aim(from.spec.patch, to.code);
   to.incoming.push_back(number);
 }
 
@@ -555,7 +553,6 @@ const uint8_t* Translator::goOn() {
   mode_ = currentMode();
   if (mode_ == kNoMode) return nullptr;
   c_.frame.key = c_.generationNow() << kModeBits | mode_;
-  if (!openGate()) return nullptr;
   const uint64_t rip = c_.state.rip;
   const TierJump& jump = c_.tierJumps[tierJumpIndex(rip)];
   const uint8_t* code;
@@ -567,6 +564,7 @@ const uint8_t* Translator::goOn() {
     if (!t) return nullptr;
     code = t->entry;
   }
+  if (!openGate()) return nullptr;
   c_.frame.codePage = rip & ~kPageMask;
   return code;
 }

@@ -44,6 +44,10 @@ lodge_smp_code:
   jmp onTimer
   .balign 16
   jmp onFlush
+  .balign 16
+  jmp rewriter
+  .balign 16
+  jmp runner
 
 prepare:
   mov dword ptr ds:[0xfee000f0], 0x1ff
@@ -182,6 +186,49 @@ flushed:
   lock inc dword ptr ds:[shared + 8]
   jmp 1b
 
+.set published, 0x60       # of the processor's own page
+rewriter:                    # a function of its own, data and one that its neighbour runs, in a page that others write, too
+  mov esi, [ebp + period]
+  xor edi, edi
+1: inc edi
+  mov [esi + 0x101], edi
+  lea eax, [esi + 0x100]
+  call eax
+  cmp eax, edi
+  je 2f
+  inc dword ptr [ebp + 20]
+2: inc dword ptr [esi + 0x200]
+  mov [esi + 1], edi
+  lock or dword ptr [esp], 0
+  mov ecx, 2                 # a processor hears of another's decoding where it looks for requests, as every loop does
+4: dec ecx
+  jnz 4b
+  mov [ebp + published], edi
+  mov edx, [ebp + 8]
+3: pause
+  cmp [edx + published], edi
+  jne 3b
+  mov [ebp + 4], edi
+  jmp 1b
+
+runner:
+  mov esi, [ebp + period]
+  xor edi, edi
+1: pause
+  mov edx, [ebp + 8]
+  cmp [edx + published], edi
+  je 1b
+  inc edi
+  xor eax, eax
+  cpuid                      # serializes
+  call esi
+  cmp eax, edi
+  je 2f
+  inc dword ptr [ebp + 20]
+2: mov [ebp + 4], edi
+  mov [ebp + published], edi
+  jmp 1b
+
 onToken:
   mov dword ptr [ebp + called], 1
 end:
@@ -211,7 +258,7 @@ using namespace lodge;
 
 namespace {
 
-enum Entry : uint32_t { kByInterrupt = 0x8000, kByKick = 0x8010, kFlusher = 0x8020, kFlushed = 0x8030 };
+enum Entry : uint32_t { kByInterrupt = 0x8000, kByKick = 0x8010, kFlusher = 0x8020, kFlushed = 0x8030, kRewriter = 0x8070, kRunner = 0x8080 };
 constexpr Gpa kGdt = 0x800, kIdt = 0x1000, kPageDirectory = 0x11000, kPageTable = 0x12000, kShared = 0x1f000;
 constexpr unsigned kCpus = 4;
 constexpr Gpa pageOf(unsigned cpu) { return 0x20000 + 0x1000 * cpu; }
@@ -384,5 +431,30 @@ TEST(smp_tlb_flushes_spare_who_is_halted_and_nobody_sees_what_was_before) {
     CHECK(ring.passed(rounds() / 2));
     ring.machine().destroy();
     for (unsigned n = 0; n < kCpus; ++n) CHECK_EQ(ring.get(n, kWrong), 0u);
+  }
+}
+
+/** SDM vol. 3 §8.1.3, by two pairs of processors in one page of code and data: one writes, the other runs it behind CPUID. */
+TEST(smp_code_that_another_processor_writes_beside_code_that_it_runs) {
+  constexpr Gpa kPage = 0x30000;
+  constexpr unsigned kData = 0x200;
+  for (const bool translated : kTranslated) {
+    Ring ring(translated);
+    for (unsigned n = 0; n < kCpus; ++n) {
+      const Gpa base = kPage + 0x400 * (n / 2);
+      ring.put<uint64_t>(base + 0x100 * (n & 1), 0x0000'c300'0000'00b8);  // mov eax,0; ret
+      ring.put<uint32_t>(pageOf(n) + kNext, static_cast<uint32_t>(pageOf(n ^ 1)));
+      ring.put<uint32_t>(pageOf(n) + kPeriod, static_cast<uint32_t>(base));
+      ring.enter(n, n & 1 ? kRunner : kRewriter, false);
+    }
+    ring.start();
+    CHECK(ring.passed(rounds()));
+    ring.machine().destroy();
+    for (unsigned n = 0; n < kCpus; ++n) CHECK_EQ(ring.get(n, kWrong), 0u);
+    for (unsigned n = 0; n < kCpus; n += 2) {
+      uint32_t counted;
+      ring.machine().memory()->read(kPage + 0x200 * n + kData, &counted, sizeof counted);
+      CHECK(counted >= ring.get(n, kPassed));
+    }
   }
 }

@@ -404,7 +404,8 @@ RunExit Core::run() {
       }
       if (outcome == SecondTier::Outcome::Leave) return exit;
       if (outcome == SecondTier::Outcome::Fault && !deliverFault()) return exit;
-      if (outcome != SecondTier::Outcome::Interpret) continue;
+      // A block that was decoded before may hold what another vCPU has overwritten since: requests come first.
+      if (outcome != SecondTier::Outcome::Interpret || requests.load(std::memory_order_acquire)) continue;
     }
     tierRan = false;
     if (tier) tier->settle();
