@@ -19,8 +19,8 @@ extern "C" void AnnotateBenignRaceSized(const char* file, int line, const volati
 namespace lodge {
 namespace {
 
-/** A page's flag: whoever finds kCode knows that everybody has heard of it, and whoever finds 0 that everybody has heard of its end. */
-enum : uint8_t { kCode = 1, kCodeTelling = 2 };
+/** In a page's flag while observers hear of it: whoever finds a holder's bit, or 0, knows that everybody has heard. */
+constexpr uint8_t kCodeTelling = 0x80;
 
 constexpr unsigned kLeafBits = 14;
 constexpr unsigned kRootBits = kPhysicalAddressBits - 12 - kLeafBits;
@@ -376,19 +376,20 @@ bool PhysicalMemory::takeDirty(RegionId id, uint8_t* bitmap, uint64_t bitmapByte
   return any;
 }
 
-void PhysicalMemory::markCode(Gpa page) noexcept {
+uint8_t PhysicalMemory::markCode(Gpa page, uint8_t holder) noexcept {
   const Entry e = impl_->entry(page);
-  if (e == 0) return;
+  if (e == 0) return 0;
   std::atomic<uint8_t>& flag = impl_->codeFlag(e);
-  if (flag.load(std::memory_order_acquire) == kCode) return;
   const std::lock_guard<std::mutex> turn(impl_->codeLock);
-  if (flag.load(std::memory_order_relaxed) == kCode) return;
-  flag.store(kCodeTelling, std::memory_order_seq_cst);
-  {
+  const uint8_t before = flag.load(std::memory_order_relaxed);
+  if (before == 0) {
+    flag.store(kCodeTelling, std::memory_order_seq_cst);
     std::shared_lock hold(impl_->lock);
     for (CodeObserver* observer : impl_->observers) observer->onCodeMarked(page & ~kPageMask);
   }
-  flag.store(kCode, std::memory_order_release);
+  // A full barrier: what is decoded from now on is what other vCPUs wrote before they looked at the flag.
+  flag.store(before | holder, std::memory_order_seq_cst);
+  return static_cast<uint8_t>(before & ~holder);
 }
 
 const std::atomic<uint8_t>* PhysicalMemory::codeFlag(Gpa gpa) const noexcept {
@@ -396,9 +397,9 @@ const std::atomic<uint8_t>* PhysicalMemory::codeFlag(Gpa gpa) const noexcept {
   return e & kBacked ? &impl_->codeFlag(e) : nullptr;
 }
 
-bool PhysicalMemory::isCode(Gpa page) const noexcept {
+uint8_t PhysicalMemory::codeHolders(Gpa page) const noexcept {
   const Entry e = impl_->entry(page);
-  return e != 0 && impl_->codeFlag(e).load(std::memory_order_acquire) != 0;
+  return e == 0 ? uint8_t{0} : impl_->codeFlag(e).load(std::memory_order_acquire);
 }
 
 void PhysicalMemory::codeWritten(Gpa page) noexcept {

@@ -95,9 +95,12 @@ class PhysicalMemory {
   /** Moves the bits into `bitmap`; true if any was set. Calls onDirtyTaken() on every observer. */
   bool takeDirty(RegionId region, uint8_t* bitmap, uint64_t bitmapBytes) noexcept;
 
-  // Code tracking: one flag a page of RAM, shared by all vCPUs.
-  void markCode(Gpa page) noexcept;
-  bool isCode(Gpa page) const noexcept;
+  // Code tracking: one flag a page of RAM, whose bits are the vCPUs that may hold code of it. Others' code is of no concern to a vCPU
+  // that alone holds some: it sets its bit before it decodes, and who writes looks at the bits behind the write and a fence.
+  /** Who else may hold code of the page: the flag before. Bit 7 is nobody's: observers are being told of a write. */
+  uint8_t markCode(Gpa page, uint8_t holder) noexcept;
+  bool isCode(Gpa page) const noexcept { return codeHolders(page) != 0; }
+  uint8_t codeHolders(Gpa page) const noexcept;
   /** The flag itself, or nullptr; valid as long as the page stays mapped. */
   const std::atomic<uint8_t>* codeFlag(Gpa page) const noexcept;
   /** A vCPU is about to let its guest write this page: every observer hears of it, and the flag is cleared. */

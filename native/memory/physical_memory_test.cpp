@@ -103,7 +103,7 @@ TEST(memory_unmap_splits_mappings) {
   CHECK(memory.page(0x1fff).host != nullptr);
   CHECK(memory.page(0x2000).host == nullptr);
   CHECK(memory.page(0x3000).host == memory.regionHost(ram) + 0x3000);
-  memory.markCode(0x3123);
+  memory.markCode(0x3123, 1);
   CHECK(memory.isCode(0x3000));
   memory.codeWritten(0x3000);
   CHECK_EQ(recorder.written.size(), 1u);
@@ -119,8 +119,11 @@ TEST(memory_code_pages_are_reported_at_every_alias) {
   CHECK(memory.addRegion(RegionKind::Ram, 0x4000, ram).empty());
   CHECK(memory.map(ram, 0, 0, 0x4000).empty());
   CHECK(memory.map(ram, 0x2000, 0x100000, 0x1000).empty());
-  memory.markCode(0x2000);
-  memory.markCode(0x2000);
+  CHECK_EQ(memory.markCode(0x2000, 1), 0u);
+  CHECK_EQ(memory.markCode(0x2000, 1), 0u);
+  CHECK_EQ(memory.markCode(0x2000, 4), 1u);
+  CHECK_EQ(memory.markCode(0x2000, 1), 4u);
+  CHECK_EQ(memory.codeHolders(0x100000), 5u);
   CHECK_EQ(recorder.marked.size(), 1u);
   CHECK(memory.isCode(0x100fff));
   const uint8_t byte = 0x90;
@@ -134,14 +137,14 @@ TEST(memory_code_pages_are_reported_at_every_alias) {
   CHECK_EQ(recorder.written.size(), 2u);
 
   // What a mapping replaces or an unmap removes is code that changed, too.
-  memory.markCode(0x1000);
+  memory.markCode(0x1000, 1);
   CHECK(memory.map(ram, 0, 0x1000, 0x1000).empty());
   CHECK_EQ(recorder.written.size(), 3u);
-  memory.markCode(0x100000);
+  memory.markCode(0x100000, 1);
   CHECK(memory.unmap(0x100000, 0x1000).empty());
   CHECK_EQ(recorder.written.size(), 5u);
 
-  memory.markCode(0x3000);
+  memory.markCode(0x3000, 1);
   memory.regionWrote(ram, 0x2fff, 2);
   CHECK_EQ(recorder.written.size(), 6u);
   memory.removeObserver(&recorder);

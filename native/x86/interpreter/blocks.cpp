@@ -96,9 +96,13 @@ Exec deadBlockHandler(Core& c, const Insn*) {
 
 CodePage& Core::watchCode(Gpa page) {
   CodePage& info = codePages[page];
-  if (info.empty() || !memory.isCode(page)) {
-    memory.markCode(page);
-    dropWriteAccess(page);
+  if (info.empty() || !(memory.codeHolders(page) & codeHolder())) {
+    const bool shared = memory.markCode(page, codeHolder());
+    if (dropWriteAccess(page) && shared) {
+      // This vCPU may have written since another decoded, and has not come to be told so.
+      reportWritten(page);
+      memory.markCode(page, codeHolder());
+    }
   }
   return info;
 }
@@ -327,13 +331,20 @@ void Core::invalidateCode(Gpa page, unsigned first, unsigned bytes) {
   info.chunks = chunks;
 }
 
+/** Whether another vCPU may have decoded any part of the page before what this one wrote last was seen by it. */
+bool Core::othersHold(Gpa page) const {
+  if (config.count == 1) return false;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  const unsigned own = config.index < kSharedHolder ? codeHolder() : 0u;
+  return memory.codeHolders(page) & ~own;
+}
+
 /** This vCPU wrote bytes of a page flagged as code. */
 void Core::wroteCode(Gpa gpa, unsigned bytes) {
   const Gpa page = gpa & ~kPageMask;
   const unsigned first = static_cast<unsigned>(gpa & kPageMask);
   const auto found = codePages.find(page);
-  if (config.count > 1) {
-    // Others may have decoded any part of the page.
+  if (othersHold(page)) {
     invalidateCode(page, 0, static_cast<unsigned>(kPageBytes));
     if (found != codePages.end()) codePages.erase(page);
     reportWritten(page);

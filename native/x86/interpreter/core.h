@@ -449,6 +449,10 @@ struct Core {
   void link(Link& from, Block* to, uint64_t linear);
   void wroteCode(Gpa gpa, unsigned bytes);
   void reportWritten(Gpa page);
+  /** In the flags of PhysicalMemory::markCode(): the last holder's bit is of all vCPUs from the seventh on. */
+  static constexpr unsigned kSharedHolder = 6;
+  uint8_t codeHolder() const { return static_cast<uint8_t>(1u << (config.index < kSharedHolder ? config.index : kSharedHolder)); }
+  bool othersHold(Gpa page) const;
   void takeWrittenPages();
   /** Other vCPUs hear of code that this one may have written since they decoded it. */
   void tellOfWrites();

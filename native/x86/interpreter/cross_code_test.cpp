@@ -59,5 +59,45 @@ TEST(whatWasWrittenIsKnownBeforeAnInterruptIsSent) {
   CHECK_EQ(ended[1], kShared + 2);
 }
 
+/**
+ * Three functions in one page; the first processor calls one, writes what lies beside it and calls it again. What it has of the page is
+ * given up only if the other one, which may have decoded any part of it, has something, too; and the other one runs what was written.
+ */
+TEST(aWriteBesideCodeCostsCodeOnlyWhenAnotherProcessorHoldsSome) {
+  constexpr Gpa kShared = 0x18000, kSecond = kShared + 0x80;
+  struct Row { unsigned index, other; bool shared, drops; };
+  for (const Row& row : {Row{0, 1, false, false}, Row{0, 1, true, true}, Row{5, 6, true, true}, Row{6, 7, true, true}, Row{7, 8, true, true}}) {
+    Guest g;
+    FakeEnvironment envs[2];
+    const auto cpu = makeTestCpu(CpuConfig{row.index, 9, 1'000'000'000, nullptr}, g.memory, envs[0]);
+    const auto other = makeTestCpu(CpuConfig{row.other, 9, 1'000'000'000, nullptr}, g.memory, envs[1]);
+    g.enter64(kFree);
+    g.code(kShared, {0xff, 0xc0, 0xf4});  // inc eax; hlt
+    g.code(kSecond, {0xff, 0xc3, 0xf4});  // inc ebx; hlt
+    // mov byte [kSecond],90h; mov byte [kSecond + 1],90h; hlt
+    g.code(kFree, {0xc6, 0x04, 0x25, 0x80, 0x80, 0x01, 0x00, 0x90, 0xc6, 0x04, 0x25, 0x81, 0x80, 0x01, 0x00, 0x90, 0xf4});
+    const auto run = [&](Cpu& on, uint64_t rip) {
+      on.state() = g.state();
+      on.state().rip = rip;
+      on.state().activity = Activity::Runnable;
+      on.stateChanged();
+      CHECK(on.run() == RunExit::Halted);
+      return on.state().gpr[kRbx] - g.state().gpr[kRbx];
+    };
+    cpu->reset();
+    other->reset();
+    run(*cpu, kShared);
+    if (row.shared) CHECK_EQ(run(*other, kSecond), 1u);
+    const auto dropped = [&] {
+      const TierCounters* const tier = cpu->tierCounters();
+      return cpu->counters().blocksInvalidated.value() + (tier ? tier->invalidations.value() : 0);
+    };
+    const uint64_t before = dropped();
+    run(*cpu, kFree);
+    CHECK_EQ(dropped() != before, row.drops);
+    CHECK_EQ(run(*other, kSecond), 0u);
+  }
+}
+
 }  // namespace
 }  // namespace lodge::x86

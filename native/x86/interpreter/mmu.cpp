@@ -357,6 +357,7 @@ bool Core::slowCommit() {
       if (!(p.info & kTlbRom)) {
         std::memcpy(p.host, from, p.bytes);
         if (p.info & kTlbTracked) memory.markDirty(p.gpa & ~kPageMask);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
         if (memory.isCode(p.gpa & ~kPageMask)) wroteCode(p.gpa, p.bytes);
       }
     } else {
