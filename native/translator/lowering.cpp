@@ -17,7 +17,8 @@ int32_t distance(const Core& core, const void* member) {
 
 CoreLayout::CoreLayout(const Core& c)
     : ax(distance(c, &c.ax)), requests(distance(c, &c.requests)), codePage(distance(c, &c.frame.codePage)),
-      key(distance(c, &c.frame.key)), gate(distance(c, &c.frame.gate)), temporary(distance(c, &c.frame.temporary)), argument(distance(c, &c.frame.argument)),
+      key(distance(c, &c.frame.key)), gate(distance(c, &c.frame.gate)), temporary(distance(c, &c.frame.temporary)),
+      argument(distance(c, &c.frame.argument)),
       rip(distance(c, &c.state.rip)), rflags(distance(c, &c.state.rflags)), vectors(distance(c, &c.state.vec)),
       jumps(distance(c, &c.tierJumps)), hostStack(distance(c, &c.frame.hostStack)),
       x87Loaded(distance(c, &c.frame.x87Loaded)), x87Control(distance(c, &c.state.x87.control)), budget(distance(c, &c.frame.budget)),
@@ -25,7 +26,8 @@ CoreLayout::CoreLayout(const Core& c)
       splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
       windows(distance(c, &c.frame.windows)), pageNumber(distance(c, &c.frame.pageNumber)),
       interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)),
-      extracts(__builtin_cpu_supports("bmi2") && !__builtin_cpu_is("bdver4") && !__builtin_cpu_is("znver1") && !__builtin_cpu_is("znver2")) {
+      extracts(__builtin_cpu_supports("bmi2") && !__builtin_cpu_is("bdver4") && !__builtin_cpu_is("znver1") &&
+               !__builtin_cpu_is("znver2")) {
   static_assert(offsetof(Tlb, words) == 0);
   for (unsigned n = 0; n < kPrivileges; ++n) tlb[n] = distance(c, &c.tlbs[n]);
   for (unsigned n = 0; n < 6; ++n) selectors[n] = distance(c, &c.state.seg[n].selector);
@@ -343,6 +345,12 @@ void Lowering::refillFor(const Stub& s) {
   e_.jumpIfTo(kNotEqual, s.retry);
 }
 
+/** Out of translated code, to have the site seen to. */
+void Lowering::leave(const Stub& s) {
+  e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(s.site);
+  e_.jumpTo(s.flags == FlagsIn::Host ? routines_.exitHost : routines_.exitSaved);
+}
+
 void Lowering::emitStubs() {
   for (size_t n = 0; n < stubs_.size(); ++n) {
     const Stub s = stubs_[n];
@@ -366,8 +374,7 @@ void Lowering::emitStubs() {
         site.patch = e_.jump();
         e_.land(site.patch);
         site.stub = e_.position();
-        e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(s.site);
-        e_.jumpTo(routines_.exitSaved);
+        leave(s);
         break;
       }
       case Stub::Kind::StripMiss:
@@ -391,8 +398,7 @@ void Lowering::emitStubs() {
           if (s.flags == FlagsIn::Host) e_.move64(kRcx, kR15);
           sites[s.site - firstSite_].stub = e_.position();
         }
-        e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(s.site);
-        e_.jumpTo(s.flags == FlagsIn::Host ? routines_.exitHost : routines_.exitSaved);
+        leave(s);
         break;
       case Stub::Kind::Jump:
         flags_ = s.flags;

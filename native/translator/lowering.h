@@ -29,7 +29,8 @@ constexpr unsigned kNotEqual = 5;
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, gate, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
-      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, pageNumber, interruptMaybe, kernelGsBase, tlbPointer, tlb[x86::kPrivileges], selectors[6];
+      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, pageNumber, interruptMaybe, kernelGsBase, tlbPointer,
+      tlb[x86::kPrivileges], selectors[6];
   /** The host extracts bits in a cycle or so: some processors have PEXT as a long microprogram. */
   bool extracts;
   explicit CoreLayout(const x86::Core& core);
@@ -87,7 +88,7 @@ struct Unit {
   x86::CodeSize size = x86::CodeSize::k64;
   uint32_t mode = 0;             ///< Translation::mode
   bool doors = false;            ///< STAC and CLAC end it
-  std::vector<uint16_t> apart;   ///< offsets of instructions whose accesses often lie in another page than those they share a check with
+  std::vector<uint16_t> apart;   ///< offsets of instructions whose shared checks lead to a careful unit, as they often span two pages
   bool careful = false;          ///< no accesses share a check
 };
 
@@ -123,8 +124,8 @@ class Lowering {
     int64_t low = 0;
   };
   /**
-   * What an earlier check of the unit has shown: the bytes from `low` to `high` - 1 off the address, as its base is now, lie in one page
-   * that may be accessed so. The page's addend is in the Core.
+   * What an earlier check of the unit has shown: the bytes from `low` to `high` - 1 off the address, as its base is now, lie in one
+   * page that may be accessed so. The page's addend is in the Core.
    */
   struct Window {
     Address address;
@@ -235,6 +236,7 @@ class Lowering {
   void entry();
   void emitStubs();
   void refillFor(const Stub& stub);
+  void leave(const Stub& stub);
   uint32_t addSite(const SiteSpec& s) {
     sites.push_back(s);
     if (s.kind == SiteKind::Poll) sites.back().live = unit_->liveIn;

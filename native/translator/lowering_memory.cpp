@@ -207,14 +207,15 @@ bool Lowering::shares(const Item& next, const Address& address, const Item& firs
 }
 
 /**
- * Which accesses share the check of item i's. Those of the group follow one another, so R14 serves them all; others come through a window.
- * What lies behind a branch that may leave is among them when it asks for no more than accesses before it did.
+ * Which accesses share the check of item i's. Those of the group follow one another, so R14 serves them all; others come through a
+ * window. What lies behind a branch that may leave is among them when it asks for no more than accesses before it did.
  */
 Lowering::Reach Lowering::reach(size_t i) const {
   const Item& first = unit_->items[i];
   const Address& a = first.access.address;
   Reach r{i, 0, first.access.disp, first.access.disp + first.access.size, first.access.write};
-  if (unit_->careful || first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || first.access.aligned) return r;
+  if (unit_->careful || first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || first.access.aligned)
+    return r;
   const bool windowed = windowable(a);
   bool grouped = true, branched = false;
   int64_t drift = 0;
@@ -238,7 +239,7 @@ Lowering::Reach Lowering::reach(size_t i) const {
     if (a.index != kNoRegister && (item.gprsWritten >> a.index & 1)) break;
     const Item& next = unit_->items[j + 1];
     if (j + 1 - i > kMaxGroup) grouped = false;
-    if (grouped && (next.access.present ? !shares(next, a, first, true) : usesGroupRegister(next) || (next.x87 && !first.x87))) grouped = false;
+    if (next.access.present ? !shares(next, a, first, true) : usesGroupRegister(next) || (next.x87 && !first.x87)) grouped = false;
     if (!grouped && !windowed) break;
     if (!next.access.present || !shares(next, a, first, grouped)) continue;
     // A stack may always be written.
@@ -271,8 +272,8 @@ void Lowering::openGroup(size_t i) {
   group_.drift = 0;
   group_.last = r.last;
   const size_t firstSite = sites.size();
-  const bool shares = r.last != i || r.again;
-  if (shares && std::find(unit_->apart.begin(), unit_->apart.end(), first.offset) != unit_->apart.end()) {
+  const bool several = r.last != i || r.again;
+  if (several && std::find(unit_->apart.begin(), unit_->apart.end(), first.offset) != unit_->apart.end()) {
     missCarefully(failed, first.offset, retry, shared, r.low, r.high);
     if (r.again) keepWindow({shared.address, r.low, r.high, r.write, 0, firstSite});
     return;
@@ -283,7 +284,7 @@ void Lowering::openGroup(size_t i) {
   site.offset = first.offset;
   site.count = static_cast<uint8_t>(last - i + 1);
   site.x87 = first.x87;
-  site.shared = shares;
+  site.shared = several;
   site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
   miss(failed, site, retry, shared, r.low);
   if (r.again) keepWindow({shared.address, r.low, r.high, r.write, 0, firstSite});

@@ -107,7 +107,7 @@ TEST(accesses_behind_a_branch_fault_only_when_they_happen) {
   CHECK_EQ(g.get<uint64_t>(g.state().gpr[kRsp] + 8), kFree + 6);
 }
 
-TEST(accesses_that_keep_lying_across_two_pages_get_checks_of_their_own) {
+TEST(accesses_that_keep_lying_across_two_pages_are_checked_one_by_one) {
   Guest g;
   useTranslator(g, 8 << 20);
   // l: push rax; push rcx; push rdi; push rcx; pop rsi; pop rdx; pop rsi; pop rdi; add rax,rdx; dec ecx; jnz l; hlt
@@ -134,7 +134,8 @@ TEST(writing_a_high_byte_moves_the_address_that_the_register_holds) {
   useTranslator(g, 8 << 20);
   constexpr uint64_t kNear = kFree + 0x2000, kFar = kFree + 0x1000;
   // l: mov ah,…; mov [rax],ecx; mov ah,…; mov [rax+1],cl; dec ecx; jnz l; hlt
-  g.code(kFree, {0xb4, static_cast<uint8_t>(kNear >> 8), 0x89, 0x08, 0xb4, static_cast<uint8_t>(kFar >> 8), 0x88, 0x48, 0x01, 0xff, 0xc9, 0x75, 0xf3, 0xf4});
+  g.code(kFree, {0xb4, static_cast<uint8_t>(kNear >> 8), 0x89, 0x08, 0xb4, static_cast<uint8_t>(kFar >> 8), 0x88, 0x48, 0x01,
+                 0xff, 0xc9, 0x75, 0xf3, 0xf4});
   g.enter64(kFree);
   g.mapPage(kFar, kFree + 0x5000, 3);
   g.state().gpr[kRax] = kNear;
@@ -148,8 +149,8 @@ TEST(windows_move_with_their_registers_and_close_when_these_are_unknown) {
   Guest g;
   useTranslator(g, 8 << 20);
   constexpr uint64_t kData = kFree + 0x2000, kOther = kFree + 0x4000, kFar = kFree + 0x1000;
-  // l: mov rdi,rbx; mov [rdi],eax; mov [rsi],eax; add rdi,8; mov [rdi],ecx; mov [rsi+4],ecx; mov rdi,rbp; mov [rsi+8],edx; mov [rdi],cl;
-  // dec ecx; jnz l; hlt
+  // l: mov rdi,rbx; mov [rdi],eax; mov [rsi],eax; add rdi,8; mov [rdi],ecx; mov [rsi+4],ecx; mov rdi,rbp; mov [rsi+8],edx;
+  // mov [rdi],cl; dec ecx; jnz l; hlt
   g.code(kFree, {0x48, 0x89, 0xdf, 0x89, 0x07, 0x89, 0x06, 0x48, 0x83, 0xc7, 0x08, 0x89, 0x0f, 0x89, 0x4e, 0x04,
                  0x48, 0x89, 0xef, 0x89, 0x56, 0x08, 0x88, 0x0f, 0xff, 0xc9, 0x75, 0xe4, 0xf4});
   // The second time across the end of a page: first the interpreter serves it, then a careful unit.

@@ -258,7 +258,9 @@ using namespace lodge;
 
 namespace {
 
-enum Entry : uint32_t { kByInterrupt = 0x8000, kByKick = 0x8010, kFlusher = 0x8020, kFlushed = 0x8030, kRewriter = 0x8070, kRunner = 0x8080 };
+enum Entry : uint32_t {
+  kByInterrupt = 0x8000, kByKick = 0x8010, kFlusher = 0x8020, kFlushed = 0x8030, kRewriter = 0x8070, kRunner = 0x8080
+};
 constexpr Gpa kGdt = 0x800, kIdt = 0x1000, kPageDirectory = 0x11000, kPageTable = 0x12000, kShared = 0x1f000;
 constexpr unsigned kCpus = 4;
 constexpr Gpa pageOf(unsigned cpu) { return 0x20000 + 0x1000 * cpu; }

@@ -37,8 +37,8 @@ enum TlbFlag : uint64_t {
 };
 constexpr unsigned kTlbEntries = 1024;
 /**
- * Tags are linear pages; bit 0 marks one that stands for none. The words of an entry lie in arrays of their own, one behind another in the
- * Tlb, so that the number of a page is an index with a scale that addresses have.
+ * Tags are linear pages; bit 0 marks one that stands for none. The words of an entry lie in arrays of their own, one behind another
+ * in the Tlb, so that the number of a page is an index with a scale that addresses have.
  */
 class TlbEntry {
  public:

@@ -66,7 +66,8 @@ TEST(whatWasWrittenIsKnownBeforeAnInterruptIsSent) {
 TEST(aWriteBesideCodeCostsCodeOnlyWhenAnotherProcessorHoldsSome) {
   constexpr Gpa kShared = 0x18000, kSecond = kShared + 0x80;
   struct Row { unsigned index, other; bool shared, drops; };
-  for (const Row& row : {Row{0, 1, false, false}, Row{0, 1, true, true}, Row{5, 6, true, true}, Row{6, 7, true, true}, Row{7, 8, true, true}}) {
+  for (const Row& row : {Row{0, 1, false, false}, Row{0, 1, true, true}, Row{5, 6, true, true}, Row{6, 7, true, true},
+                         Row{7, 8, true, true}}) {
     Guest g;
     FakeEnvironment envs[2];
     const auto cpu = makeTestCpu(CpuConfig{row.index, 9, 1'000'000'000, nullptr}, g.memory, envs[0]);

@@ -179,7 +179,8 @@ TlbEntry* Core::fill(uint64_t linear, Access access, Privilege who) {
 
 TlbEntry* Core::lookup(uint64_t linear, Access access, Privilege who) {
   TlbEntry* const e = lookupEntry(linear, access, who);
-  if (log && e && access == Access::Write && !(e->info() & kTlbMmio) && !log->touch(reinterpret_cast<uint8_t*>((linear & ~kPageMask) + e->addend()), false)) {
+  if (log && e && access == Access::Write && !(e->info() & kTlbMmio) &&
+      !log->touch(reinterpret_cast<uint8_t*>((linear & ~kPageMask) + e->addend()), false)) {
     abandoned();
     return nullptr;
   }
