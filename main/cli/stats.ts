@@ -47,7 +47,7 @@ export function ratesText(rates: Rates, now: VmCounters): string {
   now.vcpus.forEach(({ translator }, i) => {
     if (translator)
       lines.push(
-        `vCPU ${i} translator: ${short(translator.units)} units (${short(translator.tierUps)} tier-ups), ${bytes(translator.codeBytes)} of ${bytes(translator.codeLimit)} of code, ${short(translator.invalidations)} invalidated, ${short(translator.flushes)} flushes, ${(translator.translatedNs / 1e9).toFixed(1)} s translated, ${(translator.interpretedNs / 1e9).toFixed(1)} s interpreted${translator.checks > 0 ? `, ${short(translator.checks)} checks` : ''}`,
+        `vCPU ${i} translator: ${short(translator.units)} units (${short(translator.tierUps)} tier-ups, ${short(translator.traces)} traces), ${bytes(translator.codeBytes)} of ${bytes(translator.codeLimit)} of code, ${short(translator.invalidations)} invalidated, ${short(translator.flushes)} flushes, ${(translator.translatedNs / 1e9).toFixed(1)} s translated, ${(translator.interpretedNs / 1e9).toFixed(1)} s interpreted${translator.checks > 0 ? `, ${short(translator.checks)} checks` : ''}`,
       );
   });
   return lines.join('\n');

@@ -320,6 +320,8 @@ export interface MachineStats {
 export interface TranslatorCounters {
   units: number;
   tierUps: number;
+  /** Paths through calls and returns that were translated as one unit. */
+  traces: number;
   invalidations: number;
   flushes: number;
   codeBytes: number;

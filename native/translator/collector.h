@@ -24,6 +24,13 @@ class Collector {
   /** Fills an empty unit with what is executed from gpa on; `host`: its page. False: not one instruction can be translated. */
   bool collect(Gpa gpa, uint32_t mode, const uint8_t* host, const Known& known, Unit& unit) const;
   /** The same for the one instruction there, whose tail lies in the page `second`. */
+  /** Host address of a page as it lies from the first one's start; nullptr: the path does not go there. */
+  using PageOf = std::function<const uint8_t*(int64_t page)>;
+  /**
+   * Fills an empty unit with the instructions from gpa on along a path: distances, from the start of gpa's page, of where blocks begin. False:
+   * it is no more than what collect() finds.
+   */
+  bool collectTrace(Gpa gpa, uint32_t mode, const std::vector<int64_t>& path, const PageOf& pageOf, Unit& unit) const;
   bool collectCrossing(Gpa gpa, Gpa second, uint32_t mode, Unit& unit);
 
  private:

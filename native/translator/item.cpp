@@ -51,7 +51,7 @@ bool layOut(const Item& item, Layout& l) {
 
 }  // namespace
 
-bool addressOf(const Decoded& d, unsigned offset, const Setting& setting, Access& a) {
+bool addressOf(const Decoded& d, int32_t offset, const Setting& setting, Access& a) {
   a.address = Address{};
   a.disp = d.displacement;
   a.address.base = d.base;
@@ -474,7 +474,7 @@ void writesHighByte(Item& item) {
 
 }  // namespace
 
-bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const Setting& setting, Item& item) {
+bool describe(const uint8_t* bytes, unsigned available, int32_t offset, const Setting& setting, Item& item) {
   item = Item{};
   item.bytes = bytes;
   item.offset = offset;
@@ -619,6 +619,8 @@ Change changeOf(const Item& item, uint8_t gpr) {
   const Decoded& d = item.d;
   const unsigned word = d.mode == CodeSize::k64 ? 8 : 4;
   if (item.kind == Kind::Push && gpr == kRsp) return {true, -static_cast<int64_t>(word)};
+  if ((item.kind == Kind::Call || item.kind == Kind::CallFar) && gpr == kRsp) return {true, -static_cast<int64_t>(word)};
+  if (item.kind == Kind::Ret && gpr == kRsp) return {true, static_cast<int64_t>(word + static_cast<uint16_t>(d.immediate))};
   if (item.kind == Kind::Pop && gpr == kRsp) return {true, static_cast<int64_t>(word)};
   if (item.kind == Kind::Lea && d.operandSize == word && item.access.address.base == gpr &&
       item.access.address.index == kNoRegister && item.access.address.bytes == word)

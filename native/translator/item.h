@@ -60,7 +60,7 @@ struct Access {
 struct Item {
   Decoded d;
   Kind kind = Kind::Step;
-  uint16_t offset = 0;         ///< in its page
+  int32_t offset = 0;          ///< from the start of the page in which the unit begins
   uint8_t map = kMap1;
   uint8_t immediateBytes = 0;  ///< the last bytes of the encoding
   uint8_t prefixes = 0;        ///< of the encoding to emit
@@ -95,7 +95,7 @@ struct Setting {
 };
 
 /** Decodes and classifies the instruction at `bytes`. False: it is not whole, or not one. */
-bool describe(const uint8_t* bytes, unsigned available, uint16_t offset, const Setting& setting, Item& item);
+bool describe(const uint8_t* bytes, unsigned available, int32_t offset, const Setting& setting, Item& item);
 
 /** Flags that a condition code looks at (SDM vol. 1, appendix B). */
 uint32_t flagsOfCondition(unsigned condition);

@@ -8,7 +8,7 @@ namespace lodge::translator {
 constexpr uint16_t bit(unsigned gpr) { return static_cast<uint16_t>(1u << (gpr & 15)); }
 
 /** The memory operand; false: this tier cannot compute its address. */
-bool addressOf(const x86::Decoded& d, unsigned offset, const Setting& setting, Access& a);
+bool addressOf(const x86::Decoded& d, int32_t offset, const Setting& setting, Access& a);
 /** The same into the item's access, when the instruction has such an operand. */
 bool memoryOperand(Item& item, const Setting& setting, unsigned size, bool write);
 /** Both ModRM operands are general registers, or memory. */

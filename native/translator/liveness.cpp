@@ -15,7 +15,9 @@ std::vector<uint32_t> liveFlags(Unit& unit) {
   for (size_t n = unit.items.size(); n-- > 0;) {
     const Item& item = unit.items[n];
     after[n] = live;
-    live = item.kind == Kind::Jcc ? kArith : (live & ~item.flagsKilled) | item.flagsRead;  // a branch may leave
+    // A branch may leave, and so may a return in a trace.
+    const bool leaves = item.kind == Kind::Jcc || (item.kind >= Kind::JmpFar && item.kind <= Kind::Ret);
+    live = leaves ? kArith : (live & ~item.flagsKilled) | item.flagsRead;
   }
   unit.liveIn = live;
   return after;
@@ -27,7 +29,7 @@ uint32_t flagsNeeded(const uint8_t* page, unsigned offset, const Setting& settin
   end = offset;
   for (unsigned n = 0; n < kLookAhead && unwritten; ++n) {
     Item item;
-    if (end >= kPageBytes || !describe(page + end, static_cast<unsigned>(kPageBytes) - end, static_cast<uint16_t>(end), setting, item)) break;
+    if (end >= kPageBytes || !describe(page + end, static_cast<unsigned>(kPageBytes) - end, static_cast<int32_t>(end), setting, item)) break;
     read |= item.flagsRead & unwritten;
     unwritten &= ~item.flagsKilled;
     end += item.d.length;

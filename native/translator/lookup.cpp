@@ -27,12 +27,19 @@ using namespace x86;
   const uint64_t home = LODGE_UNIT_HOME(rip, mode);
   for (const Translation* t = static_cast<const Translation* const*>(c->frame.units)[LODGE_UNIT_HASH(gpa, mode)]; t; t = t->hashNext) {
     if (t->gpa != gpa || t->mode != mode || t->home != home || !(t->anyFlags || t->saved) || t->interpreted || t->second != ~0ull) continue;
+    const Translation* best = t->trace ? t->trace : t;
+    for (size_t n = 0; n < best->mores; ++n) {
+      const uint64_t other = page + static_cast<uint64_t>(best->more[n].distance);
+      const FetchEntry& g = c->fetches[other >> 12 & (kFetchEntries - 1)];
+      if (g.page != other || g.key != (c->fetchKey & kPlaceKey)) return 0;
+      if (g.gpa != best->more[n].page) best = t;
+    }
     jump.linear = rip;
     jump.key = c->frame.key;
-    jump.code = t->entry;
-    jump.place = f.gpa << kModeBits | mode;
+    jump.code = best->entry;
+    jump.place = t->trace ? ~uint64_t{0} : f.gpa << kModeBits | mode;
     c->frame.codePage = page;
-    return reinterpret_cast<uint64_t>(t->entry);
+    return reinterpret_cast<uint64_t>(best->entry);
   }
   return 0;
 }

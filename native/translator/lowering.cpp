@@ -1,5 +1,7 @@
 #include "translator/lowering.h"
 
+#include <algorithm>
+
 #include "translator/refill.h"
 #include "translator/strip.h"
 
@@ -25,6 +27,7 @@ CoreLayout::CoreLayout(const Core& c)
       turns(distance(c, &c.frame.turns)), borrowed(distance(c, &c.frame.borrowed)), split(distance(c, &c.frame.split)),
       splitAt(distance(c, &c.frame.splitAt)), splitLow(distance(c, &c.frame.splitLow)), splitHigh(distance(c, &c.frame.splitHigh)),
       windows(distance(c, &c.frame.windows)), pageNumber(distance(c, &c.frame.pageNumber)),
+      negated(distance(c, &c.frame.negated)), heat(distance(c, &c.frame.heat)),
       interruptMaybe(distance(c, &c.interruptMaybe)), kernelGsBase(distance(c, &c.state.kernelGsBase)), tlbPointer(distance(c, &c.tlb)),
       extracts(__builtin_cpu_supports("bmi2") && !__builtin_cpu_is("bdver4") && !__builtin_cpu_is("znver1") &&
                !__builtin_cpu_is("znver2")) {
@@ -103,20 +106,28 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
   unit_ = &unit;
   entered_ = e_.position();
   live_ = liveFlags(unit);
+  stack_ = unit.stack;
   flags_ = unit.liveIn == 0 ? FlagsIn::Dead : flags;
   // A strip counts no iterations, so it has no place where the budget does.
-  if (auto plan = unit.counted ? std::nullopt : planStrip(unit, live_)) {
+  if (auto plan = unit.counted || unit.trace ? std::nullopt : planStrip(unit, live_)) {
     strip_ = std::make_unique<StripPlan>(*std::move(plan));
     startTurns();
     again_ = e_.position();
   }
+  if (unit.trace) again_ = e_.position();
   entry();
   if (!unit.counted && !strip_) entered_ = e_.position();
+  if (unit.trace) {
+    e_.load64(kR15, frame(at_.codePage));
+    e_.encode(kRexW, kMap1, 0xf7, 3, inRegister(kR15));  // NEG: flags are saved, or dead
+    e_.store64(frame(at_.negated), kR15);
+  }
   for (size_t i = 0; i < unit.items.size(); ++i) {
     index_ = i;
     item(i);
     closeGroup(i);
     moveWindows(unit_->items[i]);
+    moveStack(unit_->items[i]);
     if (strip_ && i == strip_->last) {
       windows_.clear();  // strips, which have opened none, come here, too
       pastLoop_ = e_.position();
@@ -131,6 +142,7 @@ void Lowering::lower(Unit& unit, FlagsIn flags) {
     exitTo(unit.end);
   }
   if (strip_) emitStrip();
+  if (unit.heat >= 0 && (flags == FlagsIn::Saved || unit.liveIn == 0)) countEntries();
   emitStubs();
 }
 
@@ -217,17 +229,20 @@ void Lowering::item(size_t i) {
       break;
     case Kind::Jcc: {
       const int64_t target = it.offset + it.d.length + static_cast<int64_t>(it.d.immediate);
-      uint8_t* const taken = e_.jumpIf(it.d.opcode & 15);
+      const int64_t behind = it.offset + it.d.length;
+      const bool followed = target != behind && i + 1 < unit_->items.size() && unit_->items[i + 1].offset == target;
+      const int64_t away = followed ? behind : target;
+      uint8_t* const taken = e_.jumpIf((it.d.opcode & 15) ^ (followed ? 1 : 0));
       if (strip_ && i == strip_->last) {
         jumpBack_ = taken;
-      } else if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
+      } else if (away >= 0 && away < static_cast<int64_t>(kPageBytes) && !unit_->trace) {
         SiteSpec site{SiteKind::Link};
-        site.offset = static_cast<uint16_t>(target);
+        site.offset = static_cast<int32_t>(away);
         site.saved = false;
         site.patch = taken;
         stubs_.push_back({taken, addSite(site), nullptr, FlagsIn::Host, 0, Stub::Kind::Link});
       } else {
-        stubs_.push_back({taken, 0, nullptr, FlagsIn::Host, target, Stub::Kind::Jump});
+        stubs_.push_back({taken, 0, nullptr, FlagsIn::Host, away, Stub::Kind::Jump});
       }
       break;
     }
@@ -247,29 +262,23 @@ void Lowering::item(size_t i) {
       callFar(i);
       break;
     case Kind::JmpFar: {
-      clobberFlags(live_[i]);
+      if (i + 1 == unit_->items.size()) clobberFlags(live_[i]);
       if (it.access.present) {
         e_.encode(wide ? kRexW : 0, kMap1, 0x8b, kR15, operandAt(it.access));
       } else {
         loadGpr(kR15, it.d.rm);
         if (!wide) e_.op32(0x8b, kR15, inRegister(kR15));
       }
-      SiteSpec site{SiteKind::Lookup};
-      site.offset = it.offset;
-      jumpCached(addSite(site));
-      unit_->open = false;
+      goTo(i);
       break;
     }
     case Kind::Ret: {
-      clobberFlags(live_[i]);
+      if (i + 1 == unit_->items.size()) clobberFlags(live_[i]);
       e_.encode(wide ? kRexW : 0, kMap1, 0x8b, kR15, operandAt(it.access));
       const int32_t by = static_cast<int32_t>(word + static_cast<uint16_t>(it.d.immediate));
       if (wide) e_.lea64(kStack, at(kStack, by));
       else e_.lea32(kStack, at(kStack, by));
-      SiteSpec site{SiteKind::Lookup};
-      site.offset = it.offset;
-      jumpCached(addSite(site));
-      unit_->open = false;
+      goTo(i);
       break;
     }
   }
@@ -288,32 +297,85 @@ void Lowering::immediate(const Item& it) { e_.bytes(it.bytes + it.d.length - it.
 
 /** Goes on at a distance from the page's start. */
 void Lowering::exitTo(int64_t target) {
-  if (target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
+  if (returnsTo(target)) {
+    clobberFlags(unit_->liveIn);
+    return e_.jumpTo(again_);
+  }
+  if (!unit_->trace && target >= 0 && target < static_cast<int64_t>(kPageBytes)) {
     SiteSpec site{SiteKind::Link};
-    site.offset = static_cast<uint16_t>(target);
+    site.offset = static_cast<int32_t>(target);
     site.live = live_[index_];
     site.saved = flags_ != FlagsIn::Host;
     site.patch = e_.jump();
     stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
     return;
   }
-  if (unit_->privilege != kUser) return exitFar(target);
+  if (unit_->privilege != kUser && !unit_->trace) return exitFar(target);
   clobberFlags(kArith);
   returnAddress(kR15, target);
-  SiteSpec site{SiteKind::Lookup};
-  jumpCached(addSite(site));
+  jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
 }
+
+/** A trace that goes back to its start. */
+bool Lowering::returnsTo(int64_t target) const { return unit_->trace && target == unit_->start; }
 
 /** Kernels keep their pages where they are: a link into another page holds until the generation of their fetches ends. */
 void Lowering::exitFar(int64_t target) {
   SiteSpec site{SiteKind::Link};
   site.far = true;
-  site.offset = static_cast<uint16_t>(target & static_cast<int64_t>(kPageMask));
+  site.offset = static_cast<int32_t>(target & static_cast<int64_t>(kPageMask));
   returnAddress(kR15, target & ~static_cast<int64_t>(kPageMask));
   e_.store64(frame(at_.codePage), kR15);
   site.saved = flags_ != FlagsIn::Host;
   site.patch = e_.jump();
   stubs_.push_back({site.patch, addSite(site), nullptr, site.saved ? FlagsIn::Saved : FlagsIn::Host, 0, Stub::Kind::Link});
+}
+
+/** Goes to the linear address in R15: in a trace, where the next item is, or it is left. */
+void Lowering::goTo(size_t i) {
+  if (i + 1 < unit_->items.size()) return guard(i);
+  jumpCached(addSite(lookupSite(unit_->items[i])));
+  unit_->open = false;
+}
+
+/** Of an indirect jump, call or return, which faults when its target is no canonical address. */
+SiteSpec Lowering::lookupSite(const Item& item) const {
+  SiteSpec site{SiteKind::Lookup};
+  site.offset = item.offset;
+  site.undo = static_cast<int32_t>(changeOf(item, kRsp).by);
+  return site;
+}
+
+/** Goes on when the linear address in R15 is where the item behind item i lies. Keeps the flags where they are. */
+void Lowering::guard(size_t i) {
+  Stub stub{nullptr, addSite(lookupSite(unit_->items[i])), nullptr, flags_, 0, Stub::Kind::Guard};
+  const int32_t subtracted = -unit_->items[i + 1].offset;
+  if (flags_ == FlagsIn::Host) {
+    e_.move64(kR14, kRcx);
+    e_.load64(kRcx, frame(at_.negated));
+    e_.lea64(kRcx, at(kRcx, kR15, 0, subtracted));
+    e_.u8(0xe3), e_.u8(5);  // JRCXZ over the jump
+    stub.from = e_.jump();
+    e_.move64(kRcx, kR14);
+  } else {
+    e_.load64(kR14, frame(at_.negated));
+    e_.lea64(kR14, at(kR14, kR15, 0, subtracted));
+    e_.op64(0x85, kR14, inRegister(kR14));
+    stub.from = e_.jumpIf(kNotEqual);
+    if (flags_ == FlagsIn::Both) flags_ = FlagsIn::Saved;
+  }
+  stubs_.push_back(stub);
+}
+
+/** A way in that counts. The flags are saved, or dead. */
+void Lowering::countEntries() {
+  counted_ = e_.position();
+  e_.alu32(5, frame(at_.heat + unit_->heat * 4), 1);
+  e_.jumpIfTo(kNotEqual, entered_);
+  SiteSpec site{SiteKind::Hot};
+  site.offset = unit_->start;
+  e_.encode(kRexW, kMap1, 0xc7, 0, frame(at_.argument)), e_.u32(addSite(site));
+  e_.jumpTo(routines_.exitSaved);
 }
 
 /** To the linear address in R15, by way of the table of known targets. Flags are saved. */
@@ -402,13 +464,16 @@ void Lowering::emitStubs() {
         break;
       case Stub::Kind::Jump:
         flags_ = s.flags;
-        if (unit_->privilege != kUser) {
-          exitFar(s.target);
-          break;
+        exitTo(s.target);
+        break;
+      case Stub::Kind::Guard:
+        if (s.flags == FlagsIn::Host) {
+          e_.move64(kRcx, kR14);
+          e_.store64(frame(at_.temporary), kR15);
+          saveFlags();
+          e_.load64(kR15, frame(at_.temporary));
         }
-        clobberFlags(kArith);
-        returnAddress(kR15, s.target);
-        jumpCached(addSite(SiteSpec{SiteKind::Lookup}));
+        jumpCached(s.site);
         break;
     }
   }

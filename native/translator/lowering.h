@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "translator/emitter.h"
@@ -29,7 +30,7 @@ constexpr unsigned kNotEqual = 5;
 /** Distances from the Core's start of what translated code touches. */
 struct CoreLayout {
   int32_t ax, requests, codePage, key, gate, temporary, argument, rip, rflags, vectors, jumps, hostStack, x87Loaded, x87Control, budget,
-      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, pageNumber, interruptMaybe, kernelGsBase, tlbPointer,
+      turns, borrowed, split, splitAt, splitLow, splitHigh, windows, pageNumber, negated, heat, interruptMaybe, kernelGsBase, tlbPointer,
       tlb[x86::kPrivileges], selectors[6];
   /** The host extracts bits in a cycle or so: some processors have PEXT as a long microprogram. */
   bool extracts;
@@ -55,12 +56,13 @@ enum class SiteKind : uint8_t {
   Link,    ///< a jump to a known place, to be patched
   Lookup,  ///< state.rip holds the target
   Poll,    ///< a request is waiting
+  Hot,     ///< the unit has been entered so often that the path from here is worth a trace
 };
 struct SiteSpec {
   SiteKind kind;
-  uint16_t offset = 0;       ///< in the page: of the first instruction, or of the target
+  int32_t offset = 0;        ///< from frame.codePage: of the first instruction, or of the target
   uint8_t count = 0;         ///< instructions
-  uint16_t endOffset = 0;    ///< behind the last of them
+  int32_t endOffset = 0;     ///< behind the last of them
   bool x87 = false;          ///< Run: x87 state is in the host before, and has to be after it
   bool saved = false;        ///< Link: the flags are in Core::ax
   bool far = false;          ///< Link: the target lies in another page, which frame.codePage says by then
@@ -68,7 +70,7 @@ struct SiteSpec {
   bool careful = false;      ///< Link: to a careful unit
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
-  int8_t undo = 0;           ///< Lookup: what the stack pointer changed by
+  int32_t undo = 0;          ///< Lookup: what the instruction changed the stack pointer by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
   uint8_t* stub = nullptr;
 };
@@ -76,20 +78,26 @@ struct SiteSpec {
 struct Unit {
   std::vector<Item> items;
   uint16_t start = 0;            ///< offset in the page
-  uint16_t end = 0;              ///< where execution goes on behind the last item, when that is no jump
+  int32_t end = 0;               ///< where execution goes on behind the last item, when that is no jump
   bool open = true;              ///< it does
   bool counted = false;          ///< TierFrame::budget, not a request, says when to leave
   bool tail = false;             ///< there lies an instruction that reaches into the next page
   bool keepFlags = false;        ///< all flags matter everywhere
   uint32_t liveIn = 0;           ///< flags that are read before they are written
   uint32_t liveOut = x86::kArith;  ///< flags that matter behind the last item
-  unsigned aheadFrom = 0, aheadTo = 0;  ///< bytes of the page that say so
+  int32_t aheadFrom = 0, aheadTo = 0;  ///< bytes that say so, from the page's start
   x86::Privilege privilege = x86::kSupervisor;
   x86::CodeSize size = x86::CodeSize::k64;
   uint32_t mode = 0;             ///< Translation::mode
   bool doors = false;            ///< STAC and CLAC end it
-  std::vector<uint16_t> apart;   ///< offsets of instructions whose shared checks lead to a careful unit, as they often span two pages
+  /** Offsets of instructions whose shared checks often span two pages: in a trace they share none, else they lead to a careful unit. */
+  std::vector<int32_t> apart;
   bool careful = false;          ///< no accesses share a check
+  /** A path through calls, returns and pages, on which each item follows the one before. Where it is left, a guard tells. */
+  bool trace = false;
+  /** Of a trace: the stack pointer in its page when the path was recorded. Most often it is the same again. */
+  std::optional<int64_t> stack;
+  int heat = -1;                 ///< of TierFrame::heat: what counts the unit's entries by cached jumps; -1: nothing does
 };
 
 /** Fills in Unit::liveIn and, for each item, the flags that matter after it. */
@@ -110,6 +118,8 @@ class Lowering {
   std::vector<SiteSpec> sites;
   /** The unit behind its look for requests, which whoever comes here from outside or by a cached jump has had. Or its start. */
   uint8_t* entered() const { return entered_; }
+  /** The same, counted; nullptr: Unit::heat asks for none. */
+  uint8_t* counted() const { return counted_; }
 
  private:
   struct Stub {
@@ -118,7 +128,7 @@ class Lowering {
     uint8_t* resume;     ///< Run
     FlagsIn flags;
     int64_t target = 0;  ///< Jump, StripExit: distance from the page's start; Careful: bytes that were checked
-    enum class Kind : uint8_t { Run, Careful, Link, Poll, Jump, LoadX87, StripMiss, StripExit } kind;
+    enum class Kind : uint8_t { Run, Careful, Link, Poll, Jump, LoadX87, StripMiss, StripExit, Guard } kind;
     uint8_t* retry = nullptr;  ///< Run, Careful and StripMiss, of a failed TLB check: where that begins
     Access access = {};
     int64_t low = 0;
@@ -172,14 +182,16 @@ class Lowering {
   Operand originOf(const Address& a) const;
   void effective(uint8_t to, const Address& a, int64_t disp);
   void miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const Access& access, int64_t low);
-  void missCarefully(uint8_t* from, uint16_t offset, uint8_t* retry, const Access& access, int64_t low, int64_t high);
+  void missCarefully(uint8_t* from, int32_t offset, uint8_t* retry, const Access& access, int64_t low, int64_t high);
   uint8_t* check(const Access& access, int64_t low, unsigned span, unsigned aligned);
+  bool apart(const Item& item) const;
   Reach reach(size_t i) const;
   bool shares(const Item& next, const Address& address, const Item& first, bool grouped) const;
   void openGroup(size_t i);
   void keepWindow(Window window);
   bool reuseWindow(size_t i);
   void moveWindows(const Item& item);
+  void moveStack(const Item& item);
   void closeGroup(size_t i);
   void closePending();
   /** For the interpreter to execute this instruction alone. */
@@ -231,6 +243,11 @@ class Lowering {
   // Leaving.
   void exitTo(int64_t target);
   void exitFar(int64_t target);
+  bool returnsTo(int64_t target) const;
+  void goTo(size_t i);
+  SiteSpec lookupSite(const Item& item) const;
+  void guard(size_t i);
+  void countEntries();
   void jumpCached(uint32_t site);
   void returnAddress(uint8_t to, int64_t target);
   void entry();
@@ -255,12 +272,14 @@ class Lowering {
   Group group_;
   std::vector<Window> windows_;
   size_t index_ = 0;
+  std::optional<int64_t> stack_;  ///< Unit::stack, where the items so far have moved it
   bool x87Loaded_ = false;
 
   std::unique_ptr<StripPlan> strip_;
   bool inStrip_ = false, inSplit_ = false;
   uint8_t* entered_ = nullptr;
-  uint8_t* again_ = nullptr;      ///< the loop's top, with its poll
+  uint8_t* counted_ = nullptr;
+  uint8_t* again_ = nullptr;      ///< a loop's or trace's top, with its poll
   uint8_t* jumpBack_ = nullptr;   ///< distance field of the jump to the next iteration
   uint8_t* pastLoop_ = nullptr;   ///< behind that jump
   FlagsIn pastLoopFlags_ = FlagsIn::Host;

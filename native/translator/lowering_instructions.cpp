@@ -226,12 +226,14 @@ void Lowering::call(size_t i) {
   const Item& it = unit_->items[i];
   const bool wide = unit_->size == CodeSize::k64;
   const int64_t back = it.offset + it.d.length, target = back + static_cast<int64_t>(it.d.immediate);
-  const bool cached = unit_->privilege == kUser && !(target >= 0 && target < static_cast<int64_t>(kPageBytes));
+  const bool last = i + 1 == unit_->items.size(), here = target >= 0 && target < static_cast<int64_t>(kPageBytes);
+  const bool cached = last && unit_->privilege == kUser && !here;
   if (cached) clobberFlags(kArith);
   returnAddress(kR15, back);
   e_.encode(wide ? kRexW : 0, kMap1, 0x89, kR15, operandAt(it.access));
   if (wide) e_.lea64(kStack, at(kStack, -8));
   else e_.lea32(kStack, at(kStack, -4));
+  if (!last) return;  // a trace, which goes on there
   unit_->open = false;
   if (!cached) return exitTo(target);
   const Operand there = at(kR15, static_cast<int32_t>(it.d.immediate));
@@ -244,7 +246,7 @@ void Lowering::callFar(size_t i) {
   const Item& it = unit_->items[i];
   const bool wide = unit_->size == CodeSize::k64;
   const unsigned w = wide ? kRexW : 0;
-  clobberFlags(live_[i]);
+  if (i + 1 == unit_->items.size()) clobberFlags(live_[i]);
   if (it.source.present) {
     e_.store64(frame(at_.argument), kR14);
     checkAlone(i, it.source);
@@ -261,10 +263,7 @@ void Lowering::callFar(size_t i) {
   if (wide) e_.lea64(kStack, at(kStack, -8));
   else e_.lea32(kStack, at(kStack, -4));
   e_.load64(kR15, frame(at_.temporary));
-  SiteSpec site{SiteKind::Lookup};
-  site.offset = it.offset;
-  jumpCached(addSite(site));
-  unit_->open = false;
+  goTo(i);
 }
 
 /** In front of the first x87 instruction of a unit, and of the first after the interpreter may have taken the state. */

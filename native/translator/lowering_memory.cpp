@@ -15,6 +15,8 @@ constexpr int64_t kMaxSpan = 256;
 /** Instructions behind the first of a group. */
 constexpr size_t kMaxGroup = 31;
 
+int64_t pageNumber(int64_t at) { return at >> 12; }
+
 }  // namespace
 
 /** Computed by one LEA from registers. */
@@ -84,7 +86,7 @@ void Lowering::miss(uint8_t* from, const SiteSpec& site, uint8_t* retry, const A
 }
 
 /** The same for a check that often fails because its accesses lie in two pages: a careful unit, where none shares one, takes over. */
-void Lowering::missCarefully(uint8_t* from, uint16_t offset, uint8_t* retry, const Access& access, int64_t low, int64_t high) {
+void Lowering::missCarefully(uint8_t* from, int32_t offset, uint8_t* retry, const Access& access, int64_t low, int64_t high) {
   SiteSpec site{SiteKind::Link};
   site.offset = offset;
   site.saved = site.careful = true;
@@ -206,6 +208,11 @@ bool Lowering::shares(const Item& next, const Address& address, const Item& firs
          next.kind != Kind::LoadControl;
 }
 
+/** Its check has often failed because the accesses that shared it lay in two pages. */
+bool Lowering::apart(const Item& item) const {
+  return std::find(unit_->apart.begin(), unit_->apart.end(), item.offset) != unit_->apart.end();
+}
+
 /**
  * Which accesses share the check of item i's. Those of the group follow one another, so R14 serves them all; others come through a
  * window. What lies behind a branch that may leave is among them when it asks for no more than accesses before it did.
@@ -214,15 +221,23 @@ Lowering::Reach Lowering::reach(size_t i) const {
   const Item& first = unit_->items[i];
   const Address& a = first.access.address;
   Reach r{i, 0, first.access.disp, first.access.disp + first.access.size, first.access.write};
-  if (unit_->careful || first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || first.access.aligned)
+  if (unit_->careful || (unit_->trace && apart(first)) || first.kind == Kind::CallFar || first.kind == Kind::LoadControl || first.source.present || first.access.aligned)
     return r;
   const bool windowed = windowable(a);
+  // Where pages end is known of the page at hand, and most often of a trace's stack.
+  const bool here = a.base == kRipRegister && windowed, placed = here || (stack_ && a.base == kRsp && windowed);
+  const int64_t origin = here ? 0 : stack_.value_or(0);
+  const int64_t page = pageNumber(origin + first.access.disp);
   bool grouped = true, branched = false;
   int64_t drift = 0;
   for (size_t j = i; j + 1 < unit_->items.size(); ++j) {
     // What item j does to the address, then whether item j + 1 may follow.
     const Item& item = unit_->items[j];
-    if (item.kind == Kind::Jcc || item.kind == Kind::Jmp) {
+    const bool follows = item.kind > Kind::Jmp && item.kind <= Kind::Ret;  // of a trace, whose guard may leave it
+    if (follows) {
+      branched = true;
+      grouped = false;
+    } else if (item.kind == Kind::Jcc || item.kind == Kind::Jmp) {
       if (strip_ && j == strip_->last) break;  // strips come in behind it
       if (!branched && grouped) r.branch = j;
       branched = true;
@@ -242,11 +257,16 @@ Lowering::Reach Lowering::reach(size_t i) const {
     if (next.access.present ? !shares(next, a, first, true) : usesGroupRegister(next) || (next.x87 && !first.x87)) grouped = false;
     if (!grouped && !windowed) break;
     if (!next.access.present || !shares(next, a, first, grouped)) continue;
+    const int64_t from = next.access.disp + drift, behind = from + next.access.size;
+    const int64_t low = std::min(r.low, from), high = std::max(r.high, behind);
     // A stack may always be written.
-    if (branched && next.access.write && !r.write && a.base != kRsp) break;
-    const int64_t from = next.access.disp + drift;
-    const int64_t low = std::min(r.low, from), high = std::max<int64_t>(r.high, from + next.access.size);
-    if (high - low > kMaxSpan) break;
+    const bool asksMore = branched && next.access.write && !r.write && a.base != kRsp;
+    const bool apart = placed ? pageNumber(origin + from) != page || pageNumber(origin + behind - 1) != page : high - low > kMaxSpan;
+    if (asksMore || apart) {
+      if (!windowed) break;
+      grouped = false;
+      continue;
+    }
     r.low = low;
     r.high = high;
     r.write |= next.access.write;
@@ -273,7 +293,7 @@ void Lowering::openGroup(size_t i) {
   group_.last = r.last;
   const size_t firstSite = sites.size();
   const bool several = r.last != i || r.again;
-  if (several && std::find(unit_->apart.begin(), unit_->apart.end(), first.offset) != unit_->apart.end()) {
+  if (several && apart(first)) {
     missCarefully(failed, first.offset, retry, shared, r.low, r.high);
     if (r.again) keepWindow({shared.address, r.low, r.high, r.write, 0, firstSite});
     return;
@@ -285,14 +305,15 @@ void Lowering::openGroup(size_t i) {
   site.count = static_cast<uint8_t>(last - i + 1);
   site.x87 = first.x87;
   site.shared = several;
-  site.endOffset = static_cast<uint16_t>(unit_->items[last].offset + unit_->items[last].d.length);
+  site.endOffset = static_cast<int32_t>(unit_->items[last].offset + unit_->items[last].d.length);
   miss(failed, site, retry, shared, r.low);
   if (r.again) keepWindow({shared.address, r.low, r.high, r.write, 0, firstSite});
 }
 
 /** Behind a check: what it has shown is kept. */
 void Lowering::keepWindow(Window window) {
-  std::erase_if(windows_, [&](const Window& w) { return w.address == window.address; });
+  const auto apart = [&](const Window& w) { return w.high <= window.low || window.high <= w.low; };
+  std::erase_if(windows_, [&](const Window& w) { return w.address == window.address && !apart(w); });
   constexpr unsigned kSlots = sizeof TierFrame::windows / sizeof *TierFrame::windows;
   if (windows_.size() == kSlots) windows_.erase(windows_.begin());
   const auto taken = [&](const Window& w) { return w.slot == window.slot; };
@@ -341,6 +362,12 @@ void Lowering::moveWindows(const Item& item) {
     w.high -= change.by;
     return !change.known;
   });
+}
+
+void Lowering::moveStack(const Item& item) {
+  const Change change = changeOf(item, kRsp);
+  if (!change.known) stack_.reset();
+  else if (stack_) *stack_ += change.by;
 }
 
 /** Behind item i: the slow path joins here. */

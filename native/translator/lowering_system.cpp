@@ -18,7 +18,7 @@ SiteSpec Lowering::siteOf(const Item& it, SiteKind kind) {
   SiteSpec site{kind};
   site.offset = it.offset;
   site.count = 1;
-  site.endOffset = static_cast<uint16_t>(it.offset + it.d.length);
+  site.endOffset = static_cast<int32_t>(it.offset + it.d.length);
   return site;
 }
 

@@ -14,6 +14,15 @@ struct Span {
   uint16_t from, to;
 };
 
+/** What a unit was made of in one page. */
+struct Extent {
+  Gpa page = 0;
+  int64_t distance = 0;    ///< of its linear address from that of the unit's first page
+  uint64_t chunks = 0;     ///< as CodePage has them
+  uint32_t firstSpan = 0;  ///< of the bytes that were translated; precise where chunks are not
+  uint32_t spans = 0;
+};
+
 struct Translation {
   Gpa gpa = 0;
   uint32_t mode = 0;
@@ -24,12 +33,17 @@ struct Translation {
   bool dead = false;
   bool interpreted = false;    ///< nothing here can be translated
   uint32_t born = 0;           ///< units that had been translated before, modulo 2^32
-  uint64_t chunks = 0;         ///< of the page, as CodePage has them
-  uint32_t firstSpan = 0;      ///< of the bytes that were translated, in the page of gpa; precise where chunks are not
-  uint32_t spans = 0;
+  Extent own;                  ///< in the page of gpa
+  /** Of a trace: the other pages. They must lie where they did; so it is found by way of its head, and by cached jumps alone. */
+  const Extent* more = nullptr;
+  size_t mores = 0;
+  Translation* trace = nullptr;  ///< what is executed in place of this one where a cached jump leads here
+  uint16_t heat = 0;             ///< of TierFrame::heat, when entries are counted
+  Translation* head = nullptr;   ///< of a trace: the unit that begins where it does
   uint8_t* code = nullptr;     ///< writable: begins with a look for requests
   uint8_t* entered = nullptr;  ///< writable, behind it
-  const uint8_t* entry = nullptr;  ///< executable, the same
+  const uint8_t* entry = nullptr;  ///< executable, the same, or `counted`
+  const uint8_t* counted = nullptr;  ///< executable: counts entries until they are worth a trace; nullptr: none do
   uint8_t* deadEnd = nullptr;  ///< what the entry jumps to once this is dead
   Translation* hashNext = nullptr;
   std::vector<uint32_t> incoming;  ///< link sites patched to lead here

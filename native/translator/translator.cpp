@@ -16,6 +16,7 @@
 #include "translator/lockstep.h"
 #include "translator/lookup.h"
 #include "translator/lowering.h"
+#include "translator/recorder.h"
 #include "translator/routines.h"
 #include "translator/translation.h"
 #include "translator/x87.h"
@@ -52,6 +53,8 @@ constexpr uint8_t kShortLivesFree = 4;  ///< for code that is written once more 
 constexpr uint8_t kShortLifeHeat = 200;
 /** Steps of a shared check before it leads to a careful unit. */
 constexpr uint32_t kMaxSharedSteps = 64;
+/** Entries before a trace is made anew, when such a check was in one. */
+constexpr uint32_t kHeatAgain = 16;
 
 uint64_t chunkMask(unsigned from, unsigned to) {  // bytes from … to - 1 of a page
   const unsigned first = from >> 6, last = (to - 1) >> 6;
@@ -71,6 +74,7 @@ class Translator final : public SecondTier {
     if (!cache_.valid()) return;
     enter_ = makeRoutines(cache_, layout_, core.features.has(Feature::Avx), {stepFromCode, refill, lookup, loadX87}, routines_);
     core.frame.units = hash_.data();
+    std::fill(std::begin(core.frame.heat), std::end(core.frame.heat), options.traceHeat);
     stepBlock_ = static_cast<Block*>(::operator new(sizeof(Block)));
     new (stepBlock_) Block{};
     stepBlock_->count = 1;
@@ -110,7 +114,23 @@ class Translator final : public SecondTier {
   /** Execution comes back here after few units, which are not linked to one another. */
   bool stepwise() const { return lockstep_ || c_.trace; }
   uint32_t currentMode();
-  Translation* find(uint64_t linear, bool saved, Outcome& why, bool careful = false);
+  /** What comes to a place: by a link, or by a way that looks for it each time. */
+  struct Way {
+    bool saved = true;    ///< with the flags in Core::ax
+    bool careful = false;
+    bool link = false;
+  };
+  Translation* find(uint64_t linear, Way way, Outcome& why);
+  bool lower(Unit& unit, Translation& t, bool saved);
+  /** Entries of a unit by cached jumps are counted, as a trace may begin there. */
+  bool mayCount(const Unit& unit) const {
+    return options_.traceHeat && !stepwise() && unit.size == CodeSize::k64 && !unit.careful &&
+           (unit.privilege == kUser || options_.traceKernels);
+  }
+  bool lies(const Translation& t, uint64_t linear);
+  void recordFrom(Translation& head);
+  bool recording();
+  void makeTrace();
   const uint8_t* goOn();
   bool openGate();
   /** A #DB is due, or may become due in any instruction: those are the interpreter's. */
@@ -118,7 +138,10 @@ class Translator final : public SecondTier {
   Translation* translate(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second);
   bool hotEnough(Place& place);
   Translation* known(Gpa gpa, uint64_t home, uint32_t mode, bool saved, Gpa second = ~0ull) const;
-  void covers(Translation& t, unsigned from, unsigned to);
+  void covers(Extent& e, unsigned from, unsigned to);
+  void covers(Extent& e, const Unit& unit);
+  uint64_t chunksIn(const Translation& t, Gpa page) const;
+  const Extent* extentAt(const Translation& t, int64_t distance) const;
   bool touches(const Translation& t, Gpa page, unsigned from, unsigned to) const;
   void overwritten(Translation& t);
   void kill(Translation& t);
@@ -150,6 +173,8 @@ class Translator final : public SecondTier {
   std::deque<std::vector<Insn>> insns_;
   size_t insnBytes_ = 0;
   std::vector<Span> spans_;
+  std::deque<std::vector<Extent>> extents_;  ///< Translation::more
+  Recorder recorder_;
   std::unordered_map<Gpa, std::vector<Translation*>> pages_;
   /** Links into other pages, and the generation of the kernel's fetches in which all of them hold. */
   std::vector<uint32_t> farLinks_;
@@ -195,7 +220,8 @@ Translation* Translator::known(Gpa gpa, uint64_t home, uint32_t mode, bool saved
 }
 
 /** The translation for a linear address in the current mode, made when there is none. nullptr: see `why`. */
-Translation* Translator::find(uint64_t linear, bool saved, Outcome& why, bool careful) {
+Translation* Translator::find(uint64_t linear, Way way, Outcome& why) {
+  const bool saved = way.saved, careful = way.careful;
   const uint32_t mode = mode_ | (careful ? +kModeCareful : 0);
   const Census::Timer timer(census_, &Census::finds);
   why = Outcome::Interpret;
@@ -224,11 +250,20 @@ Translation* Translator::find(uint64_t linear, bool saved, Outcome& why, bool ca
     t = translate(gpa, home, mode, saved, second);
   }
   if (!t || t->interpreted) return nullptr;
-  if (!careful && (t->anyFlags || t->saved)) {
-    TierJump& jump = c_.tierJumps[tierJumpIndex(linear)];
-    jump = {linear, c_.frame.key, t->entry, t->crosses() ? ~0ull : page << kModeBits | mode_};
-  }
+  if (way.link || careful || !(t->anyFlags || t->saved)) return t;
+  const uint64_t place = t->crosses() || t->trace ? ~0ull : page << kModeBits | mode_;
+  if (t->trace && lies(*t->trace, linear)) t = t->trace;
+  c_.tierJumps[tierJumpIndex(linear)] = {linear, c_.frame.key, t->entry, place};
   return t;
+}
+
+/** The pages of a trace are where they were when it was made. */
+bool Translator::lies(const Translation& t, uint64_t linear) {
+  return std::all_of(t.more, t.more + t.mores, [&](const Extent& e) {
+    const uint64_t at = (linear & ~kPageMask) + static_cast<uint64_t>(e.distance);
+    Gpa page;
+    return canonical(at) && c_.fetchPage(at, page) && page == e.page;
+  });
 }
 
 /**
@@ -266,49 +301,147 @@ Translation* Translator::translate(Gpa gpa, uint64_t home, uint32_t mode, bool s
   t.born = static_cast<uint32_t>(c_.tierCounters.units.value());
   const unsigned start = static_cast<unsigned>(gpa & kPageMask);
   t.second = second;
-  t.firstSpan = static_cast<uint32_t>(spans_.size());
+  t.own.page = page;
+  t.own.firstSpan = static_cast<uint32_t>(spans_.size());
   if (second != ~0ull && c_.memory.page(second).host) c_.watchCode(second).tierChunks |= 1;
   const auto isKnown = [&](Gpa at, bool savedThere) { return known(at, home, mode, savedThere) != nullptr; };
   if (!(second != ~0ull ? collector_.collectCrossing(gpa, second, mode, unit) : collector_.collect(gpa, mode, host, isKnown, unit))) {
     t.interpreted = t.anyFlags = true;
-    covers(t, start, start + 15);
+    covers(t.own, start, start + 15);
   } else {
-    Emitter e(cache_.next(), cache_.next() + kUnitRoom);
-    const auto firstSite = static_cast<uint32_t>(sites_.size());
-    if (options_.exactFlags) unit.keepFlags = true;
-    unit.counted = stepwise();
-    if (const auto found = apart_.find(page); found != apart_.end()) unit.apart = found->second;
-    Lowering lowering(e, layout_, routines_, firstSite);
-    lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
-    if (e.full()) {
+    if (const auto found = apart_.find(page); found != apart_.end()) unit.apart.assign(found->second.begin(), found->second.end());
+    if (second == ~0ull && mayCount(unit)) unit.heat = t.heat = static_cast<uint16_t>(translations_.size() % kHeats);
+    if (!lower(unit, t, saved)) {
       t.interpreted = true;
       t.dead = true;
       return nullptr;
     }
-    t.code = cache_.next();
-    t.entered = lowering.entered();
-    t.entry = cache_.executable(t.entered);
-    t.saved = saved;
-    t.anyFlags = unit.liveIn == 0;
-    for (const SiteSpec& spec : lowering.sites) {
-      sites_.push_back(Site{spec, &t});
-      if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
-    }
-    for (const Item& i : unit.items) covers(t, i.offset, i.offset + i.d.length);
-    if (unit.aheadTo > unit.aheadFrom) covers(t, unit.aheadFrom, unit.aheadTo);
-    const auto bytes = static_cast<size_t>(e.position() - cache_.next());
-    if (options_.spoil) options_.spoil(t.code, bytes);
-    cache_.take(bytes);
-    c_.tierCounters.units.add();
-    c_.tierCounters.codeBytes.set(cache_.used() + tableBytes());
+    covers(t.own, unit);
   }
   Translation*& bucket = hash_[hashOf(gpa, mode)];
   t.hashNext = bucket;
   bucket = &t;
-  c_.codePages[page].tierChunks |= t.chunks;
+  c_.codePages[page].tierChunks |= t.own.chunks;
   pages_[page].push_back(&t);
   if (t.crosses() && t.second != page) pages_[second].push_back(&t);
   return &t;
+}
+
+/** Makes host code of a unit. False: there is too much of it. */
+bool Translator::lower(Unit& unit, Translation& t, bool saved) {
+  Emitter e(cache_.next(), cache_.next() + kUnitRoom);
+  const auto firstSite = static_cast<uint32_t>(sites_.size());
+  if (options_.exactFlags) unit.keepFlags = true;
+  unit.counted = stepwise();
+  Lowering lowering(e, layout_, routines_, firstSite);
+  lowering.lower(unit, saved ? FlagsIn::Saved : FlagsIn::Host);
+  if (e.full()) return false;
+  t.code = cache_.next();
+  t.entered = lowering.entered();
+  if (lowering.counted()) t.counted = cache_.executable(lowering.counted());
+  t.entry = t.counted ? t.counted : cache_.executable(t.entered);
+  t.saved = saved;
+  t.anyFlags = unit.liveIn == 0;
+  for (const SiteSpec& spec : lowering.sites) {
+    sites_.push_back(Site{spec, &t});
+    if (spec.kind == SiteKind::Poll) t.deadEnd = spec.stub;
+  }
+  const auto bytes = static_cast<size_t>(e.position() - cache_.next());
+  if (options_.spoil) options_.spoil(t.code, bytes);
+  cache_.take(bytes);
+  c_.tierCounters.units.add();
+  c_.tierCounters.codeBytes.set(cache_.used() + tableBytes());
+  return true;
+}
+
+/** A unit has been come to so often that the interpreter shows the way on from there, for a trace. */
+void Translator::recordFrom(Translation& head) {
+  head.entry = cache_.executable(head.entered);
+  for (uint32_t& heat : c_.frame.heat) {
+    if (heat == 0) heat = options_.traceHeat;
+  }
+  TierJump& jump = c_.tierJumps[tierJumpIndex(c_.state.rip)];
+  if (jump.linear == c_.state.rip) jump.linear = 1;
+  if (!head.dead) recorder_.begin(c_.state.rip, head.own.page, c_.frame.key, c_.state.gpr[kRsp]);
+}
+
+/** Where execution is now is part of the path, to be interpreted. Else the path is over, and has become a trace if it may. */
+bool Translator::recording() {
+  const uint64_t rip = c_.state.rip;
+  if (mode_ != kNoMode && c_.frame.key == recorder_.key() && !debugDue()) {
+    Gpa page;
+    const Recorder::Next next = recorder_.comesTo(rip);
+    if (next == Recorder::Next::Same) return true;
+    if (next == Recorder::Next::New && canonical(rip) && c_.fetchPage(rip, page)) {
+      recorder_.add(rip, page);
+      return true;
+    }
+  }
+  makeTrace();
+  recorder_.end();
+  return false;
+}
+
+void Translator::makeTrace() {
+  const std::vector<Recorder::Step>& path = recorder_.path();
+  const uint64_t base = path[0].linear & ~kPageMask;
+  const auto mode = static_cast<uint32_t>(recorder_.key() & ((1u << kModeBits) - 1));
+  const Gpa gpa = path[0].page | (path[0].linear & kPageMask);
+  Translation* const head = known(gpa, LODGE_UNIT_HOME(path[0].linear, mode), mode, true);
+  if (!head || head->trace || !head->counted || cache_.used() + tableBytes() + 2 * kUnitRoom > options_.cacheBytes) return;
+  if (!recorder_.substantial() && c_.frame.key != recorder_.key()) {
+    head->entry = head->counted;
+    return;
+  }
+  std::vector<int64_t> distances;
+  constexpr int64_t kFar = int64_t{1} << 28;
+  for (const Recorder::Step& step : path) {
+    const auto distance = static_cast<int64_t>(step.linear - base);
+    if (distance > kFar || distance < -kFar) break;
+    distances.push_back(distance);
+  }
+  std::vector<Extent> extents;
+  Unit unit;
+  unit.stack = static_cast<int64_t>(recorder_.stack() & kPageMask);
+  const auto pageOf = [&](int64_t distance) -> const uint8_t* {
+    const auto known = std::find_if(extents.begin(), extents.end(), [&](const Extent& e) { return e.distance == distance; });
+    if (known != extents.end()) return c_.memory.page(known->page).host;
+    const auto step = std::find_if(path.begin(), path.end(), [&](const Recorder::Step& s) {
+      return static_cast<int64_t>((s.linear & ~kPageMask) - base) == distance;
+    });
+    if (step == path.end() || !c_.memory.page(step->page).host) return nullptr;
+    c_.watchCode(step->page);
+    extents.push_back({step->page, distance, 0, 0, 0});
+    if (const auto found = apart_.find(step->page); found != apart_.end()) {
+      for (const uint16_t offset : found->second) unit.apart.push_back(static_cast<int32_t>(distance + offset));
+    }
+    return c_.memory.page(step->page).host;
+  };
+  if (!collector_.collectTrace(gpa, mode, distances, pageOf, unit)) return;
+  Translation& t = translations_.emplace_back();
+  t.gpa = gpa;
+  t.mode = mode;
+  t.home = head->home;
+  if (!lower(unit, t, true)) {
+    t.interpreted = t.dead = true;
+    return;
+  }
+  for (Extent& e : extents) {
+    e.firstSpan = static_cast<uint32_t>(spans_.size());
+    covers(e, unit);
+    c_.codePages[e.page].tierChunks |= e.chunks;
+    std::vector<Translation*>& there = pages_[e.page];
+    if (there.empty() || there.back() != &t) there.push_back(&t);
+  }
+  t.own = extents[0];
+  const std::vector<Extent>& more = extents_.emplace_back(extents.begin() + 1, extents.end());
+  t.more = more.data();
+  t.mores = more.size();
+  t.head = head;
+  c_.tierCounters.traces.add();
+  head->trace = &t;
+  TierJump& jump = c_.tierJumps[tierJumpIndex(path[0].linear)];
+  if (jump.linear == path[0].linear) jump.linear = 1;
 }
 
 void Translator::link(Site& from, uint32_t number, Translation& to) {
@@ -338,28 +471,54 @@ void Translator::dropFarLinks() {
 }
 
 /** Adds bytes to those that the translation made last depends on. */
-void Translator::covers(Translation& t, unsigned from, unsigned to) {
+void Translator::covers(Extent& e, unsigned from, unsigned to) {
   to = std::min(to, static_cast<unsigned>(kPageBytes));
-  t.chunks |= chunkMask(from, to);
-  if (t.spans && spans_.back().to == from) {
+  e.chunks |= chunkMask(from, to);
+  if (e.spans && spans_.back().to == from) {
     spans_.back().to = static_cast<uint16_t>(to);
   } else {
     spans_.push_back({static_cast<uint16_t>(from), static_cast<uint16_t>(to)});
-    ++t.spans;
+    ++e.spans;
   }
+}
+
+/** The same with all that a unit is made of in one page. */
+void Translator::covers(Extent& e, const Unit& unit) {
+  const auto inPage = [&](int64_t from, int64_t to) {
+    if ((from & ~static_cast<int64_t>(kPageMask)) == e.distance)
+      covers(e, static_cast<unsigned>(from - e.distance), static_cast<unsigned>(to - e.distance));
+  };
+  for (const Item& i : unit.items) inPage(i.offset, i.offset + i.d.length);
+  if (unit.aheadTo > unit.aheadFrom) inPage(unit.aheadFrom, unit.aheadTo);
+}
+
+/** What it was made of at a distance from where its first page begins; nullptr: nothing. */
+const Extent* Translator::extentAt(const Translation& t, int64_t distance) const {
+  if (distance == 0) return &t.own;
+  const Extent* const found = std::find_if(t.more, t.more + t.mores, [&](const Extent& e) { return e.distance == distance; });
+  return found == t.more + t.mores ? nullptr : found;
+}
+
+uint64_t Translator::chunksIn(const Translation& t, Gpa page) const {
+  uint64_t chunks = (t.own.page == page ? t.own.chunks : 0) | (t.second == page ? 1 : 0);
+  for (size_t n = 0; n < t.mores; ++n) chunks |= t.more[n].page == page ? t.more[n].chunks : 0;
+  return chunks;
 }
 
 /** It was made of some of these bytes. Data beside code, as boot loaders have it, is not it. */
 bool Translator::touches(const Translation& t, Gpa page, unsigned from, unsigned to) const {
   if (t.second == page && from < 15) return true;
-  if ((t.gpa & ~kPageMask) != page) return false;
-  const auto first = spans_.begin() + t.firstSpan;
-  return std::any_of(first, first + t.spans, [&](const Span& s) { return s.from < to && from < s.to; });
+  const auto within = [&](const Extent& e) {
+    const auto first = spans_.begin() + e.firstSpan;
+    return e.page == page && std::any_of(first, first + e.spans, [&](const Span& s) { return s.from < to && from < s.to; });
+  };
+  return within(t.own) || std::any_of(t.more, t.more + t.mores, within);
 }
 
 /** Its bytes were written. */
 void Translator::overwritten(Translation& t) {
   c_.tierCounters.invalidations.add();
+  if (t.head) return kill(t);
   Place& place = places_[hashOf(t.gpa, t.mode)];
   place.heat = 0;
   if (static_cast<uint32_t>(c_.tierCounters.units.value()) - t.born >= kShortLife) place.shortLives = 0;
@@ -383,6 +542,12 @@ void Translator::kill(Translation& t) {
     e.jumpTo(t.deadEnd);
   }
   if (&t == stepping_) c_.blockDead = true;
+  if (t.head) {
+    t.head->trace = nullptr;
+    t.head->entry = t.head->counted;
+    t.head = nullptr;
+  }
+  if (t.trace) kill(*t.trace);
 }
 
 uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexcept {
@@ -393,7 +558,7 @@ uint64_t Translator::invalidate(Gpa page, unsigned first, unsigned bytes) noexce
   size_t kept = 0;
   for (Translation* t : found->second) {
     if (t->dead) continue;  // its other page's doing
-    const uint64_t chunks = ((t->gpa & ~kPageMask) == page ? t->chunks : 0) | (t->second == page ? 1 : 0);
+    const uint64_t chunks = chunksIn(*t, page);
     if ((chunks & hit) && touches(*t, page, first, first + bytes)) {
       overwritten(*t);
     } else {
@@ -414,6 +579,8 @@ void Translator::flush() noexcept {
   insns_.clear();
   insnBytes_ = 0;
   spans_.clear();
+  extents_.clear();
+  recorder_.end();
   farLinks_.clear();
   apart_.clear();
   pages_.clear();
@@ -425,21 +592,21 @@ void Translator::flush() noexcept {
 
 /** Decodes what a site runs. False: other bytes are there than were translated. */
 bool Translator::prepare(Site& site) {
-  const Gpa page = site.owner->gpa & ~kPageMask;
-  const uint8_t* const host = c_.memory.page(page).host;
-  if (!host) return false;
   const bool crosses = site.owner->crosses();
   const uint8_t* const joined = crosses ? collector_.join(site.owner->gpa, site.owner->second) : nullptr;
   if (crosses && !joined) return false;
   std::vector<Insn>& run = insns_.emplace_back();
   run.resize(site.spec.count + 1u);
   insnBytes_ += sizeof run + run.capacity() * sizeof(Insn);
-  unsigned at = site.spec.offset;
+  int64_t at = site.spec.offset;
   for (unsigned n = 0; n < site.spec.count; ++n) {
     Decoded d;
-    if (at >= kPageBytes) return false;
+    const auto offset = static_cast<unsigned>(at & static_cast<int64_t>(kPageMask));
+    const Extent* const extent = extentAt(*site.owner, at - offset);
+    const uint8_t* const host = extent ? c_.memory.page(extent->page).host : nullptr;
+    if (!host) return false;
     const DecodeStatus status = crosses ? decode(joined, 15, c_.codeSize, d)
-                                        : decode(host + at, static_cast<unsigned>(kPageBytes) - at, c_.codeSize, d);
+                                        : decode(host + offset, static_cast<unsigned>(kPageBytes) - offset, c_.codeSize, d);
     if (status != DecodeStatus::Ok) return false;
     if (!admit(d, c_.features)) return false;
     // FXSAVE and its kin, MMX, EMMS, FWAIT.
@@ -468,7 +635,11 @@ bool Translator::prepare(Site& site) {
 void Translator::takeCare(Site& site) {
   Translation& owner = *site.owner;
   if (owner.dead || owner.crosses()) return;
-  apart_[owner.gpa & ~kPageMask].push_back(site.spec.offset);
+  const auto offset = static_cast<uint16_t>(site.spec.offset & static_cast<int32_t>(kPageMask));
+  const Extent* const extent = extentAt(owner, site.spec.offset - offset);
+  if (!extent) return;
+  apart_[extent->page].push_back(offset);
+  if (owner.head) c_.frame.heat[owner.head->heat] = kHeatAgain;
   kill(owner);
 }
 
@@ -476,7 +647,7 @@ void Translator::takeCare(Site& site) {
 uint32_t Translator::step(uint32_t number) {
   Site& site = sites_[number];
   left_ = true;
-  c_.state.rip = c_.frame.codePage + site.spec.offset;
+  c_.state.rip = c_.frame.codePage + static_cast<uint64_t>(int64_t{site.spec.offset});
   if (c_.codeSize != CodeSize::k64) c_.state.rip &= 0xffffffff;
   if (!site.insns && !prepare(site)) {
     how_ = Exec::Continue;
@@ -506,7 +677,7 @@ uint32_t Translator::step(uint32_t number) {
       if (site.spec.x87 && !c_.frame.x87Loaded) loadX87(&c_);
       return 0;
     }
-    c_.state.rip += site.spec.endOffset - site.spec.offset;
+    c_.state.rip += static_cast<uint64_t>(int64_t{site.spec.endOffset} - site.spec.offset);
     how = Exec::Continue;
   } else if (how == Exec::Fault) {
     if (!c_.fault.trap) {
@@ -534,7 +705,7 @@ void Translator::linkLeft() {
   if (sites_[number].owner->dead || (sites_[number].owner->mode & ~kModeCareful) != mode_) return;
   Outcome why;
   const SiteSpec& spec = sites_[number].spec;
-  Translation* const to = find(c_.state.rip, spec.saved, why, spec.careful);
+  Translation* const to = find(c_.state.rip, {spec.saved, spec.careful, true}, why);
   if (to && leftFlushes_ == flushes_) link(sites_[number], number, *to);
 }
 
@@ -560,7 +731,7 @@ const uint8_t* Translator::goOn() {
     code = jump.code;
   } else {
     Outcome why;
-    const Translation* const t = find(rip, true, why);  // a fault is found again
+    const Translation* const t = find(rip, {}, why);  // a fault is found again
     if (!t) return nullptr;
     code = t->entry;
   }
@@ -576,8 +747,12 @@ Outcome Translator::runCode() {
   }
   if (farGeneration_ != c_.kernelGeneration) dropFarLinks();
   mode_ = currentMode();
+  if (mode_ != kNoMode) c_.frame.key = c_.generationNow() << kModeBits | mode_;
+  if (recorder_.active() && recording()) {
+    c_.tierMode = true;
+    return Outcome::Interpret;
+  }
   if (mode_ == kNoMode) return Outcome::Interpret;
-  c_.frame.key = c_.generationNow() << kModeBits | mode_;
   if (lockstep_) linkLeft();
   Outcome why;
   Translation* t = nullptr;
@@ -586,7 +761,7 @@ Outcome Translator::runCode() {
   if (!c_.trace && jump.linear == c_.state.rip && jump.key == c_.frame.key) {
     code = jump.code;
   } else {
-    t = find(c_.state.rip, true, why);
+    t = find(c_.state.rip, {}, why);
     if (!t) {
       c_.tierMode = true;
       return why;
@@ -619,10 +794,22 @@ Outcome Translator::runCode() {
     }
     const auto number = static_cast<uint32_t>(c_.frame.argument);
     const SiteSpec spec = sites_[number].spec;
+    if (spec.kind == SiteKind::Lookup && c_.codeSize == CodeSize::k64 && !canonical(c_.state.rip)) {
+      // The instruction that went there faults, and has done nothing.
+      c_.state.rip = c_.frame.codePage + static_cast<uint64_t>(int64_t{spec.offset});
+      c_.state.gpr[kRsp] -= static_cast<uint64_t>(int64_t{spec.undo});
+      c_.tierMode = true;
+      return Outcome::Interpret;
+    }
     if (lockstep_) lockstep_->leaves(spec.live, spec.kind == SiteKind::Poll);
     bool saved = true;
     if (spec.kind != SiteKind::Lookup) {
-      c_.state.rip = c_.frame.codePage + spec.offset;
+      c_.state.rip = c_.frame.codePage + static_cast<uint64_t>(int64_t{spec.offset});
+      if (spec.kind == SiteKind::Hot) {
+        recordFrom(*sites_[number].owner);
+        c_.tierMode = true;
+        return Outcome::Interpret;
+      }
       if (spec.kind == SiteKind::Poll) {
         // The entry of something that died leads here, too.
         if (sites_[number].owner->dead) c_.tierJumps[tierJumpIndex(c_.state.rip)].linear = 1;
@@ -637,7 +824,7 @@ Outcome Translator::runCode() {
     }
     if (stepwise()) return Outcome::Again;
     const uint64_t flushes = flushes_;
-    t = find(c_.state.rip, saved, why, spec.careful);
+    t = find(c_.state.rip, {saved, spec.careful, spec.kind == SiteKind::Link}, why);
     if (!t) {
       c_.tierMode = true;
       return why;

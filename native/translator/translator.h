@@ -22,6 +22,10 @@ struct Options {
   /** Times a place is interpreted before it is translated. */
   unsigned heat = 0;
   unsigned maxInstructions = 96;          ///< in one unit
+  /** Times a place is come to by cached jumps before the path from there becomes a trace; 0: none does. */
+  unsigned traceHeat = 1000;
+  /** Not in user mode alone: kernels leave most of their traces early, as each system call goes another way. */
+  bool traceKernels = false;
   /** Everything is executed by the interpreter as well, and compared: see lockstep.h. For machines with one processor. */
   bool lockstep = false;
   /** For tests: may change the code of a unit that was just made. */

@@ -41,6 +41,7 @@ struct CpuCounters {
 #define LODGE_TIER_COUNTERS(X)                                                           \
   X(units)         /* runs of code that were translated */                               \
   X(tierUps)       /* those among them that had been interpreted before */               \
+  X(traces)        /* paths through calls and returns that were translated as one unit */    \
   X(invalidations) /* of units, because the guest wrote over their code */               \
   X(flushes)       /* of all units: the cache was full */                                \
   X(codeBytes)     /* in the cache, with what is kept about it */                        \

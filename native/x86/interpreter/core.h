@@ -116,6 +116,7 @@ constexpr unsigned kTierJumps = 8192;
 constexpr uint32_t kTierJumpFactor = 0x9e3779b1;
 inline unsigned tierJumpIndex(uint64_t linear) { return static_cast<uint32_t>(linear) * kTierJumpFactor >> 5 & (kTierJumps - 1); }
 constexpr uint64_t kGateClosed = ~0ull;
+constexpr unsigned kHeats = 1024;
 struct TierFrame {
   uint64_t hostStack = 0;   ///< stack pointer outside
   uint64_t codePage = 0;    ///< linear address of the page that holds the code at hand
@@ -131,7 +132,9 @@ struct TierFrame {
   uint32_t split = 0;         ///< a strip's table lies in two pages: from splitAt on its addend is splitHigh, before splitLow
   uint64_t splitAt = 0, splitLow = 0, splitHigh = 0;
   uint32_t pageNumber = (kTlbEntries - 1) << 12;  ///< bits of an address that are its TLB entry's number
-  uint64_t windows[4] = {};   ///< addends of pages that the unit at hand has checked
+  uint64_t negated = 0;       ///< codePage, subtracted from 0, of the trace at hand
+  uint32_t heat[kHeats] = {}; ///< entries to go until the path from a unit is recorded; units share them
+  uint64_t windows[8] = {};   ///< addends of pages that the unit at hand has checked
 };
 
 /** Watch, Break: the access would have touched a debugger's watchpoint, or a breakpoint of the guest's; the instruction is undone and to

@@ -98,6 +98,8 @@ inline std::unique_ptr<Cpu> makeTestCpu(const CpuConfig& config, PhysicalMemory&
   options.cacheBytes = 16 << 20;
   options.exactFlags = !lockstep;
   options.lockstep = lockstep && config.count == 1;
+  options.traceHeat = 2;
+  options.traceKernels = true;
   if (std::strcmp(tier, "translator-1") == 0) options.maxInstructions = 1;
   return translator::makeTranslator(config, memory, env, options);
 }
