@@ -35,6 +35,8 @@ export const vcpuCountersSchema = z.object({
       units: count,
       /** Units of code that was interpreted before. */
       tierUps: count,
+      /** Paths through calls and returns that were translated as one unit. */
+      traces: count,
       invalidations: count,
       /** Times that all units were dropped, as when the cache was full. */
       flushes: count,

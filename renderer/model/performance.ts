@@ -143,6 +143,12 @@ export function engineRows({ last, rates }: PerformanceHistory): EngineRow[] {
     '',
   );
   add(
+    'Traces',
+    'Paths through calls and returns that were translated as one unit, since the start.',
+    last.vcpus.map((v) => v.translator?.traces),
+    '',
+  );
+  add(
     'Units invalidated',
     'Translated units dropped because the guest changed their code.',
     last.vcpus.map((v) => v.translator?.invalidations),
