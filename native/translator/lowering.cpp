@@ -342,6 +342,7 @@ void Lowering::goTo(size_t i) {
 SiteSpec Lowering::lookupSite(const Item& item) const {
   SiteSpec site{SiteKind::Lookup};
   site.offset = item.offset;
+  site.indirect = true;
   site.undo = static_cast<int32_t>(changeOf(item, kRsp).by);
   return site;
 }

@@ -70,6 +70,7 @@ struct SiteSpec {
   bool careful = false;      ///< Link: to a careful unit
   bool instruction = false;  ///< Run: the interpreter executes it whatever it accesses
   uint32_t live = x86::kArith;  ///< flags that mean something when translated code is left here; filled in by addSite()
+  bool indirect = false;     ///< Lookup: the instruction at `offset` took its target from a register or from memory
   int32_t undo = 0;          ///< Lookup: what the instruction changed the stack pointer by
   uint8_t* patch = nullptr;  ///< Link: distance field, and what it leads to until it is linked
   uint8_t* stub = nullptr;

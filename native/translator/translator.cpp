@@ -794,7 +794,7 @@ Outcome Translator::runCode() {
     }
     const auto number = static_cast<uint32_t>(c_.frame.argument);
     const SiteSpec spec = sites_[number].spec;
-    if (spec.kind == SiteKind::Lookup && c_.codeSize == CodeSize::k64 && !canonical(c_.state.rip)) {
+    if (spec.indirect && c_.codeSize == CodeSize::k64 && !canonical(c_.state.rip)) {
       // The instruction that went there faults, and has done nothing.
       c_.state.rip = c_.frame.codePage + static_cast<uint64_t>(int64_t{spec.offset});
       c_.state.gpr[kRsp] -= static_cast<uint64_t>(int64_t{spec.undo});

@@ -214,5 +214,23 @@ TEST(translated_code_ends_behind_a_control_word_that_unmasks) {
   }
 }
 
+TEST(code_that_runs_past_the_last_canonical_address_faults_there) {
+  Guest g;
+  useTranslator(g, 8 << 20);
+  constexpr uint64_t kLast = 0x7ffffffff000, kEnd = kLast + kPageBytes;
+  constexpr Gpa kFrame = 0xf000 - 48;  // error code, RIP, CS, RFLAGS, RSP, SS
+  // add eax,1; add ebx,1, which end with the page: they are executed once, and what is behind them not at all.
+  g.code(kFree + kPageBytes - 6, {0x83, 0xc0, 0x01, 0x83, 0xc3, 0x01});
+  g.code(kFree + 0x2000, {0xf4});
+  g.enter64(kEnd - 6, 3);
+  g.mapPage(kLast, kFree, 7);
+  g.gate(kGP, kFree + 0x2000);
+  g.state().gpr[kRax] = g.state().gpr[kRbx] = 0;
+  CHECK(g.run() == RunExit::Halted);
+  CHECK_EQ(g.state().gpr[kRax], 1ull);
+  CHECK_EQ(g.state().gpr[kRbx], 1ull);
+  CHECK_EQ(g.get<uint64_t>(kFrame + 8), kEnd);
+}
+
 }  // namespace
 }  // namespace lodge::x86
